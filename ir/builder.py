@@ -1,0 +1,271 @@
+"""The only way to make equations.
+
+`Builder.emit` infers types, folds what is exact and free to fold, and reuses an equal earlier
+equation, so that passes write naive code and get clean programs. It is on every pass's
+per-equation path: what it does for each equation is a few dictionary look-ups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import CovectorError, TypeRuleError
+from .graph import Atom, Equation, Graph, Literal, Location, Value
+from .primitive import PRIMITIVES, Primitive
+from .types import Dtype, TensorType
+
+
+class Zero:
+    """A symbolic zero: an absent tangent or cotangent of this type, never materialised unread."""
+
+    __slots__ = ("type",)
+
+    def __init__(self, type: TensorType) -> None:
+        self.type = type
+
+    def __repr__(self) -> str:
+        return f"Zero({self.type})"
+
+
+Operand = Any
+"""What rules may pass to the builder: an Atom, a Zero, or a Python or NumPy scalar."""
+
+
+class Builder:
+    """Collects equations.
+
+    `location` is given to each new equation: a pass sets it to that of the equation it transforms.
+    """
+
+    __slots__ = ("_made", "_seen", "equations", "location")
+
+    def __init__(self) -> None:
+        self.equations: list[Equation] = []
+        self.location: Location | None = None
+        self._seen: dict[Any, tuple[Value, ...]] = {}
+        self._made: dict[Value, Equation] = {}
+
+    # -- making equations ------------------------------------------------------------------------
+
+    def emit(self, primitive: Primitive, *inputs: Operand, **params: Any) -> tuple[Any, ...]:
+        """The outputs of `primitive[params] inputs`, always a tuple.
+
+        Raises TypeRuleError naming the primitive, its operands and the user's line.
+        """
+        if tuple(params) != primitive.param_names:
+            params = self._complete(primitive, inputs, params)
+        for x in inputs:
+            if x.__class__ is not Value and x.__class__ is not Literal:
+                return self._emit_general(primitive, inputs, params)
+        return self._emit_atoms(primitive, inputs, params)
+
+    def _emit_atoms(
+        self, primitive: Primitive, inputs: tuple[Atom, ...], params: dict[str, Any]
+    ) -> tuple[Any, ...]:
+        if primitive.fold is not None:
+            folded = primitive.fold(self, inputs, params)
+            if folded is not None:
+                return folded
+        key: Any = (primitive, inputs, *params.values()) if params else (primitive, inputs)
+        if primitive.float_params:
+            key = (*key, repr(key[2:]))
+        outputs = self._seen.get(key)
+        if outputs is not None:
+            return outputs
+        try:
+            types = primitive.infer(tuple([x.type for x in inputs]), params)
+        except TypeRuleError as error:
+            raise self._locate(error, primitive, inputs, params) from None
+        if types.__class__ is TensorType:
+            outputs = (Value(types),)
+        else:
+            outputs = tuple([Value(t) for t in types])  # type: ignore[union-attr]
+        eqn = Equation(primitive, inputs, outputs, params, self.location)
+        self._register(eqn, key)
+        return outputs
+
+    def append(self, eqn: Equation) -> None:
+        """Take over an equation as it is, outputs included, for later ones to fold and reuse."""
+        params = eqn.params
+        key: Any = (
+            (eqn.primitive, eqn.inputs, *params.values()) if params else (eqn.primitive, eqn.inputs)
+        )
+        if eqn.primitive.float_params:
+            key = (*key, repr(key[2:]))
+        self._register(eqn, key)
+
+    def _register(self, eqn: Equation, key: Any) -> None:
+        self.equations.append(eqn)
+        made = self._made
+        for value in eqn.outputs:
+            made[value] = eqn
+        primitive = eqn.primitive
+        if primitive.effects or (primitive.has_regions and eqn.effects):
+            return
+        self._seen.setdefault(key, eqn.outputs)
+
+    def define(self, outputs: tuple[Value, ...], like: Equation, **fields: Any) -> None:
+        """Append `like` with other fields, making given values: joint rules redefine primals so."""
+        self.append(like.replace(outputs=outputs, **fields))
+
+    def definition(self, x: Any) -> Equation | None:
+        """The equation that makes x here, or None for graph inputs, captures and literals."""
+        return self._made.get(x) if x.__class__ is Value else None
+
+    def graph(
+        self, inputs: Iterable[Value], outputs: Iterable[Operand], name: str = "f"
+    ) -> Graph:
+        """Close the program. Zeros among the outputs are materialised."""
+        outs = [self.instantiate(x) for x in outputs]
+        return Graph(inputs, self.equations, outs, name)
+
+    # -- operands that are not atoms -------------------------------------------------------------
+
+    def _emit_general(
+        self, primitive: Primitive, inputs: tuple[Operand, ...], params: dict[str, Any]
+    ) -> tuple[Any, ...]:
+        """Emit with symbolic zeros and Python scalars among the operands."""
+        zeros = [i for i, x in enumerate(inputs) if x.__class__ is Zero]
+        if zeros:
+            short = self._emit_zeros(primitive, inputs, params, zeros)
+            if short is not None:
+                return short
+        typed = [x.type for x in inputs if hasattr(x, "type")]
+        atoms = tuple(self._atom(x, typed) for x in inputs)
+        return self._emit_atoms(primitive, atoms, params)
+
+    def _emit_zeros(
+        self,
+        primitive: Primitive,
+        inputs: tuple[Operand, ...],
+        params: dict[str, Any],
+        zeros: list[int],
+    ) -> tuple[Any, ...] | None:
+        linear = primitive.linear_in
+        is_zero = (
+            set(linear) <= set(zeros)
+            if primitive.jointly_linear
+            else any(i in linear for i in zeros)
+        )
+        if linear and is_zero:
+            types = primitive.infer(tuple([x.type for x in inputs]), params)
+            return tuple(Zero(t) for t in ((types,) if isinstance(types, TensorType) else types))
+        if primitive.name in ("add", "add_any", "sub") and len(zeros) == 1:
+            other = inputs[1 - zeros[0]]
+            if other.type.shape == primitive.infer(tuple(x.type for x in inputs), params).shape:  # type: ignore[union-attr]
+                negate = primitive.name == "sub" and zeros[0] == 0
+                return (self.neg(other) if negate else other,)
+        return None
+
+    def _atom(self, x: Operand, typed: Sequence[TensorType]) -> Atom:
+        if isinstance(x, (Value, Literal)):
+            return x
+        if isinstance(x, Zero):
+            return self.instantiate(x)
+        if not typed:
+            raise TypeRuleError(f"no operand says which type the scalar {x!r} should have")
+        return Literal(x, TensorType((), typed[0].dtype))
+
+    def instantiate(self, x: Operand) -> Atom:
+        """An atom for an operand: a symbolic zero becomes an array of zeros."""
+        return self.full(x.type, 0) if isinstance(x, Zero) else x
+
+    # -- shorthands ------------------------------------------------------------------------------
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, primitive: str) -> Callable[..., Any]:
+            """`b.sin(x)`: emit the primitive of that name; its output, or outputs if several."""
+
+    def literal(self, value: Any, type: TensorType) -> Literal:
+        return Literal(value, TensorType((), type.dtype))
+
+    def full(self, type: TensorType, value: Any) -> Atom:
+        """An array of one value."""
+        scalar = self.literal(value, type)
+        if not type.shape:
+            return scalar
+        return self.broadcast(scalar, type.shape, ())
+
+    def broadcast(self, x: Operand, shape: tuple[int, ...], axes: Sequence[int]) -> Any:
+        """x in a larger shape; axis i of x becomes axis `axes[i]` of the result."""
+        return self.broadcast_in_dim(x, shape=tuple(shape), broadcast_dimensions=tuple(axes))
+
+    def expand(self, x: Operand, shape: tuple[int, ...], reduced: Sequence[int]) -> Any:
+        """Undo a reduction over the axes `reduced` of `shape` by repeating x along them."""
+        kept = tuple(i for i in range(len(shape)) if i not in set(reduced))
+        return self.broadcast(x, shape, kept)
+
+    def convert(self, x: Operand, dtype: Dtype, weak: bool = False) -> Any:
+        return self.convert_element_type(x, new_dtype=dtype, weak_type=weak)
+
+    def sum_of(self, terms: Iterable[Operand], type: TensorType) -> Operand:
+        """The sum of terms of one type, a Zero if there are none."""
+        total: Operand = None
+        for term in terms:
+            if not isinstance(term, Zero):
+                total = term if total is None else self.add_any(total, term)
+        return Zero(type) if total is None else total
+
+    def inline(self, graph: Graph, arguments: Sequence[Operand]) -> list[Any]:
+        """Emit a copy of the graph's equations, applied to arguments; its outputs."""
+        env: dict[Any, Any] = dict(zip(graph.inputs, arguments, strict=True))
+        outer = self.location
+        for eqn in graph.equations:
+            self.location = eqn.location or outer
+            inputs = tuple([env.get(x, x) for x in eqn.inputs])
+            outputs = self.emit(eqn.primitive, *inputs, **eqn.params)
+            for old, new in zip(eqn.outputs, outputs, strict=True):
+                env[old] = new
+                if new.__class__ is Value and new.name is None:
+                    new.name = old.name
+        self.location = outer
+        return [env.get(x, x) for x in graph.outputs]
+
+    # -- errors ----------------------------------------------------------------------------------
+
+    def _complete(
+        self, primitive: Primitive, inputs: tuple[Operand, ...], params: dict[str, Any]
+    ) -> dict[str, Any]:
+        try:
+            return primitive.complete(params)
+        except TypeRuleError as error:
+            raise self._locate(error, primitive, inputs, {}) from None
+
+    def _locate(
+        self,
+        error: CovectorError,
+        primitive: Primitive,
+        inputs: tuple[Operand, ...],
+        params: dict[str, Any],
+    ) -> CovectorError:
+        eqn = Equation(primitive, inputs, (), params, self.location)
+        return type(error)(error.claim, eqn, hint=error.hint)
+
+
+def _shorthand(name: str) -> Callable[..., Any]:
+    def emit(self: Builder, *inputs: Operand, **params: Any) -> Any:
+        outputs = self.emit(PRIMITIVES[name], *inputs, **params)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    emit.__name__ = name
+    return emit
+
+
+def install_shorthands() -> None:
+    """Give the builder a method for each primitive. Called once the families are defined."""
+    for name in PRIMITIVES:
+        if not hasattr(Builder, name):
+            setattr(Builder, name, _shorthand(name))
+
+
+def is_scalar_literal(x: Any, value: float) -> bool:
+    """Whether x is a literal equal to value, the sign of zero included."""
+    if x.__class__ is not Literal:
+        return False
+    return bool(x.value == value) and (
+        value != 0 or not np.signbit(np.real(x.value).astype(np.float64))
+    )

@@ -1,0 +1,119 @@
+"""The errors that users see: a claim, the place, the facts.
+
+A raise site states only the claim and hands over the equation; this file words the rest, so that
+every message of the project has one shape:
+
+    TypeRuleError: add needs operands of one dtype
+      at mlp.py:12:8
+        h: f32[2,4] = add x w
+      x: f32[2,4]   w: i32[4]
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .graph import Atom, Equation, Location
+
+
+class CovectorError(Exception):
+    """Base of all errors that covector raises on purpose.
+
+    Attributes: claim (one sentence: what is wrong), equation, location, stage (the pass or layer
+    that noticed) and hint (what to do), each None where it does not apply.
+    """
+
+    def __init__(
+        self,
+        claim: str,
+        equation: Equation | None = None,
+        *,
+        location: Location | None = None,
+        stage: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        self.claim = claim
+        self.equation = equation
+        self.location = location or (equation.location if equation is not None else None)
+        self.stage = stage
+        self.hint = hint
+        super().__init__(claim)
+
+    def __str__(self) -> str:
+        lines = [self.claim]
+        place = [f"in {self.stage}"] if self.stage else []
+        if self.location is not None:
+            place.append(f"at {self.location}")
+        if place:
+            lines.append("  " + ", ".join(place))
+        if self.equation is not None:
+            lines.append("    " + describe_equation(self.equation))
+            lines.append("  " + describe_types(self.equation.inputs))
+        if self.hint:
+            lines.append(f"  {self.hint}")
+        return "\n".join(line for line in lines if line.strip())
+
+
+class TypeRuleError(CovectorError, TypeError):
+    """A primitive was given operands or parameters that it does not take."""
+
+
+class VerifyError(CovectorError, ValueError):
+    """A program breaks a rule of the representation."""
+
+
+class ParseError(CovectorError, ValueError):
+    """The text is not a program; the message points at line and column."""
+
+
+class MissingRule(CovectorError, NotImplementedError):
+    """A primitive has no rule in the layer that needed one."""
+
+
+class PassError(CovectorError, ValueError):
+    """A pass was asked for something that it cannot do."""
+
+
+class UsageError(CovectorError, ValueError):
+    """A public function or the command line was called wrongly."""
+
+
+class InterpretError(CovectorError, ValueError):
+    """A program could not be evaluated."""
+
+
+def describe_atom(atom: Atom) -> str:
+    """One operand as text: its name hint, or its literal."""
+    name = getattr(atom, "name", None)
+    if name:
+        return str(name)
+    literal = getattr(atom, "value", None)
+    return "_" if literal is None else f"{literal}:{atom.type}"
+
+
+def describe_equation(eqn: Equation) -> str:
+    """An equation as one line, with the name hints that it has."""
+    outputs = ", ".join(f"{describe_atom(v)}: {v.type}" for v in eqn.outputs)
+    params = " ".join(f"{k}={_short(v)}" for k, v in eqn.params.items() if v is not None)
+    operands = "".join(" " + describe_atom(x) for x in eqn.inputs)
+    return f"{outputs} = {eqn.primitive.name}{f'[{params}]' if params else ''}{operands}"
+
+
+def describe_types(atoms: Iterable[Atom]) -> str:
+    """The operands with their types, side by side."""
+    return "   ".join(dict.fromkeys(f"{describe_atom(x)}: {x.type}" for x in atoms))
+
+
+def _short(value: object) -> str:
+    name = getattr(value, "name", None)
+    text = f"@{name}" if isinstance(name, str) else str(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """A hint naming the closest known words, or None when nothing is close."""
+    close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)
+    return f"did you mean {' or '.join(close)}?" if close else None

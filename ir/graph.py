@@ -1,0 +1,271 @@
+"""The program: values, literals, equations and graphs.
+
+A `Graph` is closed and immutable. Passes that keep an equation keep its `Value` objects too, so one
+value may stand in several graphs (a program and its derivative), but is made once in each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from .types import TensorType
+
+if TYPE_CHECKING:
+    from .primitive import Primitive
+
+
+class Location(NamedTuple):
+    """Where in the user's source an operation came from. Columns count from 1, as editors do."""
+
+    file: str
+    line: int
+    column: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}" if self.column else f"{self.file}:{self.line}"
+
+
+class Value:
+    """One SSA value: a type and an optional name hint. Equal only to itself."""
+
+    __slots__ = ("name", "type")
+
+    def __init__(self, type: TensorType, name: str | None = None) -> None:
+        self.type = type
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"{self.name or '_'}: {self.type}"
+
+
+class Literal:
+    """A scalar written into the program. Interned by type and bits: equal literals are identical."""
+
+    __slots__ = ("__weakref__", "type", "value")
+    type: TensorType
+    value: np.ndarray[Any, Any]
+    name: Final = None
+
+    def __new__(cls, value: Any, type: TensorType) -> Literal:
+        array = np.asarray(value, dtype=type.dtype)  # type: ignore[arg-type]
+        if array.shape != () or type.shape != ():
+            raise ValueError(f"a literal is a scalar, not an array of shape {array.shape}")
+        key = (type, array.tobytes())
+        found = _literals.get(key)
+        if found is None:
+            found = object.__new__(cls)
+            found.type = type
+            array.flags.writeable = False
+            found.value = array
+            _literals[key] = found
+        return found
+
+    def __repr__(self) -> str:
+        return f"{self.value}:{self.type}"
+
+    def __reduce__(self) -> tuple[type[Literal], tuple[Any, ...]]:
+        return Literal, (self.value, self.type)
+
+
+_literals: WeakValueDictionary[tuple[TensorType, bytes], Literal] = WeakValueDictionary()
+
+Atom = Value | Literal
+
+
+class Constant:
+    """A captured array, held by reference: stored once, printed by name, equal only to itself.
+
+    `array` is whatever was captured (a NumPy or JAX array): anything that `numpy.asarray` takes.
+    """
+
+    __slots__ = ("array", "name", "type")
+
+    def __init__(self, array: Any, type: TensorType, name: str = "const") -> None:
+        self.array = array
+        self.type = type
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"${self.name}"
+
+
+class Thunk:
+    """A rule that is still Python: called with input types it yields a graph, once for each.
+
+    The printer shows it by name; a program read back from text holds one that says so when called.
+    """
+
+    __slots__ = ("_made", "make", "name")
+
+    def __init__(self, name: str, make: Callable[..., Any]) -> None:
+        self.name = name
+        self.make = make
+        self._made: dict[Any, Any] = {}
+
+    def __call__(self, *signature: Any) -> Any:
+        if signature not in self._made:
+            self._made[signature] = self.make(*signature)
+        return self._made[signature]
+
+    def __repr__(self) -> str:
+        return f"thunk<{self.name}>"
+
+
+Params = dict[str, Any]
+
+
+class Equation:
+    """One operation: `outputs = primitive[params] inputs`. Treat all fields as read-only."""
+
+    __slots__ = ("inputs", "location", "outputs", "params", "primitive")
+
+    def __init__(
+        self,
+        primitive: Primitive,
+        inputs: tuple[Atom, ...],
+        outputs: tuple[Value, ...],
+        params: Params,
+        location: Location | None = None,
+    ) -> None:
+        self.primitive = primitive
+        self.inputs = inputs
+        self.outputs = outputs
+        self.params = params
+        self.location = location
+
+    @property
+    def output(self) -> Value:
+        """The output of an equation that has exactly one."""
+        (out,) = self.outputs
+        return out
+
+    @property
+    def effects(self) -> frozenset[str]:
+        """Reasons why the equation must neither be dropped, repeated nor reordered."""
+        own = self.primitive.effects_of(self)
+        if not self.primitive.has_regions:
+            return own
+        return own.union(*(graph.effects for graph in self.regions()))
+
+    def regions(self) -> Iterator[Graph]:
+        """The graphs held in the parameters, in order."""
+        for value in self.params.values():
+            if isinstance(value, Graph):
+                yield value
+            elif isinstance(value, tuple):
+                yield from (item for item in value if isinstance(item, Graph))
+
+    def replace(self, **fields: Any) -> Equation:
+        """A copy with some fields changed."""
+        return Equation(
+            fields.get("primitive", self.primitive),
+            fields.get("inputs", self.inputs),
+            fields.get("outputs", self.outputs),
+            fields.get("params", self.params),
+            fields.get("location", self.location),
+        )
+
+    def __repr__(self) -> str:
+        from .errors import describe_equation
+
+        return describe_equation(self)
+
+
+class Graph:
+    """A function: inputs, equations in order, outputs. Immutable; equal only to itself.
+
+    `name` is a hint, made unique by the printer. `derived` keeps what passes computed from this
+    graph (its jvp, its lowering, ...) so that a graph used many times is transformed once.
+    """
+
+    __slots__ = ("__weakref__", "_effects", "derived", "equations", "inputs", "name", "outputs")
+
+    def __init__(
+        self,
+        inputs: Iterable[Value],
+        equations: Iterable[Equation],
+        outputs: Iterable[Atom],
+        name: str = "f",
+    ) -> None:
+        self.inputs = tuple(inputs)
+        self.equations = tuple(equations)
+        self.outputs = tuple(outputs)
+        self.name = name
+        self.derived: dict[Any, Any] = {}
+        self._effects: frozenset[str] | None = None
+
+    @property
+    def effects(self) -> frozenset[str]:
+        if self._effects is None:
+            for graph in walk_graphs(self):  # callees first: no recursion however deep the nest
+                if graph._effects is None:
+                    graph._effects = frozenset().union(*(e.effects for e in graph.equations))
+        assert self._effects is not None
+        return self._effects
+
+    @property
+    def input_types(self) -> tuple[TensorType, ...]:
+        return tuple(v.type for v in self.inputs)
+
+    @property
+    def output_types(self) -> tuple[TensorType, ...]:
+        return tuple(v.type for v in self.outputs)
+
+    def with_equations(self, equations: Iterable[Equation]) -> Graph:
+        return Graph(self.inputs, equations, self.outputs, self.name)
+
+    def renamed(self, name: str) -> Graph:
+        return Graph(self.inputs, self.equations, self.outputs, name)
+
+    def __len__(self) -> int:
+        return len(self.equations)
+
+    def __repr__(self) -> str:
+        signature = ", ".join(map(repr, self.inputs))
+        results = ", ".join(str(t) for t in self.output_types)
+        return f"@{self.name}({signature}) -> ({results}) with {len(self.equations)} equations"
+
+
+def walk_graphs(*roots: Graph) -> list[Graph]:
+    """Every graph reachable from the roots, once each, callees before callers. No recursion."""
+    order: list[Graph] = []
+    done: set[Graph] = set()
+    stack: list[tuple[Graph, Iterator[Graph]]] = []
+    for root in roots:
+        if root in done:
+            continue
+        done.add(root)
+        stack.append((root, _callees(root)))
+        while stack:
+            graph, callees = stack[-1]
+            callee = next(callees, None)
+            if callee is None:
+                stack.pop()
+                order.append(graph)
+            elif callee not in done:
+                done.add(callee)
+                stack.append((callee, _callees(callee)))
+    return order
+
+
+def _callees(graph: Graph) -> Iterator[Graph]:
+    for eqn in graph.equations:
+        if eqn.primitive.has_regions:
+            yield from eqn.regions()
+
+
+def memoised(graph: Graph, key: Any, make: Callable[[], Any]) -> Any:
+    """`make()`, computed once for this graph and key."""
+    found = graph.derived.get(key)
+    if found is None:
+        found = graph.derived[key] = make()
+    return found
+
+
+def free_names(values: Sequence[Value]) -> set[str]:
+    """The name hints in use among values."""
+    return {v.name for v in values if v.name is not None}

@@ -1,0 +1,65 @@
+"""What each primitive means, in NumPy: the oracle that needs neither JAX nor XLA.
+
+A meaning is `(*arrays, **params) -> array or tuple of arrays`; the loop casts results to the types
+that the equation states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import InterpretError
+from ..graph import Equation, Graph, Literal
+from ..primitive import Primitive, RuleTable
+from ..types import ExtendedDtype
+
+Meaning = Callable[..., Any]
+meanings: RuleTable[Meaning] = RuleTable("meaning")
+
+
+def means(*primitives: Primitive) -> Callable[[Meaning], Meaning]:
+    """`@means(p)`: enter `(*arrays, **params)` as the meaning of p."""
+    return meanings.rule(*primitives)
+
+
+def evaluate(graph: Graph, inputs: Sequence[Any]) -> list[Any]:
+    """The outputs of a graph on arrays. Raises InterpretError naming the equation that failed."""
+    if len(inputs) != len(graph.inputs):
+        raise InterpretError(
+            f"@{graph.name} takes {len(graph.inputs)} inputs, got {len(inputs)}"
+        )
+    env: dict[Any, Any] = {}
+    for value, x in zip(graph.inputs, inputs, strict=True):
+        env[value] = as_typed(x, value.type)
+        if np.shape(env[value]) != value.type.shape:
+            raise InterpretError(
+                f"input {value.name or '_'} of @{graph.name} has type {value.type}, "
+                f"got an array of shape {np.shape(x)}"
+            )
+    with np.errstate(all="ignore"):
+        for eqn in graph.equations:
+            results = apply(eqn, [x.value if x.__class__ is Literal else env[x] for x in eqn.inputs])
+            env.update(zip(eqn.outputs, results, strict=True))
+    return [x.value if isinstance(x, Literal) else env[x] for x in graph.outputs]
+
+
+def apply(eqn: Equation, arrays: Sequence[Any]) -> list[Any]:
+    """The outputs of one equation on arrays."""
+    try:
+        results = meanings.find(eqn)(*arrays, **eqn.params)
+    except (TypeError, ValueError, IndexError, FloatingPointError) as error:
+        if isinstance(error, InterpretError):
+            raise
+        raise InterpretError(f"{eqn.primitive.name} failed: {error}", eqn) from error
+    several = results if isinstance(results, (tuple, list)) else (results,)
+    return [as_typed(r, v.type) for r, v in zip(several, eqn.outputs, strict=True)]
+
+
+def as_typed(x: Any, type: Any) -> Any:
+    """x as an array of the type's dtype; values of extended dtypes pass as they are."""
+    if isinstance(type.dtype, ExtendedDtype):
+        return x
+    return np.asarray(x).astype(type.dtype, copy=False)

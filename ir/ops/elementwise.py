@@ -1,0 +1,322 @@
+"""Elementwise primitives: arithmetic, transcendental functions, comparisons, bits, selection.
+
+Operands have one shape; scalars, and axes of length 1 against longer ones, broadcast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from ..errors import TypeRuleError
+from ..primitive import Primitive, Types, define
+from ..types import (
+    BOOL,
+    Dtype,
+    TensorType,
+    complex_dtype,
+    dtype_category,
+    dtype_name,
+    real_dtype,
+)
+
+Result = Callable[[Dtype, dict[str, Any]], Dtype]
+
+INTEGER: Final = frozenset({"int", "uint"})
+FLOAT: Final = frozenset({"float"})
+COMPLEX: Final = frozenset({"complex"})
+INEXACT: Final = FLOAT | COMPLEX
+NUMBER: Final = INTEGER | INEXACT
+BITS: Final = INTEGER | {"bool"}
+ANY: Final = NUMBER | {"bool", "extended"}
+
+STEPS: Final = "it is constant between steps"
+DISCRETE: Final = "its results are not real numbers"
+
+
+def broadcast_shapes(name: str, types: Types) -> tuple[int, ...]:
+    """The common shape of elementwise operands. Raises TypeRuleError."""
+    shape = types[0].shape
+    for t in types:
+        if t.shape != shape:
+            break
+    else:
+        return shape
+    shapes = [t.shape for t in types if t.shape]
+    if len({len(s) for s in shapes}) != 1:
+        raise TypeRuleError(f"{name} takes operands of one rank, or scalars; got {shapes}")
+    result = []
+    for lengths in zip(*shapes, strict=True):
+        longer = {n for n in lengths if n != 1}
+        if len(longer) > 1:
+            raise TypeRuleError(f"{name} cannot broadcast the shapes {shapes} together")
+        result.append(longer.pop() if longer else 1)
+    return tuple(result)
+
+
+def same_dtype(name: str, types: Types) -> Dtype:
+    """The one dtype of all operands. Raises TypeRuleError."""
+    dtype = types[0].dtype
+    for t in types:
+        if t.dtype != dtype:
+            got = ", ".join(dtype_name(t.dtype) for t in types)
+            raise TypeRuleError(
+                f"{name} takes operands of one dtype; got {got}",
+                hint="convert them first with convert_element_type",
+            )
+    return dtype
+
+
+def accept(name: str, dtype: Dtype, accepted: frozenset[str]) -> None:
+    """Raise TypeRuleError unless dtype is of an accepted category."""
+    if dtype_category(dtype) not in accepted:
+        raise TypeRuleError(
+            f"{name} does not take {dtype_name(dtype)}; it takes {', '.join(sorted(accepted))}"
+        )
+
+
+def all_weak(types: Types) -> bool:
+    return all([t.weak for t in types])
+
+
+def elementwise(
+    name: str,
+    accepted: frozenset[str],
+    arity: int = 1,
+    result: Result | None = None,
+    **fields: Any,
+) -> Primitive:
+    """Define an elementwise primitive whose operands share a dtype of an accepted category."""
+
+    def infer(types: Types, params: dict[str, Any]) -> TensorType:
+        first = types[0]
+        if len(types) != arity:
+            raise TypeRuleError(f"{name} takes {arity} operands, got {len(types)}")
+        shape = first.shape if arity == 1 else broadcast_shapes(name, types)
+        dtype = first.dtype if arity == 1 else same_dtype(name, types)
+        accept(name, dtype, accepted)
+        if result is not None:
+            return TensorType(shape, result(dtype, params), all_weak(types))
+        if arity == 1:
+            return first
+        return TensorType(shape, dtype, all_weak(types))
+
+    return define(name, infer, elementwise=True, family="elementwise", **fields)
+
+
+ACCURACY: Final = {"accuracy": None}
+
+
+def _unary(names: str, accepted: frozenset[str], **fields: Any) -> tuple[Primitive, ...]:
+    return tuple(elementwise(name, accepted, **fields) for name in names.split())
+
+
+def _binary(names: str, accepted: frozenset[str], **fields: Any) -> tuple[Primitive, ...]:
+    return tuple(elementwise(name, accepted, 2, **fields) for name in names.split())
+
+
+# -- arithmetic ----------------------------------------------------------------------------------
+
+
+def _out_dtype(dtype: Dtype, params: dict[str, Any]) -> Dtype:
+    wanted: Dtype | None = params["out_dtype"]
+    return dtype if wanted is None else wanted
+
+
+neg = elementwise("neg", NUMBER, linear_in=(0,), jointly_linear=True)
+(sign,) = _unary("sign", NUMBER, not_differentiable=STEPS)
+add = elementwise("add", NUMBER, 2, linear_in=(0, 1), jointly_linear=True)
+add_any = elementwise("add_any", NUMBER, 2, linear_in=(0, 1), jointly_linear=True)
+sub = elementwise("sub", NUMBER, 2, linear_in=(0, 1), jointly_linear=True)
+mul = elementwise(
+    "mul", NUMBER, 2, result=_out_dtype, linear_in=(0, 1), defaults={"out_dtype": None}
+)
+div = elementwise("div", NUMBER, 2, linear_in=(0,))
+(rem,) = _binary("rem", INTEGER | FLOAT)
+max_, min_ = _binary("max min", NUMBER | {"bool"})
+(nextafter,) = _binary("nextafter", FLOAT, not_differentiable=STEPS)
+(square,) = _unary("square", NUMBER)
+(mulhi,) = _binary("mulhi", INTEGER, not_differentiable=DISCRETE)
+floor, ceil = _unary("floor ceil", FLOAT, not_differentiable=STEPS)
+(round_,) = _unary(
+    "round", FLOAT, not_differentiable=STEPS, defaults={"rounding_method": "AWAY_FROM_ZERO"}
+)
+(abs_,) = _unary("abs", NUMBER, result=lambda dtype, _: real_dtype(dtype))
+
+
+def _infer_integer_pow(types: Types, params: dict[str, Any]) -> TensorType:
+    accept("integer_pow", types[0].dtype, NUMBER)
+    if params["y"] < 0 and dtype_category(types[0].dtype) in INTEGER:
+        raise TypeRuleError("integer_pow cannot raise integers to a negative power")
+    return types[0]
+
+
+def _infer_pow(types: Types, params: dict[str, Any]) -> TensorType:
+    base, exponent = types
+    accept("pow", base.dtype, INEXACT)
+    if dtype_category(exponent.dtype) not in INTEGER:
+        same_dtype("pow", types)
+    return TensorType(broadcast_shapes("pow", types), base.dtype, all_weak(types))
+
+
+integer_pow = define("integer_pow", _infer_integer_pow, elementwise=True, defaults={"y": 2})
+pow_ = define("pow", _infer_pow, elementwise=True)
+
+# -- transcendental ------------------------------------------------------------------------------
+
+exp, exp2, log, log1p, expm1, tanh, logistic, sin, cos, tan, sqrt, rsqrt = _unary(
+    "exp exp2 log log1p expm1 tanh logistic sin cos tan sqrt rsqrt", INEXACT, defaults=ACCURACY
+)
+(cbrt,) = _unary("cbrt", FLOAT, defaults=ACCURACY)
+asin, acos, atan, sinh, cosh, asinh, acosh, atanh = _unary(
+    "asin acos atan sinh cosh asinh acosh atanh", INEXACT
+)
+(log2,) = _unary("log2", INEXACT, defaults=ACCURACY)
+(atan2,) = _binary("atan2", INEXACT)
+(one_minus_square,) = _unary("one_minus_square", INEXACT)
+
+# -- complex numbers -----------------------------------------------------------------------------
+
+real, imag = _unary(
+    "real imag",
+    COMPLEX,
+    result=lambda dtype, _: real_dtype(dtype),
+    linear_in=(0,),
+    jointly_linear=True,
+)
+complex_ = elementwise(
+    "complex",
+    FLOAT,
+    2,
+    result=lambda dtype, _: complex_dtype(dtype),
+    linear_in=(0, 1),
+    jointly_linear=True,
+)
+conj = elementwise(
+    "conj",
+    INEXACT,
+    result=lambda dtype, _: complex_dtype(dtype),
+    linear_in=(0,),
+    jointly_linear=True,
+    defaults={"input_dtype": None},
+)
+
+# -- comparisons and bits ------------------------------------------------------------------------
+
+
+def _to_bool(_dtype: Dtype, _params: dict[str, Any]) -> Dtype:
+    return BOOL
+
+
+eq, ne = _binary("eq ne", ANY, result=_to_bool, not_differentiable=DISCRETE)
+lt, le, gt, ge = _binary(
+    "lt le gt ge", ANY - COMPLEX, result=_to_bool, not_differentiable=DISCRETE
+)
+eq_to, lt_to, le_to = _binary("eq_to lt_to le_to", ANY, result=_to_bool, not_differentiable=DISCRETE)
+(is_finite,) = _unary("is_finite", FLOAT, result=_to_bool, not_differentiable=DISCRETE)
+(not_,) = _unary("not", BITS, not_differentiable=DISCRETE)
+and_, or_, xor = _binary("and or xor", BITS, not_differentiable=DISCRETE)
+population_count, clz = _unary("population_count clz", INTEGER, not_differentiable=DISCRETE)
+shift_left, shift_right_arithmetic, shift_right_logical = _binary(
+    "shift_left shift_right_arithmetic shift_right_logical", INTEGER, not_differentiable=DISCRETE
+)
+
+# -- conversion and selection --------------------------------------------------------------------
+
+
+def _infer_convert(types: Types, params: dict[str, Any]) -> TensorType:
+    return TensorType(types[0].shape, params["new_dtype"], params["weak_type"])
+
+
+def _infer_bitcast(types: Types, params: dict[str, Any]) -> TensorType:
+    """Widths may differ: a trailing axis then holds the parts of one wider element."""
+    old, new = types[0].dtype.itemsize, params["new_dtype"].itemsize
+    shape = types[0].shape
+    if old > new:
+        shape = (*shape, old // new)
+    elif old < new:
+        if not shape or shape[-1] * old != new:
+            raise TypeRuleError(
+                f"bitcast_convert_type from {dtype_name(types[0].dtype)} to "
+                f"{dtype_name(params['new_dtype'])} needs a last axis of length {new // old}"
+            )
+        shape = shape[:-1]
+    return TensorType(shape, params["new_dtype"])
+
+
+def _infer_reduce_precision(types: Types, params: dict[str, Any]) -> TensorType:
+    accept("reduce_precision", types[0].dtype, INEXACT)
+    return types[0]
+
+
+def _infer_select(types: Types, params: dict[str, Any]) -> TensorType:
+    which, cases = types[0], types[1:]
+    if not cases:
+        raise TypeRuleError("select_n takes a selector and at least one case")
+    if dtype_category(which.dtype) == "bool":
+        if len(cases) > 2:
+            raise TypeRuleError(f"select_n by a bool takes at most 2 cases, got {len(cases)}")
+    elif which.dtype.name != "int32":
+        raise TypeRuleError(f"select_n selects by bool or i32, not {dtype_name(which.dtype)}")
+    same_dtype("select_n", cases)
+    if any(t.shape != cases[0].shape for t in cases):
+        raise TypeRuleError(f"select_n takes cases of one shape; got {[t.shape for t in cases]}")
+    if which.shape and which.shape != cases[0].shape:
+        raise TypeRuleError(
+            f"the selector of select_n is a scalar or has the cases' shape {cases[0].shape}; "
+            f"got {which.shape}"
+        )
+    return TensorType(cases[0].shape, cases[0].dtype, all_weak(cases))
+
+
+def _infer_clamp(types: Types, params: dict[str, Any]) -> TensorType:
+    low, x, high = types
+    same_dtype("clamp", types)
+    for bound in (low, high):
+        if bound.shape and bound.shape != x.shape:
+            raise TypeRuleError(f"clamp takes bounds that are scalars or of shape {x.shape}")
+    return x.strong if not all_weak(types) else x
+
+
+convert_element_type = define(
+    "convert_element_type",
+    _infer_convert,
+    elementwise=True,
+    linear_in=(0,),
+    jointly_linear=True,
+    defaults={"new_dtype": None, "weak_type": False},
+)
+bitcast_convert_type = define(
+    "bitcast_convert_type",
+    _infer_bitcast,
+    not_differentiable="it reinterprets bits",
+    defaults={"new_dtype": None},
+)
+reduce_precision = define(
+    "reduce_precision",
+    _infer_reduce_precision,
+    elementwise=True,
+    linear_in=(0,),
+    jointly_linear=True,
+    defaults={"exponent_bits": 8, "mantissa_bits": 23},
+)
+select_n = define("select_n", _infer_select, family="elementwise")
+clamp = define("clamp", _infer_clamp, family="elementwise")
+stop_gradient = define(
+    "stop_gradient",
+    lambda types, params: types[0],
+    elementwise=True,
+    family="elementwise",
+    not_differentiable="it stops derivatives on request",
+)
+copy, copy_p = (
+    define(
+        name,
+        lambda types, params: types[0],
+        elementwise=True,
+        family="elementwise",
+        linear_in=(0,),
+        jointly_linear=True,
+    )
+    for name in ("copy", "copy_p")
+)

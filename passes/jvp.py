@@ -1,0 +1,79 @@
+"""Forward-mode differentiation: a program becomes the program with tangents.
+
+    func @f(x: f32[3]) -> (f32[3]) {          func @f(x: f32[3], dx: f32[3]) -> (f32[3], f32[3]) {
+      y: f32[3] = sin x                         y: f32[3] = sin x
+      return y                        =>        a: f32[3] = cos x
+    }                                           dy: f32[3] = mul dx a
+                                                return y, dy
+                                              }
+
+The primal equations are kept as they are, values included; only tangent equations are new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..ir.builder import Builder, Zero
+from ..ir.graph import Equation, Graph, Value, memoised
+from ..ir.types import has_tangent
+from .tables import jvp as rules
+
+
+def jvp_graph(graph: Graph, nonzero: Sequence[bool]) -> tuple[Graph, tuple[bool, ...]]:
+    """Push tangents through a graph.
+
+    `nonzero[i]` says whether input i has a tangent. The result takes the primals, then the tangents
+    that there are, and returns the primal outputs, then the nonzero tangents; second comes which
+    outputs have one.
+    """
+    active = tuple(
+        bool(nz) and has_tangent(v.type) for nz, v in zip(nonzero, graph.inputs, strict=True)
+    )
+    made: tuple[Graph, tuple[bool, ...]] = memoised(
+        graph, ("jvp", active), lambda: _jvp(graph, active)
+    )
+    return made
+
+
+def _jvp(graph: Graph, active: tuple[bool, ...]) -> tuple[Graph, tuple[bool, ...]]:
+    b = Builder()
+    tangents: dict[Any, Any] = {}
+    tangent_inputs = []
+    for value, is_active in zip(graph.inputs, active, strict=True):
+        if is_active:
+            dv = Value(value.type, tangent_name(value.name))
+            tangents[value] = dv
+            tangent_inputs.append(dv)
+    for eqn in graph.equations:
+        push(b, eqn, tangents)
+    outs = [tangents.get(v) for v in graph.outputs]
+    out_nonzero = tuple(t is not None for t in outs)
+    outputs = (*graph.outputs, *(t for t in outs if t is not None))
+    result = b.graph((*graph.inputs, *tangent_inputs), outputs, f"{graph.name}.jvp")
+    return result, out_nonzero
+
+
+def push(b: Builder, eqn: Equation, tangents: dict[Any, Any]) -> None:
+    """Append one equation and the equations of its tangents; enter the nonzero ones."""
+    b.location = eqn.location
+    for x in eqn.inputs:
+        if x in tangents:
+            break
+    else:
+        b.append(eqn)
+        return
+    rule = rules.find(eqn)
+    if not eqn.primitive.has_regions:  # rules of region primitives redefine the primal outputs
+        b.append(eqn)
+    dxs = [tangents.get(x) or Zero(x.type) for x in eqn.inputs]
+    for y, dy in zip(eqn.outputs, rule(b, eqn, dxs), strict=True):
+        if dy.__class__ is not Zero and has_tangent(y.type):
+            tangents[y] = dy
+            if dy.__class__ is Value and dy.name is None:
+                dy.name = tangent_name(y.name)
+
+
+def tangent_name(name: str | None) -> str | None:
+    return None if name is None else f"d{name}"

@@ -1,0 +1,47 @@
+"""Linearize: a program becomes its primal half and a linear half that maps tangents to tangents.
+
+linearize = jvp, then partial_eval with the primals known. No derivative is stated here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..ir.graph import Graph, Value, memoised
+from .jvp import jvp_graph
+from .partial_eval import split_graph
+
+
+@dataclass(frozen=True)
+class Linearized:
+    """fn  x -> y  at a point:
+
+    primal  x               -> (y, residuals)
+    linear  (residuals, dx) -> dy
+
+    `nonzero[i]` says whether output i has a tangent; dx are those of the active inputs.
+    """
+
+    primal: Graph
+    linear: Graph
+    residuals: tuple[Value, ...]
+    nonzero: tuple[bool, ...]
+
+
+def linearize_graph(graph: Graph, active: Sequence[bool]) -> Linearized:
+    """Linearize a graph with respect to the inputs marked active."""
+    key = ("linearize", tuple(active))
+    made: Linearized = memoised(graph, key, lambda: _linearize(graph, active))
+    return made
+
+
+def _linearize(graph: Graph, active: Sequence[bool]) -> Linearized:
+    forward, nonzero = jvp_graph(graph, active)
+    n_inputs, n_outputs = len(graph.inputs), len(graph.outputs)
+    unknown = [i >= n_inputs for i in range(len(forward.inputs))]
+    tangents = [i >= n_outputs for i in range(len(forward.outputs))]
+    split = split_graph(forward, unknown, tangents)
+    primal = split.known.renamed(f"{graph.name}.primal")
+    linear = split.unknown.renamed(f"{graph.name}.linear")
+    return Linearized(primal, linear, split.residuals, nonzero)

@@ -1,0 +1,113 @@
+"""Split a program by what is known.
+
+    fn       (known, unknown)    -> (known', unknown')
+    known    known               -> (known', residual)
+    unknown  (residual, unknown) -> unknown'
+
+An equation with only known inputs is known. Values cross over unchanged, so the split copies
+nothing but lists; only equations with regions are taken apart (by rules of their own).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..ir.errors import PassError
+from ..ir.graph import Atom, Equation, Graph, Literal, Value, memoised
+from ..ir.primitive import RuleTable
+
+
+@dataclass(frozen=True)
+class Split:
+    """The two halves of a graph.
+
+    `known` returns the known outputs, then the residuals. `unknown` takes the residuals, then the
+    unknown inputs, and returns the unknown outputs. `unknown_out[i]` tells which kind output i is.
+    """
+
+    known: Graph
+    unknown: Graph
+    residuals: tuple[Value, ...]
+    unknown_out: tuple[bool, ...]
+
+
+SplitRule = Callable[
+    [Equation, Sequence[bool]], tuple[list[Equation], list[Equation], Sequence[bool]]
+]
+"""(eqn, unknown inputs) -> known equations, unknown equations, which outputs are unknown."""
+
+rules: RuleTable[SplitRule] = RuleTable("partial_eval")
+
+
+def split_graph(
+    graph: Graph, unknown: Sequence[bool], force_unknown: Sequence[bool] | None = None
+) -> Split:
+    """Split a graph whose inputs are unknown where `unknown` says so.
+
+    `force_unknown` marks outputs to return from the unknown half even if they are known.
+    """
+    forced = tuple(force_unknown or (False,) * len(graph.outputs))
+    key = ("split", tuple(unknown), forced)
+    made: Split = memoised(graph, key, lambda: _split(graph, tuple(unknown), forced))
+    return made
+
+
+def _split(graph: Graph, unknown: tuple[bool, ...], forced: tuple[bool, ...]) -> Split:
+    unknown_values = {v for v, u in zip(graph.inputs, unknown, strict=True) if u}
+    first: list[Equation] = []
+    second: list[Equation] = []
+    for eqn in graph.equations:
+        _place(eqn, unknown_values, first, second)
+    unknown_out = tuple(
+        f or v in unknown_values for v, f in zip(graph.outputs, forced, strict=True)
+    )
+    known_outputs = [v for v, u in zip(graph.outputs, unknown_out, strict=True) if not u]
+    unknown_outputs = [v for v, u in zip(graph.outputs, unknown_out, strict=True) if u]
+    unknown_inputs = [v for v, u in zip(graph.inputs, unknown, strict=True) if u]
+    residuals = captures(unknown_inputs, second, unknown_outputs)
+    known_inputs = [v for v, u in zip(graph.inputs, unknown, strict=True) if not u]
+    known = Graph(known_inputs, first, (*known_outputs, *residuals), f"{graph.name}.primal")
+    rest = Graph((*residuals, *unknown_inputs), second, unknown_outputs, f"{graph.name}.linear")
+    return Split(known, rest, residuals, unknown_out)
+
+
+def _place(
+    eqn: Equation, unknown: set[Any], first: list[Equation], second: list[Equation]
+) -> None:
+    """Put an equation in the half it belongs to, or take it apart."""
+    if unknown.isdisjoint(eqn.inputs):
+        first.append(eqn)
+        return
+    rule = rules.get(eqn.primitive)
+    if rule is None:
+        if eqn.effects:
+            raise PassError(
+                f"{eqn.primitive.name} has effects and depends on unknown values", eqn,
+                stage="partial_eval",
+            )
+        second.append(eqn)
+        unknown.update(eqn.outputs)
+        return
+    known_eqns, unknown_eqns, unknown_outputs = rule(eqn, [x in unknown for x in eqn.inputs])
+    first.extend(known_eqns)
+    second.extend(unknown_eqns)
+    unknown.update(v for v, u in zip(eqn.outputs, unknown_outputs, strict=True) if u)
+
+
+def captures(
+    inputs: Sequence[Value], equations: Sequence[Equation], outputs: Sequence[Atom]
+) -> tuple[Value, ...]:
+    """The values that equations and outputs read but neither take nor make, in reading order."""
+    bound: set[Any] = set(inputs)
+    found: dict[Value, None] = {}
+    for eqn in equations:
+        for x in eqn.inputs:
+            if x not in bound and not isinstance(x, Literal):
+                found.setdefault(x)
+        bound.update(eqn.outputs)
+    for x in outputs:
+        if x not in bound and not isinstance(x, Literal):
+            found.setdefault(x)
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""How primitives transform: one file a family, all of its jvp, transpose and batch rules."""

@@ -1,0 +1,168 @@
+"""The rule tables of the transformations, and the rules that traits give.
+
+    jvp        (b, eqn, tangents)          -> tangents of the outputs
+    transpose  (b, eqn, cts, linear)       -> cotangents of the inputs
+    batch      (b, eqn, inputs, batched, size) -> outputs, batched
+    partial    see partial_eval
+
+Tangents and cotangents are Atoms or Zeros, one for each input or output of the equation. A jvp
+rule reads primals from `eqn.inputs` and `eqn.outputs`. `linear[i]` says whether input i depends on
+the linear inputs; the cotangents of others are ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..ir.builder import Builder, Operand, Zero
+from ..ir.graph import Equation
+from ..ir.primitive import Primitive, RuleTable
+from ..ir.types import TensorType
+
+Operands = Sequence[Operand]
+JvpRule = Callable[[Builder, Equation, Operands], Operands]
+TransposeRule = Callable[[Builder, Equation, Operands, Sequence[bool]], Operands]
+BatchRule = Callable[
+    [Builder, Equation, Operands, Sequence[bool], int], tuple[Operands, Sequence[bool]]
+]
+
+
+def tangent_type(type: TensorType) -> TensorType:
+    """The type of tangents and cotangents: that of the primal."""
+    return type
+
+
+# -- jvp -----------------------------------------------------------------------------------------
+
+
+def zero_tangents(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
+    """The jvp of what is not differentiable: no output carries a tangent."""
+    return [Zero(v.type) for v in eqn.outputs]
+
+
+def jvp_jointly_linear(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
+    """f(dx, dy) for an f linear in all of its linear inputs together."""
+    linear = eqn.primitive.linear_in
+    inputs = [tangents[i] if i in linear else x for i, x in enumerate(eqn.inputs)]
+    return b.emit(eqn.primitive, *inputs, **eqn.params)
+
+
+def jvp_multilinear(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
+    """f(dx, y) + f(x, dy) for an f linear in each of its inputs."""
+    (z,) = eqn.outputs
+    terms = []
+    for i in eqn.primitive.linear_in:
+        if not isinstance(tangents[i], Zero):
+            inputs = (*eqn.inputs[:i], tangents[i], *eqn.inputs[i + 1 :])
+            terms.extend(b.emit(eqn.primitive, *inputs, **eqn.params))
+    return [b.sum_of(terms, z.type)]
+
+
+def _jvp_from_traits(primitive: Primitive) -> JvpRule | None:
+    if primitive.not_differentiable is not None:
+        return zero_tangents
+    if primitive.jointly_linear:
+        return jvp_jointly_linear
+    # With one non-linear input more, a table entry gives that input's part (div).
+    return jvp_multilinear if len(primitive.linear_in) > 1 else None
+
+
+jvp: RuleTable[JvpRule] = RuleTable("jvp", _jvp_from_traits)
+
+
+# -- transpose -----------------------------------------------------------------------------------
+
+
+def unbroadcast(b: Builder, ct: Operand, type: TensorType) -> Operand:
+    """Sum a cotangent over the axes along which an operand of this type was broadcast."""
+    if isinstance(ct, Zero):
+        return Zero(type)
+    shape = ct.type.shape
+    if shape == type.shape:
+        return ct
+    if not type.shape:
+        return b.reduce_sum(ct, axes=tuple(range(len(shape))))
+    axes = tuple(i for i, n in enumerate(type.shape) if n != shape[i])
+    return b.reshape(b.reduce_sum(ct, axes=axes), new_sizes=type.shape)
+
+
+def transpose_elementwise_multilinear(
+    b: Builder, eqn: Equation, cts: Operands, linear: Sequence[bool]
+) -> Operands:
+    """An elementwise function linear in input i is its own transpose there: ct_x = f(ct, y)."""
+    result: list[Operand] = [Zero(x.type) for x in eqn.inputs]
+    for i in eqn.primitive.linear_in:
+        if linear[i]:
+            inputs = (*eqn.inputs[:i], cts[0], *eqn.inputs[i + 1 :])
+            (ct,) = b.emit(eqn.primitive, *inputs, **eqn.params)
+            result[i] = unbroadcast(b, ct, eqn.inputs[i].type)
+    return result
+
+
+def _transpose_from_traits(primitive: Primitive) -> TransposeRule | None:
+    if primitive.elementwise and primitive.linear_in and not primitive.jointly_linear:
+        return transpose_elementwise_multilinear
+    return None
+
+
+transpose: RuleTable[TransposeRule] = RuleTable(
+    "transpose", _transpose_from_traits, advice="only linear programs transpose: linearize first"
+)
+
+
+def unary_transpose(primitive: Primitive) -> Callable[[Callable[..., Operand]], Any]:
+    """`@unary_transpose(p)`: enter (b, eqn, ct) -> ct_x for a p linear in its first input only."""
+
+    def enter(rule: Callable[[Builder, Equation, Operand], Operand]) -> Any:
+        def transpose_unary(
+            b: Builder, eqn: Equation, cts: Operands, linear: Sequence[bool]
+        ) -> Operands:
+            return [rule(b, eqn, cts[0]), *(Zero(x.type) for x in eqn.inputs[1:])]
+
+        transpose.define(primitive, transpose_unary)
+        return rule
+
+    return enter
+
+
+# -- batch ---------------------------------------------------------------------------------------
+
+
+def batch_elementwise(
+    b: Builder, eqn: Equation, inputs: Operands, batched: Sequence[bool], size: int
+) -> tuple[Operands, Sequence[bool]]:
+    """The same operation: operands that are not batched broadcast along the batch axis."""
+    aligned = align_ranks(b, inputs, batched, [len(x.type.shape) for x in eqn.inputs])
+    return b.emit(eqn.primitive, *aligned, **eqn.params), (True,) * len(eqn.outputs)
+
+
+def align_ranks(
+    b: Builder, inputs: Operands, batched: Sequence[bool], ranks: Sequence[int]
+) -> list[Operand]:
+    """Give elementwise operands one rank by inserting axes of length 1; scalars stay scalars."""
+    rank = max(ranks)
+    aligned = []
+    for x, is_batched, own in zip(inputs, batched, ranks, strict=True):
+        shape = x.type.shape
+        if is_batched and own < rank:  # a batched scalar among arrays
+            x = b.reshape(x, new_sizes=(shape[0],) + (1,) * rank)
+        elif not is_batched and own:
+            x = b.reshape(x, new_sizes=(1, *shape))
+        aligned.append(x)
+    return aligned
+
+
+def materialise_batch(b: Builder, x: Operand, is_batched: bool, size: int) -> Operand:
+    """x with a batch axis in front, repeated if it has none."""
+    if is_batched:
+        return x
+    shape = x.type.shape
+    return b.broadcast(x, (size, *shape), range(1, len(shape) + 1))
+
+
+def _batch_from_traits(primitive: Primitive) -> BatchRule | None:
+    return batch_elementwise if primitive.elementwise else None
+
+
+batch: RuleTable[BatchRule] = RuleTable("batch", _batch_from_traits)

@@ -178,11 +178,16 @@ class Equation:
 class Graph:
     """A function: inputs, equations in order, outputs. Immutable; equal only to itself.
 
-    `name` is a hint, made unique by the printer. `derived` keeps what passes computed from this
-    graph (its jvp, its lowering, ...) so that a graph used many times is transformed once.
+    `name` is a hint, made unique by the printer. `linear_from` is set on linear functions: inputs
+    from that position on are the linear ones, those before it residuals; the text has a `|` there.
+    `derived` keeps what passes computed from this graph (its jvp, its lowering, ...) so that a
+    graph used many times is transformed once.
     """
 
-    __slots__ = ("__weakref__", "_effects", "derived", "equations", "inputs", "name", "outputs")
+    __slots__ = (
+        "__weakref__", "_effects", "derived", "equations", "inputs", "linear_from", "name",
+        "outputs",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -190,11 +195,13 @@ class Graph:
         equations: Iterable[Equation],
         outputs: Iterable[Atom],
         name: str = "f",
+        linear_from: int | None = None,
     ) -> None:
         self.inputs = tuple(inputs)
         self.equations = tuple(equations)
         self.outputs = tuple(outputs)
         self.name = name
+        self.linear_from = linear_from
         self.derived: dict[Any, Any] = {}
         self._effects: frozenset[str] | None = None
 
@@ -216,10 +223,10 @@ class Graph:
         return tuple(v.type for v in self.outputs)
 
     def with_equations(self, equations: Iterable[Equation]) -> Graph:
-        return Graph(self.inputs, equations, self.outputs, self.name)
+        return Graph(self.inputs, equations, self.outputs, self.name, self.linear_from)
 
     def renamed(self, name: str) -> Graph:
-        return Graph(self.inputs, self.equations, self.outputs, name)
+        return Graph(self.inputs, self.equations, self.outputs, name, self.linear_from)
 
     def __len__(self) -> int:
         return len(self.equations)

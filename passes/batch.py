@@ -7,12 +7,17 @@ as it is. Law: batch(f)(xs)[i] = f(xs[i]).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from ..ir.builder import Builder
+from ..ir.errors import PassError
 from ..ir.graph import Equation, Graph, Value, memoised
+from ..ir.module import Module
+from .base import Pass
 from .tables import batch as rules
 from .tables import materialise_batch
+from .wrt import derived_module
 
 
 def batch_graph(
@@ -65,3 +70,32 @@ def batch_equation(b: Builder, eqn: Equation, env: dict[Any, Any], size: int) ->
             new.name = old.name
         # A rule may give an output without batch axis: it is then a new value of the old type.
         env[old] = new if is_batched else materialise_batch(b, new, False, size)
+
+
+@dataclass(frozen=True)
+class Batch(Pass):
+    """Replace the entry @f by @f.batch, whose outputs all have a leading batch axis.
+
+    Options: size is the batch size; in_axes says which inputs are batched (0) or not (None), one
+    for each flat input, or one for all.
+    """
+
+    name: ClassVar[str] = "batch"
+    law: ClassVar[str] = "batch(f)(xs)[i] = f(xs[i])"
+
+    size: int = 2
+    in_axes: tuple[int | None, ...] = (0,)
+
+    def run(self, module: Module) -> Module:
+        graph = module.main
+        axes = self.in_axes * len(graph.inputs) if len(self.in_axes) == 1 else self.in_axes
+        if len(axes) != len(graph.inputs) or any(axis not in (0, None) for axis in axes):
+            raise PassError(
+                f"in_axes={self.in_axes} does not fit the {len(graph.inputs)} inputs of "
+                f"@{graph.name}: give 0 or None for each, or one for all"
+            )
+        if self.size < 0:
+            raise PassError(f"a batch has a size of at least 0, got {self.size}")
+        force = [True] * len(graph.outputs)
+        batched, _ = batch_graph(graph, [axis == 0 for axis in axes], self.size, force)
+        return derived_module(module, batched)

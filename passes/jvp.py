@@ -13,12 +13,16 @@ The primal equations are kept as they are, values included; only tangent equatio
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from ..ir.builder import Builder, Zero
 from ..ir.graph import Equation, Graph, Value, memoised
+from ..ir.module import Module
 from ..ir.types import has_tangent
+from .base import Pass
 from .tables import jvp as rules
+from .wrt import derived_module, select_inputs
 
 
 def jvp_graph(graph: Graph, nonzero: Sequence[bool]) -> tuple[Graph, tuple[bool, ...]]:
@@ -77,3 +81,20 @@ def push(b: Builder, eqn: Equation, tangents: dict[Any, Any]) -> None:
 
 def tangent_name(name: str | None) -> str | None:
     return None if name is None else f"d{name}"
+
+
+@dataclass(frozen=True)
+class Jvp(Pass):
+    """Replace the entry @f by @f.jvp: (inputs, tangents) -> (outputs, tangents).
+
+    Option wrt: the inputs that have tangents; all that can, by default.
+    """
+
+    name: ClassVar[str] = "jvp"
+    law: ClassVar[str] = "tangents agree with finite differences"
+
+    wrt: tuple[int | str, ...] | None = None
+
+    def run(self, module: Module) -> Module:
+        flags = select_inputs(module, self.wrt, self.name)
+        return derived_module(module, jvp_graph(module.main, flags)[0])

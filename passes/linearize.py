@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ..ir.graph import Graph, Value, memoised
+from ..ir.module import Module
+from .base import Pass
 from .jvp import jvp_graph
 from .partial_eval import split_graph
+from .wrt import derived_module, select_inputs
 
 
 @dataclass(frozen=True)
@@ -43,5 +47,25 @@ def _linearize(graph: Graph, active: Sequence[bool]) -> Linearized:
     tangents = [i >= n_outputs for i in range(len(forward.outputs))]
     split = split_graph(forward, unknown, tangents)
     primal = split.known.renamed(f"{graph.name}.primal")
-    linear = split.unknown.renamed(f"{graph.name}.linear")
+    rest = split.unknown
+    name = f"{graph.name}.linear"
+    linear = Graph(rest.inputs, rest.equations, rest.outputs, name, len(split.residuals))
     return Linearized(primal, linear, split.residuals, nonzero)
+
+
+@dataclass(frozen=True)
+class Linearize(Pass):
+    """Split the entry @f into @f.primal, returning outputs and residuals, and @f.linear.
+
+    Option wrt: the inputs to differentiate, by position or name (see `select_inputs`); all that
+    can be, by default.
+    """
+
+    name: ClassVar[str] = "linearize"
+    law: ClassVar[str] = "the linear half agrees with finite differences"
+
+    wrt: tuple[int | str, ...] | None = None
+
+    def run(self, module: Module) -> Module:
+        parts = linearize_graph(module.main, select_inputs(module, self.wrt, self.name))
+        return derived_module(module, parts.primal, parts.linear)

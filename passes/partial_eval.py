@@ -68,8 +68,8 @@ def _split(graph: Graph, unknown: tuple[bool, ...], forced: tuple[bool, ...]) ->
     unknown_inputs = [v for v, u in zip(graph.inputs, unknown, strict=True) if u]
     residuals = captures(unknown_inputs, second, unknown_outputs)
     known_inputs = [v for v, u in zip(graph.inputs, unknown, strict=True) if not u]
-    known = Graph(known_inputs, first, (*known_outputs, *residuals), f"{graph.name}.primal")
-    rest = Graph((*residuals, *unknown_inputs), second, unknown_outputs, f"{graph.name}.linear")
+    known = Graph(known_inputs, first, (*known_outputs, *residuals), f"{graph.name}.known")
+    rest = Graph((*residuals, *unknown_inputs), second, unknown_outputs, f"{graph.name}.unknown")
     return Split(known, rest, residuals, unknown_out)
 
 

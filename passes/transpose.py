@@ -1,12 +1,12 @@
 """Reverse a linear function: f32[n] -o f32[m] becomes f32[m] -o f32[n].
 
-    func @f.linear(c: f32[3], dx: f32[3]) -> (f32[3]) {
+    func @f.linear(c: f32[3] | dx: f32[3]) -> (f32[3]) {
       dy: f32[3] = mul c dx
       return dy
     }                                   =>
-    func @f.transpose(c: f32[3], ct_dy: f32[3]) -> (f32[3]) {
-      ct_dx: f32[3] = mul c ct_dy
-      return ct_dx
+    func @f.transpose(c: f32[3] | ct_y: f32[3]) -> (f32[3]) {
+      ct_x: f32[3] = mul c ct_y
+      return ct_x
     }
 
 Law: <f(t), c> = <t, f^T(c)>.
@@ -15,13 +15,17 @@ Law: <f(t), c> = <t, f^T(c)>.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from ..ir.builder import Builder, Zero
+from ..ir.builder import Builder, Operand, Zero
 from ..ir.errors import PassError
 from ..ir.graph import Equation, Graph, Value, memoised
+from ..ir.module import Module
 from ..ir.types import has_tangent
+from .base import Pass
 from .tables import transpose as rules
+from .wrt import derived_module, select_inputs
 
 
 def transpose_graph(
@@ -33,7 +37,7 @@ def transpose_graph(
     inputs that are not linear, then the cotangents that there are, and returns the nonzero
     cotangents of the linear inputs; second comes which of those inputs have one.
 
-    Raises PassError when an output is not linear in them, MissingRule for an operation that is not.
+    Raises MissingRule for an operation that is not linear.
     """
     given = tuple(nonzero) if nonzero is not None else (True,) * len(graph.outputs)
     key = ("transpose", tuple(linear), given)
@@ -47,29 +51,41 @@ def _transpose(
     graph: Graph, linear: tuple[bool, ...], nonzero: tuple[bool, ...]
 ) -> tuple[Graph, tuple[bool, ...]]:
     b = Builder()
+    out_cts: list[Operand] = [
+        Value(y.type, cotangent_name(y.name)) if given and has_tangent(y.type) else Zero(y.type)
+        for y, given in zip(graph.outputs, nonzero, strict=True)
+    ]
+    in_cts = transpose_into(b, graph, linear, out_cts)
+    others = [v for v, is_linear in zip(graph.inputs, linear, strict=True) if not is_linear]
+    inputs = [*others, *(ct for ct in out_cts if isinstance(ct, Value))]
+    outputs = [ct for ct in in_cts if not isinstance(ct, Zero)]
+    name = f"{graph.name.removesuffix('.linear')}.transpose"
+    result = Graph(inputs, b.equations, outputs, name, len(others))
+    return result, tuple(not isinstance(ct, Zero) for ct in in_cts)
+
+
+def transpose_into(
+    b: Builder, graph: Graph, linear: Sequence[bool], out_cts: Sequence[Operand]
+) -> list[Operand]:
+    """Emit the transpose; the cotangents of the linear inputs, Zero where there is none.
+
+    Residuals are read as they are: b must already hold the equations that make them, or the
+    resulting graph take them as inputs.
+    """
     linear_inputs = [v for v, is_linear in zip(graph.inputs, linear, strict=True) if is_linear]
     linear_values: set[Any] = set(linear_inputs)
     backward = split_linear(b, graph, linear_values)
     cts: dict[Any, list[Any]] = {}
-    ct_inputs = []
-    for y, given in zip(graph.outputs, nonzero, strict=True):
-        if given and has_tangent(y.type):
-            ct = Value(y.type, cotangent_name(y.name))
-            ct_inputs.append(ct)
-            if y in linear_values:
-                cts.setdefault(y, []).append(ct)
+    for y, ct in zip(graph.outputs, out_cts, strict=True):
+        if y in linear_values and not isinstance(ct, Zero):
+            cts.setdefault(y, []).append(ct)
     for eqn in reversed(backward):
         pull(b, eqn, cts, linear_values)
-    results = [collect(b, v, cts) for v in linear_inputs]
-    has_ct = tuple(not isinstance(ct, Zero) for ct in results)
-    others = [v for v, is_linear in zip(graph.inputs, linear, strict=True) if not is_linear]
-    outputs = [ct for ct in results if not isinstance(ct, Zero)]
-    name = f"{graph.name.removesuffix('.linear')}.transpose"
-    return b.graph((*others, *ct_inputs), outputs, name), has_ct
+    return [collect(b, v, cts) for v in linear_inputs]
 
 
 def split_linear(b: Builder, graph: Graph, linear: set[Any]) -> list[Equation]:
-    """Run forward what does not depend on linear values; return the rest, marking its outputs."""
+    """Emit what does not depend on linear values; return the rest, marking its outputs linear."""
     backward = []
     for eqn in graph.equations:
         if linear.isdisjoint(eqn.inputs):
@@ -89,8 +105,11 @@ def pull(b: Builder, eqn: Equation, cts: dict[Any, list[Any]], linear: set[Any])
     is_linear = [x in linear for x in eqn.inputs]
     in_cts = rules.find(eqn)(b, eqn, out_cts, is_linear)
     if len(in_cts) != len(eqn.inputs):
-        raise PassError(f"the transpose rule of {eqn.primitive.name} returned "
-                        f"{len(in_cts)} cotangents for {len(eqn.inputs)} inputs", eqn)
+        raise PassError(
+            f"the transpose rule of {eqn.primitive.name} returned {len(in_cts)} cotangents "
+            f"for {len(eqn.inputs)} inputs",
+            eqn,
+        )
     for x, lin, ct in zip(eqn.inputs, is_linear, in_cts, strict=True):
         if lin and ct.__class__ is not Zero:
             cts.setdefault(x, []).append(ct)
@@ -107,3 +126,32 @@ def collect(b: Builder, value: Any, cts: dict[Any, list[Any]]) -> Any:
 def cotangent_name(name: str | None) -> str | None:
     """`ct_y` for the tangent `dy`, and for any other value."""
     return None if name is None else f"ct_{name.removeprefix('d') or name}"
+
+
+@dataclass(frozen=True)
+class Transpose(Pass):
+    """Replace each linear half @f.linear by @f.transpose; without one, transpose the entry.
+
+    Option wrt: of an entry that is not a linear half, the inputs in which it is linear.
+    """
+
+    name: ClassVar[str] = "transpose"
+    law: ClassVar[str] = "<f(t), c> = <t, transpose(f)(c)>"
+
+    wrt: tuple[int | str, ...] | None = None
+
+    def run(self, module: Module) -> Module:
+        halves = {n: g for n, g in module.graphs.items() if g.linear_from is not None}
+        if not halves or self.wrt is not None:
+            flags = select_inputs(module, self.wrt, self.name)
+            return derived_module(module, transpose_graph(module.main, flags)[0])
+        replaced = {n: transpose_graph(g, linear_flags(g))[0] for n, g in halves.items()}
+        graphs = [replaced.get(n, g) for n, g in module.graphs.items()]
+        entry = replaced[module.entry].name if module.entry in replaced else module.entry
+        return module.replace(graphs={g.name: g for g in graphs}, entry=entry)
+
+
+def linear_flags(graph: Graph) -> list[bool]:
+    """Which inputs of a linear half are its linear ones."""
+    assert graph.linear_from is not None
+    return [i >= graph.linear_from for i in range(len(graph.inputs))]

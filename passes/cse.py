@@ -1,0 +1,63 @@
+"""Common subexpressions: equal equations without effects become one.
+
+Law: the same outputs; idempotent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ..ir.graph import Equation, Graph, memoised, walk_graphs
+from .base import Pass
+from .regions import with_regions
+
+
+def cse_graph(graph: Graph) -> Graph:
+    """A graph, and the graphs that it holds, without repeated equations."""
+    for callee in walk_graphs(graph):  # callees first, so that equal ones are compared once clean
+        memoised(callee, "cse", lambda callee=callee: _cse(callee))
+    made: Graph = graph.derived["cse"]
+    return made
+
+
+def _cse(graph: Graph) -> Graph:
+    seen: dict[Any, Equation] = {}
+    env: dict[Any, Any] = {}
+    kept = []
+    for eqn in graph.equations:
+        if eqn.primitive.has_regions:
+            eqn = with_regions(eqn, lambda region: region.derived["cse"])
+        if env and not env.keys().isdisjoint(eqn.inputs):
+            eqn = eqn.replace(inputs=tuple([env.get(x, x) for x in eqn.inputs]))
+        if eqn.effects:
+            kept.append(eqn)
+            continue
+        key: Any = (eqn.primitive, eqn.inputs, *eqn.params.values())
+        if eqn.primitive.float_params:
+            key = (*key, repr(key[2:]))
+        first = seen.setdefault(key, eqn)
+        if first is eqn:
+            kept.append(eqn)
+        else:
+            for old, new in zip(eqn.outputs, first.outputs, strict=True):
+                env[old] = new
+                if new.name is None:
+                    new.name = old.name
+    if len(kept) == len(graph.equations) and all(
+        a is b for a, b in zip(kept, graph.equations, strict=True)
+    ):
+        return graph
+    outputs = [env.get(x, x) for x in graph.outputs]
+    return Graph(graph.inputs, kept, outputs, graph.name, graph.linear_from)
+
+
+@dataclass(frozen=True)
+class Cse(Pass):
+    """Replace an equation by an equal earlier one. Effects are never merged."""
+
+    name: ClassVar[str] = "cse"
+    law: ClassVar[str] = "equal outputs"
+
+    def run_graph(self, graph: Graph) -> Graph:
+        return cse_graph(graph)

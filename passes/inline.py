@@ -1,0 +1,94 @@
+"""Inline: calls become the equations of what they call.
+
+Law: the same outputs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ..ir.builder import Builder
+from ..ir.graph import Equation, Graph, Value, memoised, walk_graphs
+from ..ir.module import Module
+from ..ir.ops.call import call
+from .base import Pass
+from .regions import with_regions
+
+
+def inline_graph(graph: Graph, inlined: frozenset[Graph] | None = None) -> Graph:
+    """A graph with its calls inlined, and those inside its regions: all, or those of `inlined`.
+
+    Callees come first, so that each graph is copied already flat and nesting costs no recursion.
+    """
+    key = ("inline", inlined)
+    for callee in walk_graphs(graph):
+        memoised(callee, key, lambda callee=callee: _inline(callee, key, inlined))
+    made: Graph = graph.derived[key]
+    return made
+
+
+def _inline(graph: Graph, key: Any, inlined: frozenset[Graph] | None) -> Graph:
+    if not any(eqn.primitive.has_regions for eqn in graph.equations):
+        return graph
+    b = Builder()
+    env: dict[Any, Any] = {}
+    for eqn in graph.equations:
+        b.location = eqn.location
+        inputs = tuple([env.get(x, x) for x in eqn.inputs])
+        if _is_inlined(eqn, inlined):
+            outputs = b.inline(eqn.params["graph"].derived[key], inputs)
+            for old, new in zip(eqn.outputs, outputs, strict=True):
+                env[old] = new
+                if new.__class__ is Value and new.name is None:
+                    new.name = old.name
+            continue
+        if eqn.primitive.has_regions:
+            eqn = with_regions(eqn, lambda region: region.derived[key])
+        b.append(eqn if inputs == eqn.inputs else eqn.replace(inputs=inputs))
+    outputs = [env.get(x, x) for x in graph.outputs]
+    return Graph(graph.inputs, b.equations, outputs, graph.name, graph.linear_from)
+
+
+def _is_inlined(eqn: Equation, inlined: frozenset[Graph] | None) -> bool:
+    return eqn.primitive is call and (inlined is None or eqn.params["graph"] in inlined)
+
+
+def called_at_most(graphs: list[Graph], uses: int) -> frozenset[Graph]:
+    """The graphs among those reachable that are called no more often than that."""
+    counts: Counter[Graph] = Counter()
+    for graph in graphs:
+        for eqn in graph.equations:
+            if eqn.primitive is call:
+                counts[eqn.params["graph"]] += 1
+    return frozenset(g for g, n in counts.items() if n <= uses)
+
+
+@dataclass(frozen=True)
+class Inline(Pass):
+    """Inline calls: all of them, or those of functions with few uses or few equations.
+
+    Options: max_uses inlines functions called at most so often; max_equations functions of at most
+    that length. With neither, every call is inlined.
+    """
+
+    name: ClassVar[str] = "inline"
+    law: ClassVar[str] = "equal outputs"
+
+    max_uses: int | None = None
+    max_equations: int | None = None
+
+    def run(self, module: Module) -> Module:
+        chosen = self._choose(module)
+        graphs = {name: inline_graph(g, chosen) for name, g in module.graphs.items()}
+        return module.replace(graphs=graphs)
+
+    def _choose(self, module: Module) -> frozenset[Graph] | None:
+        if self.max_uses is None and self.max_equations is None:
+            return None
+        graphs = module.all_graphs()
+        chosen = called_at_most(graphs, self.max_uses) if self.max_uses is not None else frozenset()
+        if self.max_equations is not None:
+            chosen |= {g for g in graphs if len(g) <= self.max_equations}
+        return chosen

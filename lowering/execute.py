@@ -1,0 +1,175 @@
+"""StableHLO -> executable: compile a module through XLA and call it with arrays.
+
+An `Executable` is flat: arrays in, arrays out. Trees, static arguments and signatures are dispatch's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+from jaxlib.mlir import ir
+
+from . import jax_compat
+from .annotate import annotate, check_signature
+from .jax_compat import TypeLike
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a program runs: its devices, and one sharding an input (None: wherever the program runs)."""
+
+    devices: tuple[Any, ...]
+    in_shardings: tuple[Any, ...]
+
+    @property
+    def committed(self) -> bool:
+        """Whether the user chose this place: then the outputs are bound to it too."""
+        return len(self.devices) > 1 or any(s is not None for s in self.in_shardings)
+
+
+def place(arrays: Sequence[Any]) -> Placement:
+    """Follow the committed arrays, as jax.jit does; without one, the default device."""
+    shardings = tuple(x.sharding if getattr(x, "committed", False) else None for x in arrays)
+    chosen: tuple[Any, ...] | None = None
+    for i, sharding in enumerate(shardings):
+        if sharding is None:
+            continue
+        devices = _device_assignment(sharding)
+        if chosen is not None and devices != chosen:
+            raise ValueError(
+                f"arguments are committed to different devices: argument {i} to {_ids(devices)}, "
+                f"an earlier one to {_ids(chosen)}; move one with jax.device_put"
+            )
+        chosen = devices
+    return Placement(chosen or jax_compat.devices_for(None), shardings)
+
+
+def _device_assignment(sharding: Any) -> tuple[Any, ...]:
+    """Devices in the order in which a sharding numbers its shards."""
+    if isinstance(sharding, jax.sharding.NamedSharding):
+        return tuple(sharding.mesh.devices.flat)
+    return tuple(sorted(sharding.device_set, key=lambda device: device.id))
+
+
+def _ids(devices: Sequence[Any]) -> str:
+    return f"{devices[0].platform} {[d.id for d in devices]}"
+
+
+@dataclass(frozen=True, eq=False)
+class Executable:
+    """A compiled program, loaded on its devices."""
+
+    name: str
+    in_avals: tuple[Any, ...]
+    out_avals: tuple[Any, ...]
+    placement: Placement
+    donated: tuple[int, ...] = ()
+    loaded: Any = field(default=None, repr=False)
+
+    def call(self, *arrays: Any) -> list[Any]:
+        """Run on arrays (or NumPy arrays, or Python numbers) of the compiled types."""
+        self._check_arguments(arrays)
+        return self.run(arrays)
+
+    def run(self, arrays: Sequence[Any]) -> list[Any]:
+        """`call` without its checks, for a caller that has made them."""
+        try:
+            return list(self.loaded.unsafe_call(*arrays))
+        except jax_compat.InternalFloatingPointError as error:
+            kind = getattr(error, "ty", "nan")
+            raise FloatingPointError(f"invalid value ({kind}) in an output of {self.name}") from None
+
+    def _check_arguments(self, arrays: Sequence[Any]) -> None:
+        if len(arrays) != len(self.in_avals):
+            raise TypeError(f"{self.name} takes {len(self.in_avals)} arrays, got {len(arrays)}")
+        for i, (x, want) in enumerate(zip(arrays, self.in_avals)):
+            have = jax.typeof(x)
+            if (have.shape, have.dtype) != (want.shape, want.dtype):
+                raise TypeError(
+                    f"argument {i} of {self.name} is {have.str_short()}, it was compiled for {want.str_short()}"
+                )
+            self._check_device(i, x)
+
+    def _check_device(self, i: int, x: Any) -> None:
+        devices = self.placement.devices
+        if getattr(x, "committed", False) and x.sharding.device_set != set(devices):
+            raise ValueError(
+                f"argument {i} of {self.name} is committed to {_ids(_device_assignment(x.sharding))}, "
+                f"it was compiled for {_ids(devices)}"
+            )
+
+    @property
+    def in_shardings(self) -> list[Any]:
+        return list(self.loaded.input_shardings())
+
+    @property
+    def out_shardings(self) -> list[Any]:
+        return list(self.loaded.output_shardings())
+
+    def memory_analysis(self) -> Any:
+        """XLA's account of argument, output, temporary and code bytes."""
+        return self.loaded.memory_analysis()
+
+    def cost_analysis(self) -> dict[str, float]:
+        """XLA's estimates: flops, bytes accessed, ..."""
+        costs = self.loaded.cost_analysis()
+        return dict(costs[0] if isinstance(costs, list) else costs)
+
+    def as_text(self) -> str:
+        """The optimised HLO."""
+        return str(self.loaded.as_text())
+
+
+def compile_module(
+    mlir_module: ir.Module,
+    *,
+    name: str,
+    in_types: Sequence[TypeLike],
+    out_types: Sequence[TypeLike],
+    platform: str | None = None,
+    placement: Placement | None = None,
+    out_shardings: Sequence[Any] | None = None,
+    compiler_options: Mapping[str, Any] | None = None,
+    donated: Sequence[int] = (),
+    ordered_effects: Sequence[Any] = (),
+    unordered_effects: Sequence[Any] = (),
+    host_callbacks: Sequence[Any] = (),
+    keepalive: Any = None,
+) -> Executable:
+    """Compile `@main` of a StableHLO module; JAX's persistent compilation cache serves it when it is on.
+
+    All arguments are kept, used or not. The module given is not changed. `platform` picks a backend and binds the
+    outputs to it; `placement` (see `place`) picks devices and shardings. Effects, callbacks and what keeps them alive
+    are those that JAX's own lowering of an effectful primitive reports.
+    """
+    ins, outs = tuple(map(jax_compat.to_aval, in_types)), tuple(map(jax_compat.to_aval, out_types))
+    check_signature(mlir_module, name, (ins, outs), len(ordered_effects))
+    where = placement or Placement(_devices(platform), (None,) * len(ins))
+    shardings = (where.in_shardings, tuple(out_shardings or (None,) * len(outs)))
+    committed = where.committed or out_shardings is not None or _differs_from_default(where, platform)
+    module = annotate(
+        mlir_module, name, (ins, outs), shardings,
+        donated=donated, n_devices=len(where.devices), tokens=len(ordered_effects),
+    )  # fmt: skip
+    host = (ordered_effects, unordered_effects, host_callbacks, keepalive)
+    try:
+        loaded = jax_compat.load(
+            module, name, (ins, outs), shardings, where.devices, committed, compiler_options or {}, host
+        )
+    except jax.errors.JaxRuntimeError as error:
+        raise RuntimeError(f"XLA could not compile {name} for {_ids(where.devices)}: {error}") from error
+    return Executable(name, ins, outs, where, tuple(donated), loaded)
+
+
+def _devices(platform: str | None) -> tuple[Any, ...]:
+    try:
+        return jax_compat.devices_for(platform)
+    except RuntimeError as error:
+        raise RuntimeError(f"no device to compile for on platform {platform}: {error}") from error
+
+
+def _differs_from_default(where: Placement, platform: str | None) -> bool:
+    return platform is not None and where.devices != jax_compat.devices_for(None)

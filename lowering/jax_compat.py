@@ -1,0 +1,269 @@
+"""Every private name of JAX that lowering needs, and nothing else: one file to read when JAX moves.
+
+The compile path below is JAX's own, not a second way into PJRT, because that is what the persistent
+compilation cache, layouts, shardings, effects and the C++ dispatch are attached to.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.dtypes as public_dtypes
+import numpy as np
+from jax.extend import backend as jax_backend
+from jax.interpreters import mlir as jax_mlir
+
+# InternalFloatingPointError: what jax_debug_nans raises from inside an execution; users must see the public one.
+from jax._src import api_util
+
+# trace_context: the part of the configuration (x64, default device, ...) that a compiled signature depends on.
+from jax._src import config
+
+# trace_state_clean: whether some transformation is being traced now, when nothing may be cached.
+from jax._src import core
+
+# should_tuple_args: TPU wants very long argument lists passed as one tuple.
+from jax._src import dispatch
+
+# UnloadedMeshExecutable compiles a module the way jax.jit does; shard_args places arguments.
+from jax._src.interpreters import pxla
+
+# UNSPECIFIED is how "XLA may choose this sharding" is said; physical_sharding is a key array's, in its base words.
+from jax._src import sharding_impls
+
+# dispatch_registry: the pytree registry of the C++ dispatch, in which a key array is a container of words.
+from jax._src import tree_util
+
+# The registry of key types: a type name such as key<fry> can only be resolved through its implementations.
+from jax._src.random import prng
+
+# DeviceList is the only form of a device assignment that the compile path accepts; ArrayImpl is what C++ can return.
+from jaxlib import xla_client
+from jaxlib.mlir import ir
+from jaxlib.mlir.passmanager import PassManager
+
+try:  # jaxlib._jax.pjit makes the C++ callable behind jax.jit; we can do without it
+    cpp: Any = importlib.import_module("jaxlib._jax")
+except ImportError:
+    cpp = None
+
+dtypes: Any = public_dtypes  # typed as if it exported nothing
+settings: Any = jax.config  # its options are not in its type
+InternalFloatingPointError: type[Exception] = api_util.InternalFloatingPointError
+
+
+class TypeLike(Protocol):
+    """Anything with a shape and a dtype; `weak` is read when it is there."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> Any: ...
+
+
+# --- MLIR
+
+
+def make_ir_context() -> ir.Context:
+    """A context with every dialect that JAX lowers to; one that JAX has in use is safe to share."""
+    return jax_mlir.make_ir_context()
+
+
+def parse_module(source: str | bytes, context: ir.Context | None = None) -> ir.Module:
+    """Read a module from MLIR text or bytecode."""
+    with context or make_ir_context(), ir.Location.unknown():
+        return ir.Module.parse(source)
+
+
+def module_bytes(module: ir.Module) -> bytes:
+    """Bytecode: the form that crosses contexts and keeps locations exact."""
+    return jax_mlir.module_to_bytecode(module)
+
+
+def run_mlir_passes(module: ir.Module, *names: str) -> None:
+    with module.context:
+        PassManager.parse(f"builtin.module({','.join(names)})").run(module.operation)
+
+
+def element_type(dtype: Any, context: ir.Context) -> ir.Type:
+    """The MLIR element type that a value of this dtype has in a module's signature."""
+    with context, ir.Location.unknown():
+        return jax_mlir.dtype_to_ir_type(np.dtype(np.bool_) if dtype == dtypes.float0 else np.dtype(dtype))
+
+
+# --- types
+
+
+def to_aval(type_: TypeLike) -> Any:
+    """The JAX type for ours: the one place where dtypes, key types and weak types are mapped."""
+    if isinstance(type_, jax.core.ShapedArray):
+        return type_
+    weak = bool(getattr(type_, "weak", getattr(type_, "weak_type", False)))
+    return jax.core.ShapedArray(tuple(type_.shape), to_dtype(type_.dtype), weak_type=weak)
+
+
+def to_dtype(dtype: Any) -> Any:
+    """NumPy dtypes stay; an extended dtype, which may be ours, becomes JAX's of the same name."""
+    if isinstance(dtype, np.dtype) or dtypes.issubdtype(dtype, dtypes.extended):
+        return dtype
+    name = dtype if isinstance(dtype, str) else getattr(dtype, "name", None)
+    if isinstance(name, str) and name.startswith("key<"):
+        return _key_dtype(name)
+    return np.dtype(dtype)
+
+
+def _key_dtype(name: str) -> Any:
+    key_type: Any = prng.KeyTy
+    for implementation in prng.prngs.values():
+        dtype: Any = key_type(implementation)
+        if dtype.name == name:
+            return dtype
+    raise TypeError(f"{name} names no random number generator that JAX knows")
+
+
+def is_key(aval: Any) -> bool:
+    return bool(dtypes.issubdtype(aval.dtype, dtypes.extended))
+
+
+def base_shape_dtype(aval: Any) -> tuple[tuple[int, ...], Any]:
+    """Shape and dtype as XLA sees them: a key is an array of words."""
+    if not is_key(aval):
+        return tuple(aval.shape), aval.dtype
+    base = jax.eval_shape(jax.random.key_data, shape_struct(aval))
+    return tuple(base.shape), base.dtype
+
+
+def shape_struct(aval: Any) -> Any:
+    """The public stand-in for an array of this type."""
+    make: Any = jax.ShapeDtypeStruct
+    return make(aval.shape, aval.dtype, weak_type=aval.weak_type)
+
+
+# --- compiling
+
+
+def devices_for(platform: str | None) -> tuple[Any, ...]:
+    """The one device that an uncommitted computation runs on: as jax.jit chooses it, or the platform's first."""
+    if platform is not None:
+        return (jax_backend.get_backend(platform).local_devices()[0],)
+    chosen = settings.jax_default_device
+    if isinstance(chosen, str):
+        return (jax.local_devices(backend=chosen)[0],)
+    return (chosen or jax.local_devices()[0],)
+
+
+def load(
+    module: ir.Module,
+    name: str,
+    avals: tuple[Sequence[Any], Sequence[Any]],
+    shardings: tuple[Sequence[Any], Sequence[Any]],
+    devices: Sequence[Any],
+    committed: bool,
+    options: Mapping[str, Any],
+    host: tuple[Sequence[Any], Sequence[Any], Sequence[Any], Any],
+) -> Any:
+    """Compile with JAX's caches and load; `host` is ordered effects, other effects, callbacks, what keeps them alive.
+
+    A sharding of None leaves the choice to XLA. No argument is dropped: the caller decides what a program reads.
+    """
+    (ins, outs), (ordered, unordered, callbacks, keepalive) = avals, host
+    unspecified: Any = getattr(sharding_impls, "UNSPECIFIED")  # noqa: B009
+    in_shardings, out_shardings = (tuple(unspecified if s is None else s for s in group) for group in shardings)
+    backend = devices[0].client
+    return pxla.UnloadedMeshExecutable.from_hlo(
+        name,
+        module,
+        global_in_avals=tuple(ins),
+        global_out_avals=tuple(outs),
+        in_shardings=in_shardings,
+        out_shardings=out_shardings,
+        tuple_args=dispatch.should_tuple_args(len(ins), backend.platform),
+        unordered_effects=list(unordered),
+        ordered_effects=list(ordered),
+        host_callbacks=list(callbacks),
+        keepalive=keepalive,
+        kept_var_idx=set(range(len(ins))),
+        backend=backend,
+        device_list=xla_client.DeviceList(tuple(devices)),
+        committed=committed,
+        in_layouts=(None,) * len(ins),
+        out_layouts=(None,) * len(outs),
+        compiler_options_kvs=tuple(options.items()),
+        num_devices=len(devices),
+    )
+
+
+# --- calling
+
+
+def place_constants(loaded: Any, constants: Sequence[Any]) -> list[Any]:
+    """Put leading constants where the executable wants them, once, so that no call pays for it again."""
+    return list(loaded.shard_const_args(list(constants))) if constants else []
+
+
+def fastpath_data(loaded: Any, constants: Sequence[Any], n_args: int, outputs: Any) -> Any | None:
+    """What C++ needs to run the next call by itself, or None if this one must stay in Python.
+
+    It stays in Python when it has effects, when an output is no plain array, or when this JAX keeps
+    the data under names unknown to us. `outputs` are those of a call: C++ learns their tree and types.
+    """
+    try:
+        run = loaded.unsafe_call
+        if run.ordered_effects or run.has_unordered_effects or run.has_host_callbacks or settings.jax_no_execution:
+            return None
+        flat, tree = tree_util.dispatch_registry.flatten(outputs, None)
+        if not all(type(x) is xla_client.ArrayImpl for x in flat):
+            return None
+        return pxla.MeshExecutableFastpathData(
+            xla_executable=loaded.xla_executable,
+            out_pytree_def=tree,
+            in_shardings=_base_shardings(loaded.in_avals, loaded._in_shardings),
+            out_shardings=_base_shardings(loaded.out_avals, loaded._out_shardings),
+            out_avals=[x.aval for x in flat],
+            out_committed=[x.committed for x in flat],
+            kept_var_bitvec=[True] * (len(constants) + n_args),
+            in_device_local_layouts=loaded._dispatch_in_layouts,
+            const_args=constants,
+        )
+    except (AttributeError, TypeError):
+        return None
+
+
+def _base_shardings(avals: Sequence[Any], shardings: Sequence[Any]) -> list[Any]:
+    return [sharding_impls.physical_sharding(a, s) if is_key(a) else s for a, s in zip(avals, shardings)]
+
+
+@functools.cache
+def _signature_cache() -> Any:
+    """Our own C++ cache: in JAX's, our compiled functions and jax.jit's of the same Python function would mix."""
+    return cpp.PjitFunctionCache(capacity=8192)
+
+
+def cpp_function(
+    name: str, fun: Any, miss: Callable[..., Any], static: tuple[Sequence[int], Sequence[str]], key: Hashable
+) -> Any | None:
+    """A callable whose known signatures are looked up and executed in C++, as jax.jit's are; None if this JAX has none.
+
+    `miss(*args, **kwargs)` is called for each new signature and returns the outputs, the fastpath data or None,
+    and False. Equal `fun` and `key` share compiled signatures.
+    """
+    try:
+        return cpp.pjit(
+            name, fun, miss, list(static[0]), list(static[1]), key,
+            tree_util.dispatch_registry, pxla.cc_shard_arg, _signature_cache(),
+        )  # fmt: skip
+    except (AttributeError, TypeError):
+        return None
+
+
+def is_trace_clean() -> bool:
+    return bool(core.trace_state_clean())
+
+
+def configuration() -> Hashable:
+    """What of JAX's configuration a compiled signature depends on, as jax.jit has it in its own."""
+    return tuple(config.trace_context())

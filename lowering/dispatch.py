@@ -1,0 +1,148 @@
+"""From a Python call to an executable: known signatures in C++, as jax.jit has them, new ones through one callback."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+
+from . import jax_compat
+from .call_spec import Call, CallSpec, Names, Numbers
+from .execute import Executable
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to run every call of one signature: `executable(*constants, *leaves)`, its outputs in `out_tree`."""
+
+    executable: Executable
+    out_tree: Any
+    constants: Sequence[Any] = ()
+
+
+@dataclass(frozen=True)
+class Done:
+    """A call that was answered itself (it was traced, or run some other way): nothing to remember."""
+
+    value: Any
+
+
+CacheMiss = Callable[[Call], Plan | Done]
+
+
+def make_dispatcher(
+    fun: Callable[..., Any] | None,
+    cache_miss: CacheMiss,
+    *,
+    static_argnums: Numbers = None,
+    static_argnames: Names = None,
+    donate_argnums: Numbers = None,
+    donate_argnames: Names = None,
+    name: str | None = None,
+    key: Hashable | None = None,
+) -> Callable[..., Any]:
+    """A callable like `jax.jit(fun)` that asks `cache_miss(call)` once per signature.
+
+    A signature is the trees, types, weak types and committed placements of the traced arguments, the static arguments,
+    and JAX's configuration. While something is being traced, nothing is remembered and every call is asked about.
+    The executable's inputs are the plan's constants, then the call's leaves. If a leaf is a tracer, the answer must be
+    `Done`. Dispatchers of equal `fun` and `key` share what they know; without a key, nothing is shared.
+
+    Where JAX has no C++ dispatch that we know, signatures are looked up in Python: slower, never different.
+    """
+    spec = CallSpec.resolve(fun, static_argnums, static_argnames, donate_argnums, donate_argnames)
+    label = str(name or getattr(fun, "__name__", "compiled"))
+    lookup = _Lookup(cache_miss, spec)
+    static = (spec.static_argnums, spec.static_argnames)
+    shared = (spec, key) if key is not None else object()
+    function = jax_compat.cpp_function(label, fun, lookup.answer, static, shared)
+    if function is None:
+        function = _python_function(fun, lookup)
+    return _finish(function, fun, label, lookup)
+
+
+def _python_function(fun: Callable[..., Any] | None, lookup: _Lookup) -> Callable[..., Any]:
+    """The fallback for an unknown JAX: the signature cache in Python, nothing in C++."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if fun is not None and jax_compat.settings.jax_disable_jit:
+            return fun(*args, **kwargs)
+        return lookup.answer(*args, **kwargs)[0]
+
+    return call
+
+
+def _finish(function: Any, fun: Callable[..., Any] | None, label: str, lookup: _Lookup) -> Callable[..., Any]:
+    """Dress it as the user's function; instance attributes hide what JAX has put on the C++ class for itself."""
+    forget_cpp = getattr(function, "_clear_cache", None)
+    if fun is not None:
+        functools.update_wrapper(function, fun)
+        function._fun = fun  # where JAX's debug_nans finds the function to run again, op by op
+    else:
+        function.__name__ = function.__qualname__ = label
+
+    def clear_cache() -> None:
+        lookup.plans.clear()
+        if forget_cpp is not None:
+            forget_cpp()
+
+    function.clear_cache = clear_cache
+    return function  # type: ignore[no-any-return]
+
+
+@dataclass
+class _Lookup:
+    """What C++ calls when it does not know a signature: it may still be known here.
+
+    That happens where C++ must not run it alone (effects, extended outputs) or has evicted it.
+    """
+
+    cache_miss: CacheMiss
+    spec: CallSpec
+    plans: dict[Hashable, Plan] = field(default_factory=dict)
+
+    def answer(self, *args: Any, **kwargs: Any) -> tuple[Any, Any, bool]:
+        """Outputs, data for the C++ fast path or None, and whether C++ must forget an earlier entry: never."""
+        call = self.spec.split(args, kwargs)
+        signature = _signature(call)
+        plan = self.plans.get(signature) if signature is not None else None
+        if plan is None:
+            found = self.cache_miss(call)
+            if isinstance(found, Done):
+                return found.value, None, False
+            plan = Plan(found.executable, found.out_tree, _placed(found))
+            if signature is not None:
+                self.plans[signature] = plan
+        outputs = jax.tree.unflatten(plan.out_tree, plan.executable.call(*plan.constants, *call.leaves))
+        if signature is None:
+            return outputs, None, False
+        return outputs, _fastpath(plan, call, outputs), False
+
+
+def _placed(plan: Plan) -> list[Any]:
+    return jax_compat.place_constants(plan.executable.loaded, plan.constants)
+
+
+def _fastpath(plan: Plan, call: Call, outputs: Any) -> Any | None:
+    return jax_compat.fastpath_data(plan.executable.loaded, plan.constants, len(call.leaves), outputs)
+
+
+def _signature(call: Call) -> Hashable | None:
+    """What a plan depends on; None where nothing may be remembered: under a trace, or for what is no array."""
+    if not jax_compat.is_trace_clean():
+        return None
+    try:
+        leaves = tuple(map(_leaf_signature, call.leaves))
+    except TypeError:
+        return None
+    static = tuple((place, type(value), value) for place, value in call.static)
+    return call.tree, leaves, static, jax_compat.configuration()
+
+
+def _leaf_signature(leaf: Any) -> Hashable:
+    if isinstance(leaf, jax.core.Tracer):
+        raise TypeError("a tracer stands for values that are not there yet")
+    return jax.typeof(leaf), leaf.sharding if getattr(leaf, "committed", False) else None

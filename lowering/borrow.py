@@ -1,0 +1,134 @@
+"""Take JAX's own lowering of one primitive and graft it into a module of ours.
+
+For what XLA has only as library calls (LAPACK, cuSOLVER) or as long expansions (threefry): JAX's lowering is
+traced alone, kept as bytecode, and merged as private functions, so that no line of it is written twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+from jax.extend import random as jax_random
+from jax.extend.core import Primitive
+from jax.extend.core import primitives as jax_primitives
+from jaxlib.mlir import ir
+
+from .jax_compat import TypeLike, base_shape_dtype, module_bytes, parse_module, run_mlir_passes, shape_struct, to_aval
+
+
+@contextlib.contextmanager
+def wide_types(avals: Sequence[Any]) -> Iterator[None]:
+    """64-bit types switched on where a signature has them: a typed program means what it says."""
+    wide = any(
+        dtype.itemsize // (2 if dtype.kind == "c" else 1) == 8
+        for _, dtype in map(base_shape_dtype, avals)
+        if dtype.kind in "iufc"
+    )
+    with jax.enable_x64(True) if wide else contextlib.nullcontext():
+        yield
+
+
+def find_primitive(name: str) -> Any:
+    """JAX's own primitive of this name."""
+    for home in (jax_primitives, jax_random):
+        for value in vars(home).values():
+            if isinstance(value, Primitive) and value.name == name:
+                return value
+    raise KeyError(f"JAX has no public primitive named {name}")
+
+
+def lower_primitive_with_jax(
+    primitive: Any, in_types: Sequence[TypeLike], params: Mapping[str, Any], platforms: Sequence[str]
+) -> bytes:
+    """MLIR bytecode of a module whose `@main` is JAX's lowering of one primitive; needs none of the platforms.
+
+    Locations are stripped: they would point here, and the caller knows the user's line. For more than one
+    platform, `@main` has a leading `tensor<i32>` argument: the index of the platform in `platforms`.
+    """
+    primitive = find_primitive(primitive) if isinstance(primitive, str) else primitive
+    key = (primitive, tuple(map(to_aval, in_types)), tuple(platforms))
+    try:
+        return _lower_cached(*key, tuple((k, type(v), v) for k, v in sorted(params.items())))
+    except TypeError as error:
+        if "unhashable" not in str(error):
+            raise
+        return _lower(*key, dict(params))
+
+
+@functools.lru_cache(maxsize=1024)
+def _lower_cached(primitive: Any, avals: tuple[Any, ...], platforms: tuple[str, ...], params: Any) -> bytes:
+    return _lower(primitive, avals, platforms, {name: value for name, _, value in params})
+
+
+def _lower(primitive: Any, avals: tuple[Any, ...], platforms: tuple[str, ...], params: dict[str, Any]) -> bytes:
+    specs = list(map(shape_struct, avals))
+    bind: Callable[..., Any] = lambda *xs: primitive.bind(*xs, **params)  # noqa: E731
+    with wide_types(avals):
+        lowered = jax.jit(bind, keep_unused=True).trace(*specs).lower(lowering_platforms=platforms)
+    module = lowered.compiler_ir("stablehlo")
+    copy = parse_module(module_bytes(module))  # the original belongs to JAX's cache
+    run_mlir_passes(copy, "strip-debuginfo")
+    return module_bytes(copy)
+
+
+# --- merging
+
+
+def merge_into(destination: ir.Module, source: ir.Module | bytes | str, wanted_name: str) -> str:
+    """Move a module's functions into another as private ones; the name that its `@main` got.
+
+    `source` is not changed. Nothing in `destination` is renamed: what would clash in `source` is.
+    """
+    raw = module_bytes(source) if isinstance(source, ir.Module) else source
+    copy = parse_module(raw, destination.context)
+    names = _fresh_names(copy, destination, wanted_name)
+    with destination.context, ir.Location.unknown():
+        for op in list(copy.body.operations):
+            _rename_uses(op, names)
+        symbols = ir.SymbolTable(destination.operation)
+        for op in list(copy.body.operations):
+            name = _symbol(op)
+            if name is None:
+                continue
+            ir.SymbolTable.set_symbol_name(op, names[name])
+            if op.operation.name == "func.func":
+                ir.SymbolTable.set_visibility(op, "private")
+            destination.body.append(op)
+            symbols.insert(op)
+    return names["main"]
+
+
+def _symbol(op: Any) -> str | None:
+    attributes = op.operation.attributes
+    return attributes["sym_name"].value if "sym_name" in attributes else None
+
+
+def _fresh_names(source: ir.Module, destination: ir.Module, wanted: str) -> dict[str, str]:
+    """Every symbol's new name: its own where free, else with the first free number."""
+    taken = {_symbol(op) for op in destination.body.operations}
+    own = [name for op in source.body.operations if (name := _symbol(op)) is not None]
+    if "main" not in own:
+        raise TypeError(f"the module to merge as {wanted} has no function @main")
+    names: dict[str, str] = {}
+    for name in own:
+        base = candidate = wanted if name == "main" else name
+        number = 0
+        while candidate in taken:
+            number += 1
+            candidate = f"{base}_{number}"
+        taken.add(candidate)
+        names[name] = candidate
+    return names
+
+
+def _rename_uses(op: Any, names: Mapping[str, str]) -> None:
+    """Rename through unique temporaries: a new name may be the old name of another symbol."""
+    changed = {old: new for old, new in names.items() if old != new}
+    for i, old in enumerate(changed):
+        ir.SymbolTable.replace_all_symbol_uses(old, f"__renamed_{i}", op)
+    for i, new in enumerate(changed.values()):
+        ir.SymbolTable.replace_all_symbol_uses(f"__renamed_{i}", new, op)

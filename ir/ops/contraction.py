@@ -1,0 +1,103 @@
+"""Contractions: sums of products over shared axes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from ..errors import TypeRuleError
+from ..primitive import REQUIRED, Types, define
+from ..types import Dtype, ExtendedDtype, TensorType, dtype_category, dtype_name, real_dtype
+from .elementwise import all_weak
+from .shape import check_axes
+
+Params = dict[str, Any]
+Axes = tuple[int, ...]
+DotAxes = tuple[tuple[Axes, Axes], tuple[Axes, Axes]]
+"""((contracting axes of lhs, of rhs), (batch axes of lhs, of rhs))."""
+
+
+def free_axes(rank: int, *taken: Axes) -> Axes:
+    """The axes of an operand that are in none of the groups, in order."""
+    return tuple(i for i in range(rank) if not any(i in group for group in taken))
+
+
+def _width(dtype: np.dtype[Any]) -> int:
+    category = dtype_category(dtype)
+    if category == "bool":
+        return 1
+    if category in ("int", "uint"):
+        return int(ml_dtypes.iinfo(dtype).bits)
+    return int(ml_dtypes.finfo(dtype).bits)
+
+
+def _precedence(dtype: Dtype) -> tuple[bool, int, int, int, bool]:
+    """Dtypes of a mixed contraction are ordered by this; the larger is the result's."""
+    part = real_dtype(dtype)
+    if isinstance(part, ExtendedDtype):
+        raise TypeRuleError(f"no arithmetic is defined for {dtype_name(dtype)}")
+    info = ml_dtypes.finfo(part) if dtype_category(part) == "float" else None
+    maxexp, nmant = (int(info.maxexp), int(info.nmant)) if info is not None else (-1, -1)
+    signed = dtype_category(part) != "uint"
+    return part != dtype, maxexp, nmant, _width(part), signed
+
+
+def contraction_dtype(name: str, types: Types, params: Params) -> Dtype:
+    """The dtype of a contraction: the larger of the operands', or `preferred_element_type`."""
+    lhs, rhs = types[0].dtype, types[1].dtype
+    result = lhs
+    if lhs != rhs:
+        left, right = _precedence(lhs), _precedence(rhs)
+        if left == right:
+            raise TypeRuleError(f"{name} cannot mix {dtype_name(lhs)} and {dtype_name(rhs)}")
+        result = lhs if left > right else rhs
+    elif isinstance(lhs, ExtendedDtype):
+        raise TypeRuleError(f"no arithmetic is defined for {dtype_name(lhs)}")
+    wanted: Dtype | None = params["preferred_element_type"]
+    if wanted is None or wanted == result:
+        return result
+    by_algorithm = isinstance(params["precision"], str) or len(params["precision"] or ()) > 2
+    if not by_algorithm and dtype_category(result) != "float":
+        if _precedence(wanted)[3] < _precedence(result)[3]:
+            raise TypeRuleError(
+                f"preferred_element_type {dtype_name(wanted)} of {name} is narrower than its "
+                f"operands' {dtype_name(result)}"
+            )
+    return wanted
+
+
+def _infer_dot_general(types: Types, params: Params) -> TensorType:
+    lhs, rhs = types
+    (lhs_contracting, rhs_contracting), (lhs_batch, rhs_batch) = params["dimension_numbers"]
+    check_axes("dot_general", (*lhs_contracting, *lhs_batch), len(lhs.shape))
+    check_axes("dot_general", (*rhs_contracting, *rhs_batch), len(rhs.shape))
+    for verb, left, right in (
+        ("contracts", lhs_contracting, rhs_contracting),
+        ("batches", lhs_batch, rhs_batch),
+    ):
+        left_lengths = tuple([lhs.shape[i] for i in left])
+        right_lengths = tuple([rhs.shape[i] for i in right])
+        if left_lengths != right_lengths:
+            raise TypeRuleError(
+                f"dot_general {verb} axes of lengths {left_lengths} with {right_lengths}"
+            )
+    batch = [lhs.shape[i] for i in lhs_batch]
+    left_free = [lhs.shape[i] for i in free_axes(len(lhs.shape), lhs_contracting, lhs_batch)]
+    right_free = [rhs.shape[i] for i in free_axes(len(rhs.shape), rhs_contracting, rhs_batch)]
+    dtype = contraction_dtype("dot_general", types, params)
+    return TensorType((*batch, *left_free, *right_free), dtype, all_weak(types))
+
+
+dot_general = define(
+    "dot_general",
+    _infer_dot_general,
+    defaults={"dimension_numbers": REQUIRED, "precision": None, "preferred_element_type": None},
+    linear_in=(0, 1),
+)
+"""Axes of the result: the batch axes, then the free axes of lhs, then those of rhs.
+
+`precision` is None, a pair of names (one for each operand), the name of an algorithm preset
+(BF16_BF16_F32), or an algorithm spelt out as a tuple of its seven properties.
+"""

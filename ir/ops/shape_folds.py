@@ -1,0 +1,126 @@
+"""What the builder simplifies as it makes shape equations: no-ops, and chains of two.
+
+Each function returns the outputs that replace the equation, or None. All of it is exact: elements
+are moved and repeated, never computed. A fold never makes more equations than it saves.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..graph import Atom
+from ..primitive import PRIMITIVES
+
+if TYPE_CHECKING:
+    from ..builder import Builder
+
+Folded = tuple[Atom, ...] | None
+Inputs = tuple[Atom, ...]
+Params = dict[str, Any]
+
+
+def fold_broadcast_in_dim(b: Builder, inputs: Inputs, params: Params) -> Folded:
+    """broadcast(x) of x's own shape is x; broadcast(broadcast(x)) is one broadcast."""
+    (x,) = inputs
+    shape, axes = params["shape"], params["broadcast_dimensions"]
+    if shape == x.type.shape and axes == tuple(range(len(shape))):
+        return (x,)
+    inner = b.definition(x)
+    if inner is None or inner.primitive.name != "broadcast_in_dim":
+        return None
+    if any(axis >= len(shape) for axis in axes) or len(axes) != len(x.type.shape):
+        return None  # ill typed: the type rule says why
+    composed = tuple([axes[i] for i in inner.params["broadcast_dimensions"]])
+    return b.emit(inner.primitive, *inner.inputs, shape=shape, broadcast_dimensions=composed)
+
+
+def fold_reshape(b: Builder, inputs: Inputs, params: Params) -> Folded:
+    """reshape(x) to x's own shape is x; reshape(reshape(x)) is one reshape.
+
+    So is a reshape of a scalar that was broadcast, or of an axis inserted or dropped.
+    """
+    (x,) = inputs
+    shape = params["new_sizes"]
+    if shape == x.type.shape:
+        return (x,)
+    inner = b.definition(x)
+    if inner is None:
+        return None
+    name = inner.primitive.name
+    if name in ("reshape", "squeeze"):
+        return b.emit(PRIMITIVES["reshape"], *inner.inputs, new_sizes=shape)
+    if name == "broadcast_in_dim" and not inner.inputs[0].type.shape and _same_size(x, shape):
+        return b.emit(inner.primitive, *inner.inputs, shape=shape, broadcast_dimensions=())
+    return None
+
+
+def _same_size(x: Atom, shape: tuple[int, ...]) -> bool:
+    return x.type.with_shape(shape).size == x.type.size
+
+
+def fold_transpose(b: Builder, inputs: Inputs, params: Params) -> Folded:
+    """The identity permutation is x; two transposes are one."""
+    (x,) = inputs
+    permutation = params["permutation"]
+    if permutation == tuple(range(len(x.type.shape))):
+        return (x,)
+    inner = b.definition(x)
+    if inner is None or sorted(permutation) != list(range(len(x.type.shape))):
+        return None
+    if inner.primitive.name == "transpose":
+        first = inner.params["permutation"]
+        composed = tuple([first[i] for i in permutation])
+        return b.emit(inner.primitive, *inner.inputs, permutation=composed)
+    if inner.primitive.name == "broadcast_in_dim":
+        place = {axis: i for i, axis in enumerate(permutation)}
+        axes = tuple([place[axis] for axis in inner.params["broadcast_dimensions"]])
+        if axes == tuple(sorted(axes)):
+            shape = tuple([x.type.shape[i] for i in permutation])
+            return b.emit(inner.primitive, *inner.inputs, shape=shape, broadcast_dimensions=axes)
+    return None
+
+
+def fold_squeeze(b: Builder, inputs: Inputs, params: Params) -> Folded:
+    return inputs if not params["dimensions"] else None
+
+
+def fold_concatenate(b: Builder, inputs: Inputs, params: Params) -> Folded:
+    return inputs if len(inputs) == 1 else None
+
+
+def fold_pad(b: Builder, inputs: Inputs, params: Params) -> Folded:
+    """Padding by nothing is x."""
+    x, _ = inputs
+    for low, high, interior in params["padding_config"]:
+        if low or high or interior:
+            return None
+    return (x,) if x.type.weak <= inputs[1].type.weak else None
+
+
+def fold_rev(b: Builder, inputs: Inputs, params: Params) -> Folded:
+    """Reversing nothing is x; so is reversing the same axes twice."""
+    (x,) = inputs
+    if not params["dimensions"]:
+        return (x,)
+    inner = b.definition(x)
+    if inner is not None and inner.primitive.name == "rev":
+        if set(inner.params["dimensions"]) == set(params["dimensions"]):
+            return inner.inputs
+    return None
+
+
+def fold_tile(b: Builder, inputs: Inputs, params: Params) -> Folded:
+    reps = params["reps"]
+    if all(r == 1 for r in reps) and len(reps) == len(inputs[0].type.shape):
+        return inputs
+    return None
+
+
+def fold_slice(b: Builder, inputs: Inputs, params: Params) -> Folded:
+    """The slice that is all of x is x."""
+    (x,) = inputs
+    strides = params["strides"]
+    whole = params["limit_indices"] == x.type.shape and not any(params["start_indices"])
+    if whole and (strides is None or all(s == 1 for s in strides)):
+        return (x,)
+    return None

@@ -1,0 +1,80 @@
+"""A staged autodiff compiler for JAX programs: the public names.
+
+Nothing is imported before it is asked for, so that `import covector.ir` and the command line on a
+program in text form start without loading JAX.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    # What _HOME says, for readers of types; a test compares the two.
+    from .frontend.api import compile as compile
+    from .frontend.api import from_jaxpr as from_jaxpr
+    from .frontend.api import grad as grad
+    from .frontend.api import jit as jit
+    from .frontend.api import jvp as jvp
+    from .frontend.api import linearize as linearize
+    from .frontend.api import make_ir as make_ir
+    from .frontend.api import stop_gradient as stop_gradient
+    from .frontend.api import value_and_grad as value_and_grad
+    from .frontend.api import vjp as vjp
+    from .frontend.api import vmap as vmap
+    from .ir.errors import CovectorError as CovectorError
+    from .ir.module import Module as Module
+    from .ir.parser import load as load
+    from .ir.parser import parse as parse
+    from .passes import Pipeline as Pipeline
+    from .passes import run_passes as run_passes
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "frontend.api": (
+        "compile",
+        "from_jaxpr",
+        "grad",
+        "jit",
+        "jvp",
+        "linearize",
+        "make_ir",
+        "stop_gradient",
+        "value_and_grad",
+        "vjp",
+        "vmap",
+    ),
+    "ir.errors": ("CovectorError",),
+    "ir.module": ("Module",),
+    "ir.parser": ("load", "parse"),
+    "passes": ("Pipeline", "run_passes"),
+}
+_HOME_OF = {name: home for home, names in _HOME.items() for name in names}
+_FOLDERS = ("frontend", "ir", "lowering", "passes", "tools")
+
+__all__ = ["__version__", *_HOME_OF, "passes"]  # noqa: PLE0604 - it is a list of strings
+
+
+def __getattr__(name: str) -> Any:
+    """Fetch a public name from its home on first use, then keep it here."""
+    if name in _HOME_OF:
+        value = getattr(importlib.import_module(f".{_HOME_OF[name]}", __name__), name)
+    elif name in _FOLDERS:
+        value = importlib.import_module(f".{name}", __name__)
+    else:
+        raise AttributeError(_unknown(name))
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME_OF, *_FOLDERS})
+
+
+def _unknown(name: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, [*_HOME_OF, *_FOLDERS], n=3)
+    hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    return f"module {__name__!r} has no attribute {name!r}{hint}"

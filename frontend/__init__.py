@@ -1,0 +1,1 @@
+"""Python and JAX to a graph, and the user's transformations."""

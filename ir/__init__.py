@@ -1,0 +1,1 @@
+"""The program: types, graph, builder, printer, parser, verifier and primitives."""

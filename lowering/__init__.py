@@ -1,0 +1,1 @@
+"""Graph to StableHLO to an executable."""

@@ -1,0 +1,1 @@
+"""What each primitive becomes in StableHLO: one file a family."""

@@ -1,8 +1,17 @@
 """The primitives, by family. Importing this package defines them all."""
 
 from ..builder import install_shorthands
-from . import call, contraction, elementwise, indexing, shape
+from . import call, contraction, cumulative, elementwise, indexing, reduction, shape, sort
 
-__all__ = ["call", "contraction", "elementwise", "indexing", "shape"]
+__all__ = [
+    "call",
+    "contraction",
+    "cumulative",
+    "elementwise",
+    "indexing",
+    "reduction",
+    "shape",
+    "sort",
+]
 
 install_shorthands()

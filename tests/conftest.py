@@ -6,6 +6,8 @@ import os
 
 # Before anything imports JAX: tests compare numbers, and CPU is the platform that everybody has.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Several devices, for shardings and placements.
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
 
 import difflib
 from collections.abc import Callable

@@ -1,13 +1,47 @@
-"""Calls: a graph applied to operands. A graph called in several places is one shared object."""
+"""Calls: a graph applied to operands. A graph called in several places is one shared object.
+
+Custom derivative rules
+-----------------------
+
+`custom_jvp_call` and `custom_vjp_call` keep a function together with the rules that replace its
+derivatives. A rule is a `Thunk`: Python that yields a graph when a derivative pass asks for one. All
+flags below are tuples of bools, one for each input or output *of the equation* (the `num_consts`
+leading inputs are what the function closed over: rules see their values, but they have no tangents,
+so their flags are always False). Only floats and complex numbers are ever flagged.
+
+    jvp(nonzero)         -> (graph, out_nonzero)
+        graph: (inputs, tangents of the nonzero inputs) -> (outputs, tangents of out_nonzero outputs)
+
+    fwd(nonzero)         -> graph
+        graph: inputs -> (outputs, residuals)
+
+    bwd(nonzero, ct_nonzero) -> (graph, in_nonzero)
+        graph: (residuals of fwd(nonzero), cotangents of the ct_nonzero outputs)
+                -> cotangents of the in_nonzero inputs
+        An input for which the rule returns no cotangent (None, or a symbolic zero) is not in
+        in_nonzero; neither is any input that is not in `nonzero`, if the rule can tell.
+
+`nonzero` says which inputs have a tangent and `ct_nonzero` which outputs have a cotangent. With
+`symbolic_zeros` they say so exactly, as the rule was written to be told. Without it, the passes ask
+with every float and complex input (`num_consts` aside) and every such output flagged, and
+materialise the zeros: a thunk is then called with one signature only.
+
+In place of a thunk, each rule may also be a `Graph` (what the pass `materialize` makes of it, and
+what can be written as text). It is the graph of the thunk for all flags set, with all cotangents or
+tangents returned; `rule_graph` and its siblings read both forms.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..errors import TypeRuleError
-from ..graph import Graph
+from ..graph import Graph, Thunk
 from ..primitive import REQUIRED, Types, define
-from ..types import TensorType
+from ..types import TensorType, has_tangent
+
+Flags = tuple[bool, ...]
 
 
 def check_arguments(name: str, graph: Graph, types: Types) -> None:
@@ -40,3 +74,120 @@ def _infer_constant(types: Types, params: dict[str, Any]) -> TensorType:
 
 constant = define("constant", _infer_constant, defaults={"value": REQUIRED})
 """`constant[value=$w]`: a captured array of the module's table, by name."""
+
+
+# -- checkpoint ----------------------------------------------------------------------------------
+
+
+def _infer_checkpoint(types: Types, params: dict[str, Any]) -> tuple[TensorType, ...]:
+    graph: Graph = params["graph"]
+    check_arguments("checkpoint", graph, types)
+    return graph.output_types
+
+
+checkpoint = define(
+    "checkpoint",
+    _infer_checkpoint,
+    defaults={
+        "graph": REQUIRED,
+        "prevent_cse": True,
+        "differentiated": False,
+        "policy": None,
+    },
+    has_regions=True,
+)
+"""A call whose intermediate values are computed again by the backward pass, not saved.
+
+policy: what may be saved nevertheless. None (nothing); the name of one of `jax.checkpoint_policies`
+(`"dots_saveable"`), with its arguments if it takes names (`"save_only_these_names(a,b)"`); or a
+Thunk called with an `Equation` of the region that says whether its outputs are saved.
+"""
+
+
+# -- custom rules --------------------------------------------------------------------------------
+
+
+def _infer_custom_call(types: Types, params: dict[str, Any]) -> tuple[TensorType, ...]:
+    graph: Graph = params["graph"]
+    check_arguments("the custom-derivative function", graph, types)
+    return graph.output_types
+
+
+custom_jvp_call = define(
+    "custom_jvp_call",
+    _infer_custom_call,
+    defaults={"graph": REQUIRED, "jvp": REQUIRED, "num_consts": 0, "symbolic_zeros": False},
+    has_regions=True,
+)
+"""A call of a function with a forward rule of its own (see the top of this file)."""
+
+custom_vjp_call = define(
+    "custom_vjp_call",
+    _infer_custom_call,
+    defaults={
+        "graph": REQUIRED,
+        "fwd": REQUIRED,
+        "bwd": REQUIRED,
+        "num_consts": 0,
+        "symbolic_zeros": False,
+    },
+    has_regions=True,
+)
+"""A call of a function with a reverse rule of its own (see the top of this file)."""
+
+
+def _infer_custom_vjp_linear(types: Types, params: dict[str, Any]) -> tuple[TensorType, ...]:
+    expected = params["num_residuals"] + sum(params["nonzero"])
+    if len(types) != expected:
+        raise TypeRuleError(f"custom_vjp_linear takes {expected} operands here, got {len(types)}")
+    return tuple(TensorType(shape, dtype) for shape, dtype in params["out_types"])
+
+
+custom_vjp_linear = define(
+    "custom_vjp_linear",
+    _infer_custom_vjp_linear,
+    defaults={
+        "name": "",
+        "bwd": REQUIRED,
+        "num_residuals": REQUIRED,
+        "nonzero": REQUIRED,
+        "symbolic_zeros": False,
+        "out_types": REQUIRED,
+    },
+    has_regions=True,
+)
+"""(residuals, tangents of the nonzero inputs) -> tangents of the outputs that have any.
+
+The linear map of which a custom_vjp function's `bwd` is the transpose: nothing but its transpose is
+known, so it stands in linear programs until they are transposed, and cannot be evaluated.
+out_types: (shape, dtype) of each output of the custom_vjp function that has a tangent.
+"""
+
+
+def inexact_flags(types: Sequence[TensorType], num_consts: int = 0) -> Flags:
+    """Which of these can have tangents, the leading `num_consts` aside."""
+    return tuple(i >= num_consts and has_tangent(t) for i, t in enumerate(types))
+
+
+def jvp_rule_graph(
+    rule: Thunk | Graph, primal: Graph, nonzero: Flags, num_consts: int
+) -> tuple[Graph, Flags]:
+    """The graph of a `jvp` rule for these flags, and which outputs it gives tangents of."""
+    if isinstance(rule, Graph):
+        return rule, inexact_flags(primal.output_types)
+    made: tuple[Graph, Flags] = rule(nonzero)
+    return made
+
+
+def fwd_rule_graph(rule: Thunk | Graph, nonzero: Flags) -> Graph:
+    """The graph of a `fwd` rule for these flags."""
+    made: Graph = rule if isinstance(rule, Graph) else rule(nonzero)
+    return made
+
+
+def bwd_rule_graph(rule: Thunk | Graph, nonzero: Flags, ct_nonzero: Flags) -> tuple[Graph, Flags]:
+    """The graph of a `bwd` rule for these flags, and which inputs it gives cotangents of."""
+    if isinstance(rule, Graph):
+        return rule, nonzero
+    made: tuple[Graph, Flags] = rule(nonzero, ct_nonzero)
+    return made

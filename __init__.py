@@ -69,7 +69,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME_OF, *_FOLDERS})
+    return sorted({*__all__, *_FOLDERS})
 
 
 def _unknown(name: str) -> str:

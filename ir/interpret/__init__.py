@@ -28,9 +28,7 @@ def means(*primitives: Primitive) -> Callable[[Meaning], Meaning]:
 def evaluate(graph: Graph, inputs: Sequence[Any]) -> list[Any]:
     """The outputs of a graph on arrays. Raises InterpretError naming the equation that failed."""
     if len(inputs) != len(graph.inputs):
-        raise InterpretError(
-            f"@{graph.name} takes {len(graph.inputs)} inputs, got {len(inputs)}"
-        )
+        raise InterpretError(f"@{graph.name} takes {len(graph.inputs)} inputs, got {len(inputs)}")
     env: dict[Any, Any] = {}
     for value, x in zip(graph.inputs, inputs, strict=True):
         env[value] = as_typed(x, value.type)
@@ -41,7 +39,9 @@ def evaluate(graph: Graph, inputs: Sequence[Any]) -> list[Any]:
             )
     with np.errstate(all="ignore"):
         for eqn in graph.equations:
-            results = apply(eqn, [x.value if x.__class__ is Literal else env[x] for x in eqn.inputs])
+            results = apply(
+                eqn, [x.value if x.__class__ is Literal else env[x] for x in eqn.inputs]
+            )
             env.update(zip(eqn.outputs, results, strict=True))
     return [x.value if isinstance(x, Literal) else env[x] for x in graph.outputs]
 
@@ -52,6 +52,8 @@ def apply(eqn: Equation, arrays: Sequence[Any]) -> list[Any]:
         results = meanings.find(eqn)(*arrays, **eqn.params)
     except (TypeError, ValueError, IndexError, FloatingPointError) as error:
         if isinstance(error, InterpretError):
+            if error.equation is None:
+                raise InterpretError(error.claim, eqn, hint=error.hint) from None
             raise
         raise InterpretError(f"{eqn.primitive.name} failed: {error}", eqn) from error
     several = results if isinstance(results, (tuple, list)) else (results,)
@@ -63,3 +65,7 @@ def as_typed(x: Any, type: Any) -> Any:
     if isinstance(type.dtype, ExtendedDtype):
         return x
     return np.asarray(x).astype(type.dtype, copy=False)
+
+
+# Importing the families enters their meanings.
+from . import call, control  # noqa: E402, F401

@@ -1,11 +1,12 @@
 """The primitives, by family. Importing this package defines them all."""
 
 from ..builder import install_shorthands
-from . import call, contraction, cumulative, elementwise, indexing, reduction, shape, sort
+from . import call, contraction, control, cumulative, elementwise, indexing, reduction, shape, sort
 
 __all__ = [
     "call",
     "contraction",
+    "control",
     "cumulative",
     "elementwise",
     "indexing",

@@ -4,13 +4,13 @@ Custom derivative rules
 -----------------------
 
 `custom_jvp_call` and `custom_vjp_call` keep a function together with the rules that replace its
-derivatives. A rule is a `Thunk`: Python that yields a graph when a derivative pass asks for one. All
-flags below are tuples of bools, one for each input or output *of the equation* (the `num_consts`
-leading inputs are what the function closed over: rules see their values, but they have no tangents,
-so their flags are always False). Only floats and complex numbers are ever flagged.
+derivatives. A rule is a `Thunk`: Python that yields a graph when a derivative pass asks for one.
+All flags below are tuples of bools, one for each input or output *of the equation* (the
+`num_consts` leading inputs are what the function closed over: rules see their values, but they have
+no tangents, so their flags are always False). Only floats and complex numbers are ever flagged.
 
     jvp(nonzero)         -> (graph, out_nonzero)
-        graph: (inputs, tangents of the nonzero inputs) -> (outputs, tangents of out_nonzero outputs)
+        graph: (inputs, tangents of nonzero inputs) -> (outputs, tangents of out_nonzero outputs)
 
     fwd(nonzero)         -> graph
         graph: inputs -> (outputs, residuals)
@@ -34,7 +34,7 @@ tangents returned; `rule_graph` and its siblings read both forms.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from ..errors import TypeRuleError
 from ..graph import Graph, Thunk
@@ -162,6 +162,16 @@ The linear map of which a custom_vjp function's `bwd` is the transpose: nothing 
 known, so it stands in linear programs until they are transposed, and cannot be evaluated.
 out_types: (shape, dtype) of each output of the custom_vjp function that has a tangent.
 """
+
+
+FORWARD_MODE_HINT: Final = (
+    "only reverse mode is known for it: use grad or vjp, or give the function a custom_jvp rule"
+)
+
+
+def forward_mode_claim(name: str) -> str:
+    """What is wrong when a custom_vjp function is differentiated in forward mode."""
+    return f"can't apply forward-mode differentiation (jvp) to the custom_vjp function {name}"
 
 
 def inexact_flags(types: Sequence[TensorType], num_consts: int = 0) -> Flags:

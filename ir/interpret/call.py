@@ -1,0 +1,27 @@
+"""The meaning of calls: what they call, applied to the operands, custom rules aside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import InterpretError
+from ..graph import Constant, Graph
+from ..ops import call as c
+from . import evaluate, means
+
+
+@means(c.call, c.checkpoint, c.custom_jvp_call, c.custom_vjp_call)
+def call(*inputs: Any, graph: Graph, **params: Any) -> list[Any]:
+    return evaluate(graph, inputs)
+
+
+@means(c.constant)
+def constant(value: Constant) -> Any:
+    return np.asarray(value.array)
+
+
+@means(c.custom_vjp_linear)
+def custom_vjp_linear(*inputs: Any, name: str, **params: Any) -> Any:
+    raise InterpretError(c.forward_mode_claim(name), hint=c.FORWARD_MODE_HINT)

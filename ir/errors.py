@@ -66,7 +66,26 @@ class VerifyError(CovectorError, ValueError):
 
 
 class ParseError(CovectorError, ValueError):
-    """The text is not a program; the message points at line and column."""
+    """The text is not a program; the message points at line and column.
+
+    `excerpt` is the line of text and, below it, a caret under the token that is wrong.
+    """
+
+    def __init__(
+        self,
+        claim: str,
+        *,
+        location: Location | None = None,
+        excerpt: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(claim, location=location, hint=hint)
+        self.excerpt = excerpt
+
+    def __str__(self) -> str:
+        head = self.claim if self.location is None else f"{self.claim}\n  at {self.location}"
+        excerpt = [f"    {line}" for line in (self.excerpt or "").splitlines()]
+        return "\n".join([head, *excerpt, *([f"  {self.hint}"] if self.hint else [])])
 
 
 class MissingRule(CovectorError, NotImplementedError):
@@ -79,6 +98,10 @@ class PassError(CovectorError, ValueError):
 
 class UsageError(CovectorError, ValueError):
     """A public function or the command line was called wrongly."""
+
+
+class ArgumentError(CovectorError, TypeError):
+    """A transformation, or what it returned, was given arguments that it does not take."""
 
 
 class InterpretError(CovectorError, ValueError):

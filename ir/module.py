@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,21 @@ class Module:
                         seen.add(value)
                         yield value
 
-    # The text, equality and files are each a module of their own; these are their front doors.
+    # Text, equality, files and execution are each a module of their own; these are their front
+    # doors. Execution lives in a higher layer, which is found by name when it is first asked for:
+    # programs are read, transformed and printed without JAX.
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """Compile the entry and run it on arguments nested as `in_tree` says (flat if it is None)."""
+        return _frontend("run")(self, *args, **kwargs)
+
+    def to_jaxpr(self) -> Any:
+        """The entry as a JAX ClosedJaxpr."""
+        return _frontend("to_jaxpr")(self)
+
+    def as_function(self) -> Any:
+        """The entry as a function that binds JAX primitives: it works under JAX's transformations."""
+        return _frontend("as_function")(self)
 
     def __str__(self) -> str:
         from .printer import print_module
@@ -127,6 +142,11 @@ class Module:
         from .interpret import evaluate
 
         return evaluate(self.graphs[graph or self.entry], inputs)
+
+
+def _frontend(name: str) -> Any:
+    package = __name__.rpartition(".ir.")[0]
+    return getattr(importlib.import_module(f"{package}.frontend.modules"), name)
 
 
 def module_of(graph: Graph, others: Sequence[Graph] = (), **fields: Any) -> Module:

@@ -1,0 +1,229 @@
+"""`jit` and `compile`: staged, compiled functions whose calls go through JAX's C++ dispatch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+
+from ..ir.errors import ArgumentError, UsageError
+from ..ir.module import Module
+from ..lowering.call_spec import Call, CallSpec
+from ..lowering.dispatch import Done, Plan, make_dispatcher
+from ..lowering.emit import lower_module
+from ..lowering.execute import Executable
+from ..passes import Pass, run_passes
+from .execute import build, default_platform, is_tracing, program_hash, tidy
+from .export import call_graph
+from .staging import Staged, function_name, leaf_names, stage
+from .trees import skeleton
+
+Numbers = int | Sequence[int] | None
+Names = str | Iterable[str] | None
+Passes = str | Sequence[Pass | str]
+
+
+class Traced:
+    """A function traced for given types: `.module`, and the next stage by `.lower()`."""
+
+    def __init__(self, staged: Staged, call: Call, name: str, passes: Passes = ()) -> None:
+        if staged.captured:
+            raise UsageError(
+                f"{name} uses values of an enclosing trace; stages can be looked at outside of it"
+            )
+        self.call = call
+        self.name = name
+        self.out_tree = staged.out_tree
+        module = Module(
+            {name: staged.graph.renamed(name)},
+            name=name,
+            in_tree=skeleton(call.tree),
+            out_tree=skeleton(staged.out_tree),
+        )
+        self.module = run_passes(module, passes) if passes else module
+
+    def lower(self, *, platforms: Sequence[str] | None = None) -> Lowered:
+        """Lower to StableHLO, for other platforms than the arguments' if asked for."""
+        return Lowered(self, tuple(platforms or (default_platform(self.call.leaves),)))
+
+    def __repr__(self) -> str:
+        return f"Traced({self.module!r})"
+
+
+class Lowered:
+    """A program in StableHLO: `.as_text()`, and the next stage by `.compile()`."""
+
+    def __init__(self, traced: Traced, platforms: tuple[str, ...]) -> None:
+        self.traced = traced
+        self.platforms = platforms
+        self.program = tidy(traced.module.main)
+        self._lowered = lower_module(Module({traced.name: self.program}), platforms=platforms)
+
+    def as_text(self, *, debug_info: bool = False) -> str:
+        """The StableHLO as text; `debug_info` prints locations."""
+        operation = self._lowered.module.operation
+        return str(operation.get_asm(enable_debug_info=debug_info, large_elements_limit=None))
+
+    def compile(self, compiler_options: Mapping[str, Any] | None = None) -> Compiled:
+        """Compile with XLA for where the arguments are. Raises UsageError for a foreign platform."""
+        here = default_platform(self.traced.call.leaves)
+        if self.platforms != (here,):
+            raise UsageError(
+                f"{self.traced.name} was lowered for {', '.join(self.platforms)}, which this "
+                f"process cannot compile for: its platform is {here}"
+            )
+        executable, constants = build(
+            self.program, self.traced.call.leaves, donated=self.traced.call.donated,
+            options=compiler_options,
+        )  # fmt: skip
+        return Compiled(self, executable, [c.array for c in constants])
+
+
+class Compiled:
+    """A compiled function of one signature.
+
+    Call it with arguments of the types it was compiled for (static ones left out).
+    """
+
+    def __init__(self, lowered: Lowered, executable: Executable, constants: Sequence[Any]) -> None:
+        self.lowered = lowered
+        self.executable = executable
+        self.constants = constants
+
+    @property
+    def module(self) -> Module:
+        """The program that was compiled."""
+        return self.lowered.traced.module
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        traced = self.lowered.traced
+        leaves, tree = jax.tree.flatten((args, kwargs))
+        if tree != traced.call.tree:
+            raise ArgumentError(
+                f"{traced.name} was compiled for arguments nested as {traced.call.tree}; got {tree}"
+            )
+        outputs = self.executable.call(*self.constants, *leaves)
+        return jax.tree.unflatten(traced.out_tree, outputs)
+
+    def memory_analysis(self) -> Any:
+        """XLA's account of argument, output, temporary and code bytes."""
+        return self.executable.memory_analysis()
+
+    def cost_analysis(self) -> dict[str, float]:
+        """XLA's estimates: flops, bytes accessed, ..."""
+        return self.executable.cost_analysis()
+
+    def as_text(self) -> str:
+        """The optimised HLO."""
+        return self.executable.as_text()
+
+
+_executables: dict[Any, Plan] = {}
+"""Plans by structural hash, argument placement, trees and donation: equal programs compile once."""
+
+
+def jit(
+    fun: Callable[..., Any] | None = None,
+    *,
+    static_argnums: Numbers = None,
+    static_argnames: Names = None,
+    donate_argnums: Numbers = None,
+    donate_argnames: Names = None,
+    compiler_options: Mapping[str, Any] | None = None,
+    passes: Passes = (),
+) -> Any:
+    """Compile fun when it is called, once for each signature, as `jax.jit`.
+
+    Known signatures are dispatched in C++. A new function with an equal program compiles nothing.
+    The result has `.trace(*args)`, whose stages are `.module`, `.lower()` and `.compile()`.
+    `passes` is a pipeline to run over the program before it is lowered.
+    """
+    if fun is None:
+        return lambda f: jit(
+            f, static_argnums=static_argnums, static_argnames=static_argnames,
+            donate_argnums=donate_argnums, donate_argnames=donate_argnames,
+            compiler_options=compiler_options, passes=passes,
+        )  # fmt: skip
+    if not callable(fun):
+        raise ArgumentError(f"jit takes a function, got {type(fun).__name__}")
+    function = fun
+    spec = CallSpec.resolve(fun, static_argnums, static_argnames, donate_argnums, donate_argnames)
+
+    def plan(call: Call) -> Plan | Done:
+        traced = _trace(function, call)
+        if is_tracing(call.leaves) or traced.captured:
+            outputs = call_graph(traced.graph, (*traced.captured, *call.leaves))
+            return Done(jax.tree.unflatten(traced.out_tree, outputs))
+        return _plan(Traced(traced, call, function_name(function), passes), compiler_options)
+
+    dispatch = make_dispatcher(
+        fun, plan, static_argnums=static_argnums, static_argnames=static_argnames,
+        donate_argnums=donate_argnums, donate_argnames=donate_argnames,
+    )  # fmt: skip
+
+    def trace(*args: Any, **kwargs: Any) -> Traced:
+        """Stage for these arguments (arrays or jax.ShapeDtypeStruct)."""
+        call = spec.split(args, kwargs)
+        return Traced(_trace(function, call), call, function_name(function), passes)
+
+    def lower(*args: Any, **kwargs: Any) -> Lowered:
+        """`.trace(*args, **kwargs).lower()`."""
+        return trace(*args, **kwargs).lower()
+
+    dispatch.trace = trace  # type: ignore[attr-defined]
+    dispatch.lower = lower  # type: ignore[attr-defined]
+    return dispatch
+
+
+def _trace(fun: Callable[..., Any], call: Call) -> Staged:
+    """Trace a function for one call; static arguments are part of the function."""
+
+    def with_static(*leaves: Any) -> Any:
+        args, kwargs = call.rebuild(leaves)
+        return fun(*args, **kwargs)
+
+    with_static.__name__ = function_name(fun)
+    names = leaf_names(fun, call.tree)
+    flat_tree = jax.tree.structure((tuple(call.leaves), {}))
+    return stage(with_static, call.leaves, flat_tree, names=names)
+
+
+def _plan(traced: Traced, options: Mapping[str, Any] | None) -> Plan:
+    """The executable of a program for arguments where they are, found by its structure."""
+    call, graph = traced.call, tidy(traced.module.main)
+    where = tuple(
+        x.sharding if getattr(x, "committed", False) else None for x in call.leaves
+    )
+    chosen = tuple(sorted(options.items())) if options else ()
+    key = (program_hash(graph), where, call.donated, traced.out_tree, chosen, _default_device())
+    if key not in _executables:
+        executable, constants = build(graph, call.leaves, donated=call.donated, options=options)
+        _executables[key] = Plan(executable, traced.out_tree, [c.array for c in constants])
+    return _executables[key]
+
+
+def _default_device() -> Any:
+    return jax.config.jax_default_device
+
+
+def compile(
+    fun: Callable[..., Any],
+    *args: Any,
+    passes: Passes = (),
+    compiler_options: Mapping[str, Any] | None = None,
+    static_argnums: Numbers = None,
+    static_argnames: Names = None,
+    donate_argnums: Numbers = None,
+    **kwargs: Any,
+) -> Compiled:
+    """Trace, transform, lower and compile fun for arguments (arrays or jax.ShapeDtypeStruct).
+
+    `passes` is a pipeline to run over the program: `compile(loss, p, x, passes="grad{wrt=0}")`.
+    A pass that changes what the program takes or returns makes its arguments and results flat.
+    """
+    spec = CallSpec.resolve(fun, static_argnums, static_argnames, donate_argnums, None)
+    call = spec.split(args, kwargs)
+    traced = Traced(_trace(fun, call), call, function_name(fun), passes)
+    return traced.lower().compile(compiler_options)
+

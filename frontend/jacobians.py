@@ -1,0 +1,201 @@
+"""`jacfwd`, `jacrev`, `hessian`, `hvp`: Jacobians from batched jvp and vjp, nested as JAX's."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..ir.errors import ArgumentError
+from ..ir.types import dtype_category, dtype_name
+from .arguments import check_argnums
+from .autodiff import grad, jvp, vjp
+from .avals import type_of
+
+from .vectorize import vmap
+
+
+def jacfwd(
+    fun: Callable[..., Any],
+    argnums: int | Sequence[int] = 0,
+    has_aux: bool = False,
+    holomorphic: bool = False,
+) -> Callable[..., Any]:
+    """The Jacobian of fun, column by column in forward mode, as `jax.jacfwd`.
+
+    For each output leaf a tree of the inputs' structure; leaf shapes are output shape + input shape.
+    """
+
+    @functools.wraps(fun)
+    def jacobian_fun(*args: Any, **kwargs: Any) -> Any:
+        partial, chosen = _at_arguments(fun, argnums, args, kwargs)
+        _check_inputs("jacfwd", chosen, holomorphic)
+
+        def push(tangents: Any) -> Any:
+            return jvp(partial, (chosen,), (tangents,), has_aux=has_aux)
+
+        basis = _basis(chosen)
+        result = vmap(push, out_axes=(None, -1, None) if has_aux else (None, -1))(basis)
+        out, columns = result[0], result[1]
+        _check_outputs("jacfwd", out, holomorphic)
+        jacobian = jax.tree.map(lambda y, c: _split(chosen, c, np.ndim(y)), out, columns)
+        jacobian = _for_argnums(jacobian, out, argnums)
+        return (jacobian, result[2]) if has_aux else jacobian
+
+    return jacobian_fun
+
+
+def jacrev(
+    fun: Callable[..., Any],
+    argnums: int | Sequence[int] = 0,
+    has_aux: bool = False,
+    holomorphic: bool = False,
+    allow_int: bool = False,
+) -> Callable[..., Any]:
+    """The Jacobian of fun, row by row in reverse mode, as `jax.jacrev`.
+
+    For each output leaf a tree of the inputs' structure; leaf shapes are output shape + input shape.
+    """
+
+    @functools.wraps(fun)
+    def jacobian_fun(*args: Any, **kwargs: Any) -> Any:
+        partial, chosen = _at_arguments(fun, argnums, args, kwargs)
+        if not allow_int:
+            _check_inputs("jacrev", chosen, holomorphic)
+        result = vjp(partial, chosen, has_aux=has_aux)
+        out, pull_back = result[0], result[1]
+        _check_outputs("jacrev", out, holomorphic)
+        (rows,) = vmap(pull_back)(_basis(out))
+        by_input = jax.tree.map(lambda x, r: _split_rows(out, r, np.ndim(x)), chosen, rows)
+        jacobian = jax.tree.transpose(jax.tree.structure(chosen), jax.tree.structure(out), by_input)
+        jacobian = _for_argnums(jacobian, out, argnums)
+        return (jacobian, result[2]) if has_aux else jacobian
+
+    return jacobian_fun
+
+
+jacobian = jacrev
+
+
+def hessian(
+    fun: Callable[..., Any],
+    argnums: int | Sequence[int] = 0,
+    has_aux: bool = False,
+    holomorphic: bool = False,
+) -> Callable[..., Any]:
+    """The Hessian of fun, forward over reverse, as `jax.hessian`."""
+    gradient = jacrev(fun, argnums, has_aux=has_aux, holomorphic=holomorphic)
+    return jacfwd(gradient, argnums, has_aux=has_aux, holomorphic=holomorphic)
+
+
+def hvp(
+    fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]
+) -> tuple[Any, Any]:
+    """(gradient of fun, Hessian of fun times tangents), forward over reverse.
+
+    fun takes `*primals` and returns a real scalar. With one primal, gradient and product are nested
+    as it; with several, they are tuples.
+    """
+    if len(primals) == 1:
+        gradient: Callable[..., Any] = grad(fun)
+    else:
+        gradient = grad(fun, argnums=tuple(range(len(primals))))
+    value, product = jvp(gradient, primals, tangents)
+    return value, product
+
+
+def _at_arguments(
+    fun: Callable[..., Any], argnums: int | Sequence[int], args: Sequence[Any], kwargs: Any
+) -> tuple[Callable[[Any], Any], tuple[Any, ...]]:
+    """fun as a function of a tuple of the chosen arguments, and that tuple."""
+    wanted = check_argnums(fun, argnums, len(args))
+
+    def partial(chosen: Sequence[Any]) -> Any:
+        full = list(args)
+        for i, x in zip(wanted, chosen, strict=True):
+            full[i] = x
+        return fun(*full, **kwargs)
+
+    functools.update_wrapper(partial, fun, assigned=("__name__", "__doc__"))
+    del partial.__wrapped__
+    return partial, tuple(args[i] for i in wanted)
+
+
+def _for_argnums(jacobian: Any, out: Any, argnums: int | Sequence[int]) -> Any:
+    """Drop the tuple around the argument if argnums was one number."""
+    if not isinstance(argnums, (int, np.integer)):
+        return jacobian
+    return jax.tree.map(lambda _, per_argument: per_argument[0], out, jacobian)
+
+
+def _basis(tree: Any) -> Any:
+    """The standard basis of a tree of arrays: the same tree, each leaf with a leading basis axis."""
+    leaves, structure = jax.tree.flatten(tree)
+    types = [type_of(x) for x in leaves]
+    total = sum(t.size for t in types)
+    dtypes = [jnp.result_type(x) for x in leaves]
+    basis, start = [], 0
+    for t, dtype in zip(types, dtypes, strict=True):
+        block = jnp.eye(total, t.size, k=-start, dtype=dtype)
+        basis.append(block.reshape(total, *t.shape))
+        start += t.size
+    return jax.tree.unflatten(structure, basis)
+
+
+def _split(tree: Any, array: Any, rank: int) -> Any:
+    """Divide the last axis of an output's columns among the inputs' leaves."""
+    leaves, structure = jax.tree.flatten(tree)
+    parts, start = [], 0
+    for x in leaves:
+        t = type_of(x)
+        part = jax.lax.slice_in_dim(array, start, start + t.size, axis=rank)
+        parts.append(part.reshape(*array.shape[:rank], *t.shape))
+        start += t.size
+    return jax.tree.unflatten(structure, parts)
+
+
+def _split_rows(tree: Any, array: Any, rank: int) -> Any:
+    """Divide the first axis of an input's rows among the outputs' leaves."""
+    leaves, structure = jax.tree.flatten(tree)
+    parts, start = [], 0
+    for y in leaves:
+        t = type_of(y)
+        part = array[start : start + t.size]
+        parts.append(part.reshape(*t.shape, *array.shape[1:]))
+        start += t.size
+    return jax.tree.unflatten(structure, parts)
+
+
+def _check_inputs(name: str, tree: Any, holomorphic: bool) -> None:
+    for x in jax.tree.leaves(tree):
+        category = dtype_category(type_of(x).dtype)
+        if holomorphic and category != "complex":
+            raise ArgumentError(f"{name} with holomorphic=True takes complex inputs, got {category}")
+        if category not in ("float", "complex"):
+            raise ArgumentError(
+                f"{name} takes real- or complex-valued inputs, got {dtype_name(type_of(x).dtype)}"
+            )
+        if name == "jacfwd" and category == "complex" and not holomorphic:
+            raise ArgumentError(
+                "jacfwd takes real inputs, got complex ones",
+                hint="pass holomorphic=True for holomorphic functions",
+            )
+
+
+def _check_outputs(name: str, tree: Any, holomorphic: bool) -> None:
+    for y in jax.tree.leaves(tree):
+        category = dtype_category(type_of(y).dtype)
+        if holomorphic and category != "complex":
+            raise ArgumentError(f"{name} with holomorphic=True needs complex outputs, got {category}")
+        if name == "jacrev" and category == "complex" and not holomorphic:
+            raise ArgumentError(
+                "jacrev needs real outputs, got complex ones",
+                hint="pass holomorphic=True for holomorphic functions",
+            )
+
+
+

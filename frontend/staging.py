@@ -1,0 +1,136 @@
+"""From a Python function and its arguments to a program: flatten, trace, remember the trees."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from ..ir.errors import ArgumentError
+from ..ir.graph import Graph
+from ..ir.types import TensorType
+from .avals import type_of
+from .trace import trace_flat
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A traced call.
+
+    graph: takes what was captured from enclosing traces, then the leaves of the arguments; returns
+      the leaves of the output, then those of the auxiliary output.
+    captured: the values of those captured inputs.
+    out_tree, aux_tree: how the outputs nest (aux_tree is None without auxiliary output).
+    """
+
+    graph: Graph
+    captured: tuple[Any, ...]
+    out_tree: Any
+    aux_tree: Any
+
+    @property
+    def n_captured(self) -> int:
+        return len(self.captured)
+
+    @property
+    def n_aux(self) -> int:
+        return self.aux_tree.num_leaves if self.aux_tree is not None else 0
+
+    @property
+    def n_out(self) -> int:
+        return len(self.graph.outputs) - self.n_aux
+
+    def active(self, flags: Sequence[bool]) -> tuple[bool, ...]:
+        """Flags for all inputs of the graph from flags for the argument leaves."""
+        return (False,) * self.n_captured + tuple(flags)
+
+
+def stage(
+    fun: Callable[..., Any],
+    leaves: Sequence[Any],
+    in_tree: Any,
+    *,
+    types: Sequence[TensorType] | None = None,
+    has_aux: bool = False,
+    names: Sequence[str] | None = None,
+) -> Staged:
+    """Trace `fun(*args, **kwargs)`, with `(args, kwargs)` nested as `in_tree`.
+
+    `types` are those of the leaves, if they are not the leaves' own (a batch axis taken off).
+    With `has_aux`, fun returns a pair (output, auxiliary output).
+    """
+    trees: list[Any] = []
+
+    def flat_fun(*tracers: Any) -> list[Any]:
+        args, kwargs = jax.tree.unflatten(in_tree, tracers)
+        out = fun(*args, **kwargs)
+        aux: list[Any] = []
+        if has_aux:
+            out, aux_out = split_aux(fun, out)
+            aux, aux_tree = jax.tree.flatten(aux_out)
+        flat, out_tree = jax.tree.flatten(out)
+        trees[:] = [out_tree, aux_tree if has_aux else None]
+        return flat + aux
+
+    in_types = types if types is not None else [type_of(x) for x in leaves]
+    recording = trace_flat(
+        flat_fun,
+        in_types,
+        name=function_name(fun),
+        input_names=names if names is not None else leaf_names(fun, in_tree),
+    )
+    return Staged(recording.graph, tuple(recording.captured), *trees)
+
+
+def split_aux(fun: Callable[..., Any], out: Any) -> tuple[Any, Any]:
+    """The pair that a function with auxiliary output returns. Raises ArgumentError."""
+    if not isinstance(out, (tuple, list)) or len(out) != 2:
+        raise ArgumentError(
+            f"with has_aux=True, {function_name(fun)} must return a pair (output, auxiliary "
+            f"output); it returned {type(out).__name__}"
+            + (f" of length {len(out)}" if isinstance(out, (tuple, list)) else "")
+        )
+    return out[0], out[1]
+
+
+def function_name(fun: Callable[..., Any]) -> str:
+    """What to call a function in programs and messages."""
+    name = getattr(fun, "__name__", None)
+    if name is None and hasattr(fun, "func"):  # functools.partial
+        return function_name(fun.func)
+    return name or type(fun).__name__
+
+
+def leaf_names(fun: Callable[..., Any], in_tree: Any) -> list[str]:
+    """A name for each leaf of `(args, kwargs)`: the parameter's, then the path: `params.w[0]`."""
+    skeleton = jax.tree.unflatten(in_tree, range(in_tree.num_leaves))
+    try:
+        parameters = [
+            p.name if p.kind is not p.VAR_POSITIONAL else None
+            for p in inspect.signature(fun).parameters.values()
+        ]
+    except (TypeError, ValueError):
+        parameters = []
+    names = []
+    for path, _ in jax.tree_util.tree_flatten_with_path(skeleton)[0]:
+        in_kwargs, first, *rest = (*path, None) if len(path) < 2 else path
+        position = getattr(first, "idx", None)
+        if in_kwargs.idx == 0 and position is not None:
+            known = parameters[position] if position < len(parameters) else None
+            root = known or f"arg{position}"
+        else:
+            root = str(getattr(first, "key", "kwargs"))
+        names.append(root + "".join(_step(key) for key in rest if key is not None))
+    return names
+
+
+def _step(key: Any) -> str:
+    if hasattr(key, "name"):
+        return f".{key.name}"
+    inner = getattr(key, "key", None)
+    if isinstance(inner, str) and inner.isidentifier():
+        return f".{inner}"
+    return f"[{getattr(key, 'idx', inner)!r}]"

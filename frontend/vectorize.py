@@ -1,0 +1,174 @@
+"""`vmap`, with JAX's signature and conventions."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..ir.builder import Builder
+from ..ir.errors import ArgumentError
+from ..ir.graph import Graph, Value
+from ..ir.types import TensorType
+from ..passes.batch import batch_graph
+from .avals import type_of
+from .execute import execute
+from .staging import Staged, function_name, stage
+
+
+def vmap(
+    fun: Callable[..., Any],
+    in_axes: Any = 0,
+    out_axes: Any = 0,
+    axis_name: Hashable | None = None,
+    axis_size: int | None = None,
+    spmd_axis_name: Hashable | None = None,
+) -> Callable[..., Any]:
+    """Map fun over array axes, as `jax.vmap`: one batched program, not a loop.
+
+    in_axes: which axis of each argument is mapped, an integer or None, or a tuple of these or of
+      trees that are prefixes of the arguments. Keyword arguments are mapped over their first axis.
+    out_axes: where the mapped axis is in the outputs; None for outputs that do not depend on it.
+    axis_size: the length of the mapped axis, needed when no argument has one.
+
+    Raises ValueError or ArgumentError (a TypeError) where axes and arguments do not fit.
+    """
+    if isinstance(in_axes, list):
+        in_axes = tuple(in_axes)
+    if not isinstance(in_axes, (int, np.integer, tuple, type(None))):
+        raise ArgumentError(
+            f"vmap's in_axes is an integer, None, or a tuple with an item for each positional "
+            f"argument; got {type(in_axes).__name__}"
+        )
+
+    def vmap_fun(*args: Any, **kwargs: Any) -> Any:
+        if isinstance(in_axes, tuple) and len(in_axes) != len(args):
+            raise ValueError(
+                f"vmap's in_axes has {len(in_axes)} items, but {function_name(fun)} was called "
+                f"with {len(args)} positional arguments"
+            )
+        leaves, in_tree = jax.tree.flatten((args, kwargs))
+        axes = flat_axes("in_axes", (in_axes, 0), (args, kwargs))
+        types = [type_of(x) for x in leaves]
+        axes = [_in_range(i, axis, t) for i, (axis, t) in enumerate(zip(axes, types, strict=True))]
+        size = _axis_size(fun, in_tree, types, axes, axis_size)
+        inner = [_without_axis(t, axis) for t, axis in zip(types, axes, strict=True)]
+        staged = stage(fun, leaves, in_tree, types=inner)
+        graph, wanted = _mapped_graph(staged, types, axes, size, out_axes)
+        outputs = execute(graph, (*staged.captured, *leaves))
+        assert len(outputs) == len(wanted)
+        return jax.tree.unflatten(staged.out_tree, outputs)
+
+    if hasattr(fun, "__name__"):
+        functools.update_wrapper(vmap_fun, fun)
+    return vmap_fun
+
+
+def flat_axes(what: str, axes: Any, tree: Any) -> list[int | None]:
+    """An axis for each leaf of a tree, from a tree prefix. Raises ValueError if it is none."""
+    is_axis = lambda x: x is None  # noqa: E731  None is an axis here, not an empty tree
+    flat: list[int | None] = []
+
+    def extend(axis: int | None, subtree: Any) -> None:
+        flat.extend([axis] * jax.tree.structure(subtree).num_leaves)
+
+    try:
+        jax.tree.map(extend, axes, tree, is_leaf=is_axis)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"vmap's {what} must be a tree prefix of what it describes; got {what}={axes} for "
+            f"{jax.tree.structure(tree)}: {error}"
+        ) from None
+    for axis in flat:
+        if axis is not None and not isinstance(axis, (int, np.integer)):
+            raise ArgumentError(f"vmap's {what} holds integers and None, got {axis!r}")
+    return flat
+
+
+def _in_range(i: int, axis: int | None, type: TensorType) -> int | None:
+    if axis is None:
+        return None
+    if not -type.ndim <= axis < type.ndim:
+        raise ValueError(
+            f"vmap was asked to map axis {axis} of an argument of rank {type.ndim} "
+            f"(leaf {i}, type {type})"
+        )
+    return int(axis) % type.ndim
+
+
+def _axis_size(
+    fun: Callable[..., Any],
+    in_tree: Any,
+    types: Sequence[TensorType],
+    axes: Sequence[int | None],
+    given: int | None,
+) -> int:
+    sizes = {t.shape[a] for t, a in zip(types, axes, strict=True) if a is not None}
+    if given is not None:
+        sizes.add(given)
+    if len(sizes) == 1:
+        return sizes.pop()
+    if not sizes:
+        raise ValueError("vmap must map at least one argument, or be given axis_size")
+    from .staging import leaf_names
+
+    names = leaf_names(fun, in_tree)
+    facts = ", ".join(
+        f"{name}: axis {axis} of {t}"
+        for name, t, axis in zip(names, types, axes, strict=True)
+        if axis is not None
+    )
+    asked = f", and axis_size={given}" if given is not None else ""
+    raise ValueError(f"vmap got inconsistent sizes for array axes to be mapped: {facts}{asked}")
+
+
+def _without_axis(type: TensorType, axis: int | None) -> TensorType:
+    if axis is None:
+        return type
+    return type.with_shape(type.shape[:axis] + type.shape[axis + 1 :])
+
+
+def _mapped_graph(
+    staged: Staged,
+    types: Sequence[TensorType],
+    axes: Sequence[int | None],
+    size: int,
+    out_axes: Any,
+) -> tuple[Graph, list[int | None]]:
+    """The batched program, with the batch axis moved from and to where the user has it."""
+    mapped = staged.active([axis is not None for axis in axes])
+    wanted = flat_axes("out_axes", out_axes, jax.tree.unflatten(staged.out_tree, [0] * staged.n_out))
+    force = [axis is not None for axis in wanted]
+    batched, out_batched = batch_graph(staged.graph, mapped, size, force)
+    b = Builder()
+    inputs = [Value(v.type, v.name) for v in staged.graph.inputs[: staged.n_captured]]
+    moved: list[Any] = list(inputs)
+    for v, t, axis in zip(staged.graph.inputs[staged.n_captured :], types, axes, strict=True):
+        value = Value(t, v.name)
+        inputs.append(value)
+        moved.append(move_axis(b, value, axis, 0) if axis else value)
+    outputs = []
+    for out, is_batched, axis in zip(b.inline(batched, moved), out_batched, wanted, strict=True):
+        if is_batched and axis is None:
+            raise ValueError(
+                f"vmap of {staged.graph.name} has out_axes=None for an output that depends on the "
+                "mapped axis"
+            )
+        if axis is not None:
+            rank = len(out.type.shape)
+            if not -rank <= axis < rank:
+                raise ValueError(
+                    f"vmap's out_axes={axis} is out of range for an output of rank {rank}"
+                )
+        outputs.append(move_axis(b, out, 0, axis % rank) if axis else out)
+    return b.graph(inputs, outputs, f"{staged.graph.name}.vmap"), wanted
+
+
+def move_axis(b: Builder, x: Any, source: int, target: int) -> Any:
+    """x with one axis moved."""
+    order = [i for i in range(len(x.type.shape)) if i != source]
+    order.insert(target, source)
+    return b.transpose(x, permutation=tuple(order))

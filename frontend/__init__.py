@@ -1,1 +1,3 @@
-"""Python and JAX to a graph, and the user's transformations."""
+"""Python and JAX to programs, and the user's transformations."""
+
+from . import import_rules as import_rules  # enters the rules that the importer looks up

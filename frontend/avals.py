@@ -1,0 +1,75 @@
+"""Types on the two sides: our TensorType and JAX's avals, translated both ways and remembered."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import jax
+import numpy as np
+
+from ..ir.errors import UsageError
+from ..ir.types import ExtendedDtype, TensorType
+from .jax_compat import ShapedArray, is_extended, key_dtype, typeof
+
+_TYPES: Final[dict[Any, TensorType]] = {}
+_AVALS: Final[dict[TensorType, Any]] = {}
+
+
+def to_type(aval: Any) -> TensorType:
+    """Our type for JAX's. Raises UsageError for what is no array (references, tokens)."""
+    found = _TYPES.get(aval)
+    if found is None:
+        if type(aval) is not ShapedArray:
+            raise UsageError(f"values of type {aval} are not supported: only arrays and keys are")
+        found = TensorType(aval.shape, to_dtype(aval.dtype), bool(aval.weak_type))
+        _TYPES[aval] = found
+    return found
+
+
+def to_aval(type: TensorType) -> Any:
+    """JAX's type for ours."""
+    found = _AVALS.get(type)
+    if found is None:
+        found = ShapedArray(type.shape, to_jax_dtype(type.dtype), weak_type=type.weak)
+        _AVALS[type] = found
+        _TYPES.setdefault(found, type)
+    return found
+
+
+def to_dtype(dtype: Any) -> Any:
+    """Our dtype for JAX's: they differ for extended ones only."""
+    return ExtendedDtype(dtype.name) if is_extended(dtype) else np.dtype(dtype)
+
+
+def to_jax_dtype(dtype: Any) -> Any:
+    """JAX's dtype for ours."""
+    if not isinstance(dtype, ExtendedDtype):
+        return dtype
+    found = _KEY_DTYPES.get(dtype)
+    if found is None:
+        found = _KEY_DTYPES[dtype] = key_dtype(dtype.name)
+    return found
+
+
+_KEY_DTYPES: Final[dict[ExtendedDtype, Any]] = {}
+
+
+def type_of(x: Any) -> TensorType:
+    """The type of an argument: an array, a tracer, a scalar, or something with a shape and a dtype.
+
+    As for jax.jit, 64-bit types become 32-bit ones unless x64 is on. Raises TypeError for others.
+    """
+    if isinstance(x, TensorType):
+        return x
+    if isinstance(x, jax.ShapeDtypeStruct):
+        weak = bool(getattr(x, "weak_type", False))
+        dtype = x.dtype if is_extended(x.dtype) else jax.dtypes.canonicalize_dtype(x.dtype)
+        return TensorType(tuple(x.shape), to_dtype(dtype), weak)
+    if isinstance(x, ShapedArray):
+        return to_type(x)
+    return to_type(typeof(x))
+
+
+def to_struct(type: TensorType) -> jax.ShapeDtypeStruct:
+    """The type as JAX's public stand-in for an array."""
+    return jax.ShapeDtypeStruct(type.shape, to_jax_dtype(type.dtype), weak_type=type.weak)

@@ -1,0 +1,256 @@
+"""Jaxprs as graphs, and the table of what each JAX primitive becomes.
+
+What JAX has already traced (regions, jitted functions, closed jaxprs) is read in here; what is traced
+now asks the same table. The entries of the table are in import_rules.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from ..ir.builder import Builder
+from ..ir.errors import CovectorError, MissingRule, UsageError
+from ..ir.graph import Atom, Graph, Thunk, Value
+from ..ir.module import Module
+from ..ir.primitive import PRIMITIVES
+from ..ir.types import ExtendedDtype
+from .avals import to_dtype, to_type
+from .captures import constant_atom
+from .jax_compat import ClosedJaxpr, JaxprLiteral, is_extended, jax_primitives
+from .locations import Site, site_of_equation
+
+Params = Mapping[str, Any]
+Record = Callable[[Builder, tuple[Any, ...], Params], tuple[Any, ...]]
+"""(builder, atoms, JAX's params) -> atoms: append what an operation of JAX's becomes."""
+Convert = Callable[[Params], dict[str, Any]]
+
+CONVERT: Final[dict[str, Convert]] = {}
+"""By JAX's name: parameters that need more than their values made plain."""
+
+SPECIAL: Final[dict[str, Record]] = {}
+"""By JAX's name: operations that become something else than one equation of the same kind."""
+
+RENAMED: Final[dict[str, str]] = {"remat2": "checkpoint"}
+
+DROPPED: Final[dict[str, Any]] = {
+    "sharding": None,
+    "out_sharding": None,
+    "layout": None,
+    "out_layout": None,
+    "unroll_sharding": None,
+}
+"""Parameters that are not kept, with the value that they must have: placement is not the program's."""
+
+
+# -- values made plain -----------------------------------------------------------------------------
+
+_PLAIN: Final = frozenset({int, bool, str, float, type(None), Graph, Thunk, ExtendedDtype})
+
+
+def plain(value: Any) -> Any:
+    """A parameter's value as plain data: enums by name, jaxprs as graphs, lists as tuples."""
+    kind = value.__class__
+    if kind in _PLAIN:
+        return value
+    if kind is tuple or kind is list:
+        return tuple([v if v.__class__ is int else plain(v) for v in value])
+    if isinstance(value, enum.Enum):
+        return value.name
+    if isinstance(value, np.dtype):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, ClosedJaxpr):
+        return graph_of(value)
+    if hasattr(value, "dtype") and is_extended(value):
+        return to_dtype(value)
+    if isinstance(value, tuple):  # named tuples
+        return tuple([plain(v) for v in value])
+    if isinstance(value, type) and issubclass(value, np.generic):
+        return np.dtype(value)
+    try:
+        return to_dtype(value)
+    except TypeError:
+        raise UsageError(f"the parameter value {value!r} cannot be kept as plain data") from None
+
+
+def _converter(name: str, jax_name: str) -> Convert | None:
+    special = CONVERT.get(jax_name)
+    kept = frozenset(PRIMITIVES[name].defaults)
+
+    def convert(params: Params) -> dict[str, Any]:
+        converted = {}
+        for key, value in params.items():
+            if key in kept:
+                converted[key] = value if value.__class__ in _PLAIN else plain(value)
+            elif value is not None and value != DROPPED.get(key):
+                _refuse(jax_name, key, value)
+        return converted
+
+    return special or convert
+
+
+def _refuse(name: str, key: str, value: Any) -> None:
+    raise UsageError(f"{name} with {key}={value!r} is not supported")
+
+
+# -- the table -------------------------------------------------------------------------------------
+
+_RULES: Final[dict[Any, Record]] = {}
+
+
+def rule_for(primitive: Any) -> Record:
+    """How to record a JAX primitive. Raises MissingRule for one that covector does not have."""
+    found = _RULES.get(primitive)
+    if found is None:
+        found = _RULES[primitive] = _make_rule(primitive)
+    return found
+
+
+def _make_rule(primitive: Any) -> Record:
+    jax_name = primitive.name
+    if jax_primitives().get(jax_name) is not primitive:
+        raise MissingRule(f"{jax_name}, which is not a primitive of JAX's own, is not supported yet")
+    if jax_name in SPECIAL:
+        return SPECIAL[jax_name]
+    name = RENAMED.get(jax_name, jax_name.replace("-", "_"))
+    ours = PRIMITIVES.get(name)
+    if ours is None:
+        raise MissingRule(f"the JAX primitive {jax_name} is not supported yet")
+    convert = _converter(name, jax_name)
+
+    def record(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
+        if not params:
+            return b.emit(ours, *inputs)
+        return b.emit(ours, *inputs, **convert(params))
+
+    return record
+
+
+def converts(*names: str) -> Callable[[Convert], Convert]:
+    """`@converts("gather")`: enter (JAX's params) -> our params."""
+
+    def enter(convert: Convert) -> Convert:
+        for name in names:
+            CONVERT[name] = convert
+        return convert
+
+    return enter
+
+
+def records(*names: str) -> Callable[[Record], Record]:
+    """`@records("jit")`: enter how an operation is recorded that is not one equation of its kind."""
+
+    def enter(record: Record) -> Record:
+        for name in names:
+            SPECIAL[name] = record
+        return record
+
+    return enter
+
+
+# -- jaxprs ----------------------------------------------------------------------------------------
+
+_GRAPHS: Final[WeakKeyDictionary[Any, Graph]] = WeakKeyDictionary()
+
+
+def from_jaxpr(closed_jaxpr: Any, name: str | None = None) -> Module:
+    """The program of a closed jaxpr, such as `jax.make_jaxpr(f)(x)` returns."""
+    graph = graph_of(closed_jaxpr)
+    return Module({name or graph.name: graph}, name=name or graph.name)
+
+
+def graph_of(closed_jaxpr: Any) -> Graph:
+    """The graph of a closed jaxpr: one object for as long as the jaxpr lives."""
+    found = _GRAPHS.get(closed_jaxpr)
+    if found is None:
+        found = _GRAPHS[closed_jaxpr] = _import(closed_jaxpr)
+    return found
+
+
+def graph_of_open(jaxpr: Any) -> Graph:
+    """The graph of a jaxpr without the values of its constants, which become leading inputs."""
+    found = _GRAPHS.get(jaxpr)
+    if found is None:
+        found = _GRAPHS[jaxpr] = _import_body(jaxpr, ())
+    return found
+
+
+def _import(closed_jaxpr: Any) -> Graph:
+    return _import_body(closed_jaxpr.jaxpr, closed_jaxpr.consts)
+
+
+def _import_body(jaxpr: Any, consts: Any) -> Graph:
+    b = Builder()
+    env: dict[Any, Any] = {}
+    inputs = []
+    debug = jaxpr.debug_info
+    names = debug.arg_names if debug is not None else None
+    if not names or len(names) != len(jaxpr.invars):
+        names = (None,) * len(jaxpr.invars)
+    if len(consts) != len(jaxpr.constvars):
+        for var in jaxpr.constvars:
+            env[var] = Value(to_type(var.aval))
+            inputs.append(env[var])
+    else:
+        for var, array in zip(jaxpr.constvars, consts, strict=True):
+            env[var] = constant_atom(b, array)
+    for var, name in zip(jaxpr.invars, names, strict=True):
+        env[var] = Value(to_type(var.aval), plain_name(name))
+        inputs.append(env[var])
+    for eqn in jaxpr.eqns:
+        _import_equation(b, eqn, env)
+    outputs = [_read(b, x, env) for x in jaxpr.outvars]
+    return Graph(inputs, b.equations, outputs, plain_name(debug.func_name if debug else None) or "f")
+
+
+def _import_equation(b: Builder, eqn: Any, env: dict[Any, Any]) -> None:
+    site = site_of_equation(eqn)
+    b.location = site.location if site is not None else None
+    inputs = tuple([_read(b, x, env) for x in eqn.invars])
+    try:
+        outputs = rule_for(eqn.primitive)(b, inputs, eqn.params)
+    except CovectorError as error:
+        if error.location is None:
+            error.location = b.location
+        raise
+    if site is not None and site.names is not None:
+        name_outputs(site, outputs)
+    for var, value in zip(eqn.outvars, outputs, strict=True):
+        env[var] = value
+
+
+def name_outputs(site: Site, outputs: tuple[Any, ...]) -> None:
+    """Give the outputs of an operation the names that its expression is assigned to, if they fit."""
+    names = site.names or ()
+    if len(names) == len(outputs):
+        for name, value in zip(names, outputs, strict=True):
+            if value.__class__ is Value and value.name is None:
+                value.name = name
+
+
+def _read(b: Builder, x: Any, env: dict[Any, Any]) -> Atom:
+    return constant_atom(b, x.val, x.aval) if isinstance(x, JaxprLiteral) else env[x]
+
+
+def plain_name(path: str | None) -> str | None:
+    """A name of the text for a path of JAX's: `params['w'][0]` becomes `params.w.0`."""
+    if not path:
+        return None
+    parts: list[str] = []
+    word = ""
+    for char in path:
+        if char.isalnum() or char == "_":
+            word += char
+        elif word:
+            parts.append(word)
+            word = ""
+    if word:
+        parts.append(word)
+    return ".".join(parts) or None
+

@@ -1,0 +1,176 @@
+"""Every private name of JAX that the frontend needs, and nothing else: one file to read when JAX moves.
+
+Supported: jax 0.10 to 0.12. What differs between them is decided here, so that other files read alike.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import sys
+from typing import Any
+
+import jax
+
+# Trace, Tracer: the protocol that a tracing interpreter implements; ours is a subclass of each.
+# set_current_trace, take_current_trace, trace_ctx: which trace records the operations that run now.
+# typeof: the JAX type of anything that may be an operand.
+# escaped_tracer_error: JAX's own words for a tracer that outlived its trace.
+# Primitive, Jaxpr, Literal, DropVar: what jaxprs are made of.
+from jax._src import core
+
+# MeshAxis-free shardings: UNSPECIFIED says that the user said nothing.
+from jax._src.sharding_impls import UnspecifiedValue
+
+# custom_jvp_call_p, custom_vjp_call_p: the primitives behind jax.custom_jvp and jax.custom_vjp.
+from jax._src import custom_derivatives
+
+# SymbolicZero stands for an absent tangent in rules defined with symbolic_zeros=True; Zero for an
+# absent cotangent in what flattened backward rules return.
+from jax._src import ad_util
+
+# wrap_init: JAX's flat functions, the form in which custom rules travel.
+from jax._src import linear_util
+
+# canonicalize_value: an operand as bind sees it (64-bit values narrowed, Python scalars typed).
+from jax._src import dtypes
+
+# The registry of key types: `key<fry>` is resolved through its implementations.
+from jax._src.random import prng
+
+# user frames: where an equation of a jaxpr came from.
+from jax._src import source_info_util
+
+# register_exclusion: our frames are not the user's, in JAX's tracebacks as in ours.
+from jax._src import traceback_util
+
+Trace: Any = core.Trace
+Tracer: Any = core.Tracer
+Primitive: Any = core.Primitive
+Jaxpr: Any = core.Jaxpr
+ShapedArray: Any = core.ShapedArray
+JaxprLiteral: Any = core.Literal
+DropVar: Any = core.DropVar
+SymbolicZero: Any = ad_util.SymbolicZero
+CotangentZero: Any = ad_util.Zero
+typeof = core.typeof
+set_current_trace = core.set_current_trace
+take_current_trace = core.take_current_trace
+escaped_tracer_error = core.escaped_tracer_error
+canonicalize = dtypes.canonicalize_value
+
+ClosedJaxpr: Any = getattr(core, "ClosedJaxpr", core.Jaxpr)
+"""A jaxpr with the values of its constants; since jax 0.12 every jaxpr may have them."""
+
+custom_jvp_call_p: Any = custom_derivatives.custom_jvp_call_p
+custom_vjp_call_p: Any = custom_derivatives.custom_vjp_call_p
+
+
+def current_trace() -> Any:
+    """The trace that records operations now; the evaluating trace when nothing is being traced."""
+    trace = core.trace_ctx.trace
+    return core.eval_trace if trace is None else trace
+
+
+def register_tracer(cls: Any) -> None:
+    """Spare the look-up of a tracer's type the walk along its base classes."""
+    core.pytype_aval_mappings[cls] = lambda x: x.aval
+
+
+# --- types
+
+
+def key_dtype(name: str) -> Any:
+    """JAX's dtype of that name: `key<fry>`. Raises TypeError for an unknown generator."""
+    for implementation in prng.prngs.values():
+        dtype = prng.KeyTy(implementation)
+        if dtype.name == name:
+            return dtype
+    raise TypeError(f"{name} names no random number generator that JAX knows")
+
+
+def is_extended(dtype: Any) -> bool:
+    return bool(jax.dtypes.issubdtype(dtype, jax.dtypes.extended))
+
+
+def key_implementation(dtype: Any) -> Any:
+    """The generator of a key dtype, as the random primitives take it."""
+    return dtype._impl
+
+
+# --- primitives
+
+
+@functools.cache
+def jax_primitives() -> dict[str, Any]:
+    """JAX's own primitives by name: those that its modules define, not other people's."""
+    found: dict[str, Any] = {}
+    for name, module in list(sys.modules.items()):
+        if name.startswith("jax._src") and module is not None:
+            for value in list(vars(module).values()):
+                if isinstance(value, core.Primitive):
+                    found.setdefault(value.name, value)
+    return found
+
+
+def is_inlined(params: dict[str, Any]) -> bool:
+    """Whether a jit equation asks to be inlined while tracing: its `inline` is a bool or, later, an enum."""
+    inline = params["inline"]
+    if isinstance(inline, enum.Enum):
+        return inline.name in ("JAX_EARLY", "JAX_LATE")
+    return bool(inline)
+
+
+def has_shardings(params: dict[str, Any]) -> bool:
+    """Whether a jit equation constrains shardings or layouts."""
+    shardings = (*params["in_shardings"], *params["out_shardings"])
+    layouts = (*params["in_layouts"], *params["out_layouts"])
+    return not (
+        all(isinstance(s, UnspecifiedValue) for s in shardings) and all(x is None for x in layouts)
+    )
+
+
+# --- source locations
+
+
+def raw_frames(source_info: Any) -> tuple[list[Any], list[int]]:
+    """Code objects and instruction offsets of an equation's frames, innermost first."""
+    traceback = source_info.traceback
+    return traceback.raw_frames() if traceback is not None else ([], [])
+
+
+def is_library_file(file: str) -> bool:
+    """Whether JAX holds a source file to be no user's: its own, the standard library, registered ones."""
+    return not source_info_util.is_user_filename(file)
+
+
+def exclude_from_tracebacks(directory: str) -> None:
+    """Leave the files of a directory out of the tracebacks that JAX shows and records."""
+    source_info_util.register_exclusion(directory)
+    traceback_util.register_exclusion(directory)
+
+
+# --- custom rules
+
+
+def jvp_rule_from_params(params: dict[str, Any]) -> tuple[Any, Any]:
+    """The function and the rule of a custom_jvp_call equation, as JAX's flat functions."""
+    return tuple(custom_jvp_call_p.get_bind_params(params)["subfuns"])  # type: ignore[return-value]
+
+
+def vjp_rule_from_params(params: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """The function, forward and backward rule of a custom_vjp_call equation."""
+    return tuple(custom_vjp_call_p.get_bind_params(params)["subfuns"])  # type: ignore[return-value]
+
+
+def flat_function(f: Any, name: str) -> Any:
+    """A Python function on flat values as JAX's flat function."""
+    debug = linear_util.DebugInfo(name, name, None, None)
+    return linear_util.wrap_init(f, debug_info=debug)
+
+
+def reset_stores(flat_fun: Any) -> None:
+    """Let a flat function that already ran run again: it leaves the trees of its outputs behind."""
+    for store in flat_fun.stores:
+        if store is not None:
+            store.reset()

@@ -1,0 +1,131 @@
+"""Where in the user's source an operation came from, and the variable that it was assigned to.
+
+Recording asks once for each operation, so everything is remembered: for a code object, whether it is
+the user's; for an instruction of it, its `Site`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any, Final
+
+from ..ir.graph import Location
+from .jax_compat import exclude_from_tracebacks, is_library_file, raw_frames
+from .source_names import Names, assigned_names
+
+
+class Site:
+    """A place in the user's source: its location, and the targets if the value there is assigned."""
+
+    __slots__ = ("location", "names")
+
+    def __init__(self, location: Location, names: Names | None) -> None:
+        self.location = location
+        self.names = names
+
+
+class _UserCode:
+    """A code object of the user's, with the sites known so far, by instruction offset."""
+
+    __slots__ = ("_assigned", "_positions", "code", "file", "sites")
+
+    def __init__(self, code: CodeType) -> None:
+        self.code = code  # keeps its id from being reused
+        self.file = shown_path(code.co_filename)
+        self.sites: dict[int, Site] = {}
+        self._positions = list(code.co_positions())
+        self._assigned = assigned_names(code.co_filename)
+
+    def site(self, offset: int) -> Site:
+        line, end_line, column, end_column = self._positions[offset // 2]
+        location = Location(
+            self.file,
+            line if line is not None else self.code.co_firstlineno,
+            column + 1 if column is not None else 0,
+        )
+        names = self._assigned.get((line, end_line, column, end_column))  # type: ignore[arg-type]
+        site = self.sites[offset] = Site(location, names)
+        return site
+
+
+_CODES: Final[dict[int, _UserCode | CodeType]] = {}
+"""By id of a code object: what is known of the user's, or the code object itself if it is not."""
+
+_LIBRARIES: Final[list[str]] = []
+
+
+def register_library(directory: str | Path) -> None:
+    """Treat the files below a directory as a library's: locations name the line that called it."""
+    prefix = os.path.join(os.path.abspath(directory), "")
+    _LIBRARIES.append(prefix)
+    exclude_from_tracebacks(prefix)
+    _CODES.clear()
+
+
+def shown_path(file: str) -> str:
+    """Relative to the working directory for files below it, else as it is."""
+    here = os.path.join(os.getcwd(), "")
+    return file[len(here) :] if file.startswith(here) else file
+
+
+def find_site(frame: FrameType | None) -> tuple[Site | None, FrameType | None]:
+    """The innermost place of the user's at or above a frame, and the frame called from there."""
+    known = _CODES
+    inner = None
+    while frame is not None:
+        code = frame.f_code
+        found = known.get(id(code))
+        if found is None:
+            found = _classify(code)
+        if found.__class__ is _UserCode:
+            offset = frame.f_lasti
+            return found.sites.get(offset) or found.site(offset), inner  # type: ignore[union-attr]
+        inner = frame
+        frame = frame.f_back
+    return None, None
+
+
+def find_user_frame(frame: FrameType | None) -> FrameType | None:
+    """The innermost frame of the user's at or above a frame."""
+    while frame is not None:
+        if _classify(frame.f_code).__class__ is _UserCode:
+            return frame
+        frame = frame.f_back
+    return None
+
+
+def _classify(code: CodeType) -> _UserCode | CodeType:
+    found = _CODES.get(id(code))
+    if found is None:
+        file = code.co_filename
+        library = file.startswith("<frozen ") or is_library_file(file)
+        found = _CODES[id(code)] = code if library else _UserCode(code)
+    return found
+
+
+def site_of_equation(eqn: Any) -> Site | None:
+    """The user's place where JAX recorded an equation of a jaxpr; None inside library functions."""
+    codes, offsets = raw_frames(eqn.source_info)
+    return _first_user_site(codes, offsets)
+
+
+def _first_user_site(codes: Sequence[CodeType], offsets: Sequence[int]) -> Site | None:
+    for code, offset in zip(codes, offsets, strict=True):
+        found = _classify(code)
+        if isinstance(found, _UserCode):
+            return found.sites.get(offset) or found.site(offset)
+    return None
+
+
+def _register_own_files() -> None:
+    """Our own frames are nobody's source; what lies beside the package (tests, examples) is."""
+    here = Path(__file__)
+    for root in dict.fromkeys((here.parent.parent, here.resolve().parent.parent)):
+        for directory in ("frontend", "ir", "passes", "lowering", "tools"):
+            register_library(root / directory)
+
+
+_register_own_files()

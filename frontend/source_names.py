@@ -1,0 +1,77 @@
+"""Which variable the value of an expression was assigned to, read from the source's syntax tree.
+
+A file is parsed once, when the first operation is recorded from it. What comes back is keyed by the
+position of the expression, the same position that the interpreter knows for the running instruction.
+"""
+
+from __future__ import annotations
+
+import ast
+import linecache
+from collections.abc import Iterator
+from typing import Final
+
+Position = tuple[int, int, int, int]
+"""First line, last line, first column, last column, as code objects and syntax trees count them."""
+
+Names = tuple[str | None, ...]
+"""The targets of an assignment, in order; None for a target that is no plain name."""
+
+_FILES: Final[dict[str, tuple[list[str], dict[Position, Names]]]] = {}
+
+
+def assigned_names(file: str) -> dict[Position, Names]:
+    """The names that expressions of a source file are assigned to, by position; empty without source."""
+    lines = linecache.getlines(file)
+    known = _FILES.get(file)
+    if known is not None and known[0] is lines:
+        return known[1]
+    try:
+        tree = ast.parse("".join(lines))
+    except (SyntaxError, ValueError):
+        found: dict[Position, Names] = {}
+    else:
+        found = dict(_assignments(tree))
+    _FILES[file] = (lines, found)
+    return found
+
+
+def _assignments(tree: ast.AST) -> Iterator[tuple[Position, Names]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            for target in reversed(node.targets):
+                yield from _pairs(target, node.value)
+        elif isinstance(node, ast.AnnAssign | ast.NamedExpr) and node.value is not None:
+            yield from _pairs(node.target, node.value)
+        elif isinstance(node, ast.AugAssign):
+            # The operation of `x += y` has the position of the whole statement.
+            yield _position(node), (_name(node.target),)
+
+
+def _pairs(target: ast.expr, value: ast.expr) -> Iterator[tuple[Position, Names]]:
+    if isinstance(value, ast.IfExp):
+        yield from _pairs(target, value.body)
+        yield from _pairs(target, value.orelse)
+    elif isinstance(target, ast.Tuple | ast.List):
+        if isinstance(value, ast.Tuple | ast.List) and len(value.elts) == len(target.elts):
+            for one, expression in zip(target.elts, value.elts, strict=True):
+                yield from _pairs(one, expression)
+        elif not any(isinstance(one, ast.Starred) for one in target.elts):
+            yield _position(value), tuple(_name(one) for one in target.elts)
+    else:
+        yield _position(value), (_name(target),)
+
+
+def _name(target: ast.expr) -> str | None:
+    if isinstance(target, ast.Name):
+        return None if target.id == "_" else target.id
+    return target.attr if isinstance(target, ast.Attribute) else None
+
+
+def _position(node: ast.expr | ast.stmt) -> Position:
+    return (
+        node.lineno,
+        node.end_lineno or node.lineno,
+        node.col_offset,
+        node.end_col_offset or node.col_offset,
+    )

@@ -34,14 +34,20 @@ class Traced:
             )
         self.call = call
         self.name = name
-        self.out_tree = staged.out_tree
-        module = Module(
+        traced = Module(
             {name: staged.graph.renamed(name)},
             name=name,
             in_tree=skeleton(call.tree),
             out_tree=skeleton(staged.out_tree),
         )
-        self.module = run_passes(module, passes) if passes else module
+        self.module = run_passes(traced, passes) if passes else traced
+        # A pass that changes the signature makes arguments or results flat.
+        self.in_tree = call.tree
+        self.out_tree = staged.out_tree
+        if self.module.main.input_types != traced.main.input_types:
+            self.in_tree = _flat_arguments(len(self.module.main.inputs))
+        if self.module.main.output_types != traced.main.output_types:
+            self.out_tree = jax.tree.structure([0] * len(self.module.main.outputs))
 
     def lower(self, *, platforms: Sequence[str] | None = None) -> Lowered:
         """Lower to StableHLO, for other platforms than the arguments' if asked for."""
@@ -99,9 +105,9 @@ class Compiled:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         traced = self.lowered.traced
         leaves, tree = jax.tree.flatten((args, kwargs))
-        if tree != traced.call.tree:
+        if tree != traced.in_tree:
             raise ArgumentError(
-                f"{traced.name} was compiled for arguments nested as {traced.call.tree}; got {tree}"
+                f"{traced.name} was compiled for arguments nested as {traced.in_tree}; got {tree}"
             )
         outputs = self.executable.call(*self.constants, *leaves)
         return jax.tree.unflatten(traced.out_tree, outputs)
@@ -117,6 +123,10 @@ class Compiled:
     def as_text(self) -> str:
         """The optimised HLO."""
         return self.executable.as_text()
+
+
+def _flat_arguments(n: int) -> Any:
+    return jax.tree.structure(((0,) * n, {}))
 
 
 _executables: dict[Any, Plan] = {}

@@ -1,0 +1,76 @@
+"""What there is: tables of the passes and of the primitives."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from typing import Any
+
+from ..ir.primitive import Primitive
+
+
+def pass_listing() -> str:
+    """Each pass: name, what it does, its law, its options with their defaults."""
+    from ..passes import PASSES
+
+    lines = []
+    for name, cls in sorted(PASSES.items()):
+        summary = (cls.__doc__ or "").strip().splitlines()[0]
+        lines.append(f"{name}: {summary}")
+        lines.append(f"    law: {cls.law}")
+        for option in fields(cls):
+            lines.append(f"    {option.name}: {option.type} = {option.default}")
+    return "\n".join(lines)
+
+
+def primitive_rows() -> list[dict[str, Any]]:
+    """A row for each primitive: family, and for each layer how it is known there."""
+    from .. import passes
+    from ..ir.interpret import meanings
+    from ..ir.primitive import PRIMITIVES
+    from ..lowering import rules as lowering_rules
+    from ..lowering.tables import lower
+    from ..passes.tables import batch, jvp, transpose
+
+    del passes, lowering_rules  # imported for the rules that they enter
+    rows = []
+    for name in sorted(PRIMITIVES):
+        p = PRIMITIVES[name]
+        rows.append(
+            {
+                "primitive": name,
+                "family": p.family,
+                "meaning": _known(meanings.get(p)),
+                "jvp": _derivative(p, jvp.get(p)),
+                "transpose": _transposition(p, transpose.get(p)),
+                "batch": _known(batch.get(p)),
+                "lower": _known(lower.get(p)),
+            }
+        )
+    return rows
+
+
+def _known(rule: Any) -> str:
+    return "native" if rule is not None else "-"
+
+
+def _derivative(p: Primitive, rule: Any) -> str:
+    return "zero" if p.not_differentiable else _known(rule)
+
+
+def _transposition(p: Primitive, rule: Any) -> str:
+    return "native" if rule is not None else ("-" if p.linear_in else "not linear")
+
+
+def primitive_listing(as_json: bool) -> str:
+    """The rows as an aligned table, or as JSON."""
+    rows = primitive_rows()
+    if as_json:
+        return json.dumps(rows, indent=1)
+    header = list(rows[0])
+    table = [header, *([str(row[column]) for column in header] for row in rows)]
+    widths = [max(len(row[i]) for row in table) for i in range(len(header))]
+    return "\n".join(
+        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in table
+    )

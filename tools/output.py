@@ -1,0 +1,77 @@
+"""Where a command's text goes: a file, written whole or not at all, or the terminal, in colour."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+
+from ..ir.errors import UsageError
+
+
+def write(text: str, output: str | None, *, highlight: bool = False) -> None:
+    """Write text, ending in one newline, to a file or to standard output."""
+    text = text.rstrip("\n") + "\n"
+    if output is None or output == "-":
+        if highlight and use_colour():
+            print_highlighted(text)
+        else:
+            click.echo(text, nl=False)
+        return
+    write_file(Path(output), text.encode())
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Replace a file in one step, so that nobody ever sees a part of it. Raises UsageError."""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def use_colour() -> bool:
+    """Colour only on a terminal, and not where NO_COLOR asks for none."""
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+
+def print_highlighted(text: str) -> None:
+    """Print a program with its types, operations and locations told apart by colour."""
+    from rich.console import Console
+    from rich.highlighter import RegexHighlighter
+    from rich.theme import Theme
+
+    class Program(RegexHighlighter):
+        base_style = "ir."
+        highlights = [  # noqa: RUF012  rich reads it from the class
+            r"(?P<location>//.*$)",
+            r"(?P<keyword>\b(module|func|return|constant)\b)",
+            r"(?P<graph>@[\w.]+)",
+            r"(?P<type>~?\b[a-z]+\d*(_\w+)?\[[\d,]*\])",
+            r"= (?P<primitive>\w+)",
+        ]
+
+    styles = {
+        "ir.location": "dim", "ir.keyword": "bold", "ir.graph": "magenta", "ir.type": "cyan",
+        "ir.primitive": "green",
+    }  # fmt: skip
+    console = Console(theme=Theme(styles), soft_wrap=True, highlight=False, markup=False)
+    highlighter = Program()
+    for line in text.splitlines():
+        console.print(highlighter(line))

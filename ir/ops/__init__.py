@@ -1,7 +1,18 @@
 """The primitives, by family. Importing this package defines them all."""
 
 from ..builder import install_shorthands
-from . import call, contraction, control, cumulative, elementwise, indexing, reduction, shape, sort
+from . import (
+    call,
+    contraction,
+    control,
+    cumulative,
+    elementwise,
+    indexing,
+    reduction,
+    shape,
+    sort,
+    special,
+)
 
 __all__ = [
     "call",
@@ -13,6 +24,7 @@ __all__ = [
     "reduction",
     "shape",
     "sort",
+    "special",
 ]
 
 install_shorthands()

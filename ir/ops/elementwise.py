@@ -27,7 +27,9 @@ FLOAT: Final = frozenset({"float"})
 COMPLEX: Final = frozenset({"complex"})
 INEXACT: Final = FLOAT | COMPLEX
 NUMBER: Final = INTEGER | INEXACT
+SIGNED: Final = frozenset({"int"}) | INEXACT
 BITS: Final = INTEGER | {"bool"}
+ORDERED: Final = INTEGER | FLOAT | {"bool"}
 ANY: Final = NUMBER | {"bool", "extended"}
 
 STEPS: Final = "it is constant between steps"
@@ -79,6 +81,12 @@ def all_weak(types: Types) -> bool:
     return all([t.weak for t in types])
 
 
+def bit_width(dtype: Dtype) -> int:
+    """Bits of one element: of int4 too, whose elements take a byte of memory each."""
+    digits = dtype.name.removeprefix("u").removeprefix("int")
+    return int(digits) if digits in ("2", "4") else 8 * dtype.itemsize
+
+
 def elementwise(
     name: str,
     accepted: frozenset[str],
@@ -101,7 +109,7 @@ def elementwise(
             return first
         return TensorType(shape, dtype, all_weak(types))
 
-    return define(name, infer, elementwise=True, family="elementwise", **fields)
+    return define(name, infer, elementwise=True, **{"family": "elementwise", **fields})
 
 
 ACCURACY: Final = {"accuracy": None}
@@ -118,30 +126,35 @@ def _binary(names: str, accepted: frozenset[str], **fields: Any) -> tuple[Primit
 # -- arithmetic ----------------------------------------------------------------------------------
 
 
-def _out_dtype(dtype: Dtype, params: dict[str, Any]) -> Dtype:
-    wanted: Dtype | None = params["out_dtype"]
-    return dtype if wanted is None else wanted
+def _infer_mul(types: Types, params: dict[str, Any]) -> TensorType:
+    x, y = types
+    dtype = params["out_dtype"]
+    if dtype is None:
+        dtype = x.dtype if x.dtype == y.dtype else same_dtype("mul", types)
+    accept("mul", x.dtype, NUMBER)
+    accept("mul", y.dtype, NUMBER)
+    return TensorType(broadcast_shapes("mul", types), dtype, x.weak and y.weak)
 
 
 neg = elementwise("neg", NUMBER, linear_in=(0,), jointly_linear=True)
-(sign,) = _unary("sign", NUMBER, not_differentiable=STEPS)
+(sign,) = _unary("sign", NUMBER)
 add = elementwise("add", NUMBER, 2, linear_in=(0, 1), jointly_linear=True)
 add_any = elementwise("add_any", NUMBER, 2, linear_in=(0, 1), jointly_linear=True)
 sub = elementwise("sub", NUMBER, 2, linear_in=(0, 1), jointly_linear=True)
-mul = elementwise(
-    "mul", NUMBER, 2, result=_out_dtype, linear_in=(0, 1), defaults={"out_dtype": None}
-)
+mul = define("mul", _infer_mul, elementwise=True, linear_in=(0, 1), defaults={"out_dtype": None})
+"""With an `out_dtype`, operands of any dtypes are converted to it and then multiplied."""
+
 div = elementwise("div", NUMBER, 2, linear_in=(0,))
 (rem,) = _binary("rem", INTEGER | FLOAT)
 max_, min_ = _binary("max min", NUMBER | {"bool"})
-(nextafter,) = _binary("nextafter", FLOAT, not_differentiable=STEPS)
-(square,) = _unary("square", NUMBER)
+(nextafter,) = _binary("nextafter", FLOAT)
+square, one_minus_square = _unary("square one_minus_square", NUMBER)
 (mulhi,) = _binary("mulhi", INTEGER, not_differentiable=DISCRETE)
 floor, ceil = _unary("floor ceil", FLOAT, not_differentiable=STEPS)
 (round_,) = _unary(
     "round", FLOAT, not_differentiable=STEPS, defaults={"rounding_method": "AWAY_FROM_ZERO"}
 )
-(abs_,) = _unary("abs", NUMBER, result=lambda dtype, _: real_dtype(dtype))
+(abs_,) = _unary("abs", SIGNED, result=lambda dtype, _: real_dtype(dtype))
 
 
 def _infer_integer_pow(types: Types, params: dict[str, Any]) -> TensorType:
@@ -159,8 +172,18 @@ def _infer_pow(types: Types, params: dict[str, Any]) -> TensorType:
     return TensorType(broadcast_shapes("pow", types), base.dtype, all_weak(types))
 
 
+def _infer_polynomial(types: Types, params: dict[str, Any]) -> TensorType:
+    if len(types) < 2:
+        raise TypeRuleError("polynomial takes its argument and at least one coefficient")
+    dtype = same_dtype("polynomial", types)
+    accept("polynomial", dtype, NUMBER)
+    return TensorType(broadcast_shapes("polynomial", types), dtype, all_weak(types))
+
+
 integer_pow = define("integer_pow", _infer_integer_pow, elementwise=True, defaults={"y": 2})
 pow_ = define("pow", _infer_pow, elementwise=True)
+polynomial = define("polynomial", _infer_polynomial, elementwise=True, defaults={"unroll": None})
+"""`polynomial x c0 c1 ...` is c0 + c1 x + c2 x^2 ..., by Horner's rule."""
 
 # -- transcendental ------------------------------------------------------------------------------
 
@@ -173,7 +196,6 @@ asin, acos, atan, sinh, cosh, asinh, acosh, atanh = _unary(
 )
 (log2,) = _unary("log2", INEXACT, defaults=ACCURACY)
 (atan2,) = _binary("atan2", INEXACT)
-(one_minus_square,) = _unary("one_minus_square", INEXACT)
 
 # -- complex numbers -----------------------------------------------------------------------------
 
@@ -184,18 +206,26 @@ real, imag = _unary(
     linear_in=(0,),
     jointly_linear=True,
 )
+
+
+def _complex_of(dtype: Dtype, _params: dict[str, Any]) -> Dtype:
+    if dtype.itemsize < 4:
+        raise TypeRuleError(f"there are no complex numbers with parts in {dtype_name(dtype)}")
+    return complex_dtype(dtype)
+
+
 complex_ = elementwise(
     "complex",
     FLOAT,
     2,
-    result=lambda dtype, _: complex_dtype(dtype),
+    result=_complex_of,
     linear_in=(0, 1),
     jointly_linear=True,
 )
 conj = elementwise(
     "conj",
     INEXACT,
-    result=lambda dtype, _: complex_dtype(dtype),
+    result=_complex_of,
     linear_in=(0,),
     jointly_linear=True,
     defaults={"input_dtype": None},
@@ -209,10 +239,10 @@ def _to_bool(_dtype: Dtype, _params: dict[str, Any]) -> Dtype:
 
 
 eq, ne = _binary("eq ne", ANY, result=_to_bool, not_differentiable=DISCRETE)
-lt, le, gt, ge = _binary(
-    "lt le gt ge", ANY - COMPLEX, result=_to_bool, not_differentiable=DISCRETE
+lt, le, gt, ge, lt_to, le_to = _binary(
+    "lt le gt ge lt_to le_to", ORDERED, result=_to_bool, not_differentiable=DISCRETE
 )
-eq_to, lt_to, le_to = _binary("eq_to lt_to le_to", ANY, result=_to_bool, not_differentiable=DISCRETE)
+(eq_to,) = _binary("eq_to", ANY - {"extended"}, result=_to_bool, not_differentiable=DISCRETE)
 (is_finite,) = _unary("is_finite", FLOAT, result=_to_bool, not_differentiable=DISCRETE)
 (not_,) = _unary("not", BITS, not_differentiable=DISCRETE)
 and_, or_, xor = _binary("and or xor", BITS, not_differentiable=DISCRETE)
@@ -230,7 +260,10 @@ def _infer_convert(types: Types, params: dict[str, Any]) -> TensorType:
 
 def _infer_bitcast(types: Types, params: dict[str, Any]) -> TensorType:
     """Widths may differ: a trailing axis then holds the parts of one wider element."""
-    old, new = types[0].dtype.itemsize, params["new_dtype"].itemsize
+    for dtype in (types[0].dtype, params["new_dtype"]):
+        if dtype_category(dtype) not in INTEGER | FLOAT and types[0].dtype != params["new_dtype"]:
+            raise TypeRuleError(f"bitcast_convert_type does not take {dtype_name(dtype)}")
+    old, new = bit_width(types[0].dtype), bit_width(params["new_dtype"])
     shape = types[0].shape
     if old > new:
         shape = (*shape, old // new)
@@ -245,7 +278,9 @@ def _infer_bitcast(types: Types, params: dict[str, Any]) -> TensorType:
 
 
 def _infer_reduce_precision(types: Types, params: dict[str, Any]) -> TensorType:
-    accept("reduce_precision", types[0].dtype, INEXACT)
+    accept("reduce_precision", types[0].dtype, FLOAT)
+    if params["exponent_bits"] < 1 or params["mantissa_bits"] < 0:
+        raise TypeRuleError("reduce_precision keeps at least 1 exponent bit and 0 mantissa bits")
     return types[0]
 
 
@@ -256,8 +291,8 @@ def _infer_select(types: Types, params: dict[str, Any]) -> TensorType:
     if dtype_category(which.dtype) == "bool":
         if len(cases) > 2:
             raise TypeRuleError(f"select_n by a bool takes at most 2 cases, got {len(cases)}")
-    elif which.dtype.name != "int32":
-        raise TypeRuleError(f"select_n selects by bool or i32, not {dtype_name(which.dtype)}")
+    elif dtype_category(which.dtype) not in INTEGER:
+        raise TypeRuleError(f"select_n selects by bool or integer, not {dtype_name(which.dtype)}")
     same_dtype("select_n", cases)
     if any(t.shape != cases[0].shape for t in cases):
         raise TypeRuleError(f"select_n takes cases of one shape; got {[t.shape for t in cases]}")
@@ -271,7 +306,7 @@ def _infer_select(types: Types, params: dict[str, Any]) -> TensorType:
 
 def _infer_clamp(types: Types, params: dict[str, Any]) -> TensorType:
     low, x, high = types
-    same_dtype("clamp", types)
+    accept("clamp", same_dtype("clamp", types), ANY - {"extended"})
     for bound in (low, high):
         if bound.shape and bound.shape != x.shape:
             raise TypeRuleError(f"clamp takes bounds that are scalars or of shape {x.shape}")

@@ -22,6 +22,7 @@ from ..ir.module import Module
 from ..ir.types import has_tangent
 from .base import Pass
 from .tables import jvp as rules
+from .tables import restates_primal
 from .wrt import derived_module, select_inputs
 
 
@@ -69,8 +70,8 @@ def push(b: Builder, eqn: Equation, tangents: dict[Any, Any]) -> None:
         b.append(eqn)
         return
     rule = rules.find(eqn)
-    if not eqn.primitive.has_regions:  # rules of region primitives redefine the primal outputs
-        b.append(eqn)
+    if not eqn.primitive.has_regions and eqn.primitive not in restates_primal:
+        b.append(eqn)  # the others' rules make the primal outputs themselves
     dxs = [tangents.get(x) or Zero(x.type) for x in eqn.inputs]
     for y, dy in zip(eqn.outputs, rule(b, eqn, dxs), strict=True):
         if dy.__class__ is not Zero and has_tangent(y.type):

@@ -70,6 +70,10 @@ def _jvp_from_traits(primitive: Primitive) -> JvpRule | None:
 
 jvp: RuleTable[JvpRule] = RuleTable("jvp", _jvp_from_traits)
 
+restates_primal: set[Primitive] = set()
+"""Primitives without regions whose jvp rules make the primal outputs too: by `b.append(eqn)`, or
+by `b.define(eqn.outputs, ...)` where the tangent must agree with how the primal was computed."""
+
 
 # -- transpose -----------------------------------------------------------------------------------
 

@@ -68,4 +68,4 @@ def as_typed(x: Any, type: Any) -> Any:
 
 
 # Importing the families enters their meanings.
-from . import call, control  # noqa: E402, F401
+from . import call, contraction, control, indexing, shape  # noqa: E402, F401

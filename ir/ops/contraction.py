@@ -59,12 +59,13 @@ def contraction_dtype(name: str, types: Types, params: Params) -> Dtype:
     if wanted is None or wanted == result:
         return result
     by_algorithm = isinstance(params["precision"], str) or len(params["precision"] or ()) > 2
-    if not by_algorithm and dtype_category(result) != "float":
-        if _precedence(wanted)[3] < _precedence(result)[3]:
-            raise TypeRuleError(
-                f"preferred_element_type {dtype_name(wanted)} of {name} is narrower than its "
-                f"operands' {dtype_name(result)}"
-            )
+    if by_algorithm or dtype_category(result) == "float":
+        return wanted
+    if _precedence(wanted)[3] < _precedence(result)[3]:
+        raise TypeRuleError(
+            f"preferred_element_type {dtype_name(wanted)} of {name} is narrower than its "
+            f"operands' {dtype_name(result)}"
+        )
     return wanted
 
 

@@ -15,9 +15,9 @@ from .shape_folds import fold_slice
 Params = dict[str, Any]
 Axes = tuple[int, ...]
 
-MODES: Final = ("CLIP", "FILL_OR_DROP", "PROMISE_IN_BOUNDS", "ONE_HOT")
-"""What happens to windows that do not lie inside of the operand: they are moved inside, read as the
-fill value (and not written), do not occur, or are read through a one-hot product."""
+MODES: Final = ("CLIP", "FILL_OR_DROP", "PROMISE_IN_BOUNDS")
+"""What happens to windows that do not lie inside of the operand: they are moved inside; they are
+read as the fill value and not written; they do not occur."""
 
 
 def check_indices(name: str, types: Sequence[TensorType]) -> None:
@@ -105,7 +105,7 @@ def _check_index_axes(
 
 
 def merge_axes(rank: int, window: Axes, window_shape: Axes, index_shape: Axes) -> Axes:
-    """The shape whose axes `window` are those of a window and whose others are those of the indices."""
+    """The shape whose axes `window` are a window's and whose others are those of the indices."""
     windows, others = iter(window_shape), iter(index_shape)
     return tuple(next(windows) if i in window else next(others) for i in range(rank))
 
@@ -119,9 +119,10 @@ def _infer_gather(types: Types, params: Params) -> TensorType:
         params["start_indices_batching_dims"],
     )  # fmt: skip
     check_mode("gather", params["mode"])
-    _check_window("gather", sizes, x.shape)
-    if any(sizes[i] > 1 for i in (*collapsed, *batching)):
-        raise TypeRuleError(f"gather drops axes of its window {sizes} that are longer than 1")
+    if indices.size or len(sizes) != x.ndim:
+        _check_window("gather", sizes, x.shape)
+    if any(sizes[i] != 1 for i in collapsed) or any(sizes[i] > 1 for i in batching):
+        raise TypeRuleError(f"gather drops axes of its window {sizes} that are not of length 1")
     window = tuple(n for i, n in enumerate(sizes) if i not in collapsed and i not in batching)
     if len(offset) != len(window) or list(offset) != sorted(offset):
         raise TypeRuleError(f"gather places the {len(window)} axes of its window at {offset}")

@@ -103,10 +103,9 @@ def fold_rev(b: Builder, inputs: Inputs, params: Params) -> Folded:
     if not params["dimensions"]:
         return (x,)
     inner = b.definition(x)
-    if inner is not None and inner.primitive.name == "rev":
-        if set(inner.params["dimensions"]) == set(params["dimensions"]):
-            return inner.inputs
-    return None
+    if inner is None or inner.primitive.name != "rev":
+        return None
+    return inner.inputs if set(inner.params["dimensions"]) == set(params["dimensions"]) else None
 
 
 def fold_tile(b: Builder, inputs: Inputs, params: Params) -> Folded:

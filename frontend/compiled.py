@@ -11,7 +11,7 @@ from ..ir.errors import ArgumentError, UsageError
 from ..ir.module import Module
 from ..lowering.call_spec import Call, CallSpec
 from ..lowering.dispatch import Done, Plan, make_dispatcher
-from ..lowering.emit import lower_module
+from ..lowering.emit import lower_graph
 from ..lowering.execute import Executable
 from ..passes import Pass, run_passes
 from .execute import build, default_platform, is_tracing, program_hash, tidy
@@ -64,12 +64,11 @@ class Lowered:
         self.traced = traced
         self.platforms = platforms
         self.program = tidy(traced.module.main)
-        self._lowered = lower_module(Module({traced.name: self.program}), platforms=platforms)
+        self._lowering = lower_graph(self.program, platforms, traced.name)
 
     def as_text(self, *, debug_info: bool = False) -> str:
         """The StableHLO as text; `debug_info` prints locations."""
-        operation = self._lowered.module.operation
-        return str(operation.get_asm(enable_debug_info=debug_info, large_elements_limit=None))
+        return self._lowering.as_text(locations=debug_info)
 
     def compile(self, compiler_options: Mapping[str, Any] | None = None) -> Compiled:
         """Compile with XLA for where the arguments are. Raises UsageError for a foreign platform."""

@@ -15,11 +15,11 @@ from ..ir.graph import Constant, Graph, memoised
 from ..ir.module import Module
 from ..lowering.call_spec import Call
 from ..lowering.dispatch import Plan, make_dispatcher
-from ..lowering.emit import lower_module
+from ..lowering.emit import lower_graph
 from ..lowering.execute import Executable, compile_module, place
 from ..lowering.jax_compat import is_trace_clean
 from ..passes.cse import cse_graph
-from ..passes.dce import dce
+from ..passes.dce import dce_graph
 from .export import eval_graph
 
 Runner = Callable[..., list[Any]]
@@ -42,8 +42,13 @@ def is_tracing(arguments: Sequence[Any]) -> bool:
 
 def tidy(graph: Graph) -> Graph:
     """The program that is compiled: without repeated or unread equations."""
-    made: Graph = memoised(graph, "tidy", lambda: dce(cse_graph(graph)))
+    made: Graph = memoised(graph, "tidy", lambda: dead_code_free(cse_graph(graph)))
     return made
+
+
+def dead_code_free(graph: Graph) -> Graph:
+    """The graph without unread equations; its inputs stay, read or not."""
+    return remove_dead(graph)
 
 
 def runner(graph: Graph) -> Runner:
@@ -85,15 +90,14 @@ def build(
 ) -> tuple[Executable, Sequence[Constant]]:
     """Lower and compile a graph for arguments where they are; the constants it takes first."""
     target = platform or default_platform(arguments)
-    lowered = lower_module(Module({graph.name: graph}), platforms=(target,))
+    lowered = lower_graph(graph, platforms=(target,))
     constants = lowered.constants
-    types = [c.type for c in constants] + list(graph.input_types)
     placement = None if platform else place([*(c.array for c in constants), *arguments])
     executable = compile_module(
-        lowered.module,
-        name=graph.name,
-        in_types=types,
-        out_types=graph.output_types,
+        lowered.mlir_module,
+        name=lowered.name,
+        in_types=lowered.in_types,
+        out_types=lowered.out_types,
         platform=platform,
         placement=placement,
         compiler_options=options,

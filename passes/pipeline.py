@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ..ir.errors import CovectorError, UsageError
+from ..ir.memory import collector_paused
 from ..ir.module import Module
 from .base import Pass, make_pass
 
@@ -80,9 +81,10 @@ class Pipeline:
         for number, step in enumerate(self.passes):
             before = module
             try:
-                module = step.run(before)
-                if self.verify:
-                    module.verify()
+                with collector_paused():
+                    module = step.run(before)
+                    if self.verify:
+                        module.verify()
             except CovectorError as error:
                 if error.stage is None:
                     error.stage = f"pass {step}"

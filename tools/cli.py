@@ -97,9 +97,7 @@ def lower(
     from .targets import read_target
 
     module = _transformed(read_target(target, args), passes, verify=True)
-    lowered = lower_module(module, platforms=(platform,))
-    text = lowered.module.operation.get_asm(enable_debug_info=locations)
-    write(str(text), output)
+    write(lower_module(module, platforms=(platform,)).as_text(locations), output)
 
 
 @cli.command()

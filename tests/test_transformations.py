@@ -1,0 +1,235 @@
+"""The user's transformations against JAX's, on ordinary functions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import covector
+
+
+def mlp(params: Any, x: Any) -> Any:
+    for w, b in params[:-1]:
+        x = jnp.tanh(x @ w + b)
+    w, b = params[-1]
+    return jnp.mean((x @ w + b) ** 2)
+
+
+def mlp_args() -> tuple[Any, Any]:
+    sizes = (5, 7, 4, 1)
+    keys = jax.random.split(jax.random.key(0), 4)
+    params = [
+        (jax.random.normal(k, (m, n)), jnp.full(n, 0.1))
+        for k, m, n in zip(keys, sizes[:-1], sizes[1:], strict=False)
+    ]
+    return params, jax.random.normal(keys[3], (8, 5))
+
+
+def close(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-6) -> None:
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        assert np.shape(x) == np.shape(y)
+        assert jnp.asarray(x).dtype == jnp.asarray(y).dtype or x.dtype == y.dtype
+        if x.dtype != jax.dtypes.float0:
+            np.testing.assert_allclose(x, y, rtol=rtol, atol=atol)
+
+
+@pytest.mark.smoke
+def test_grad_of_nested_parameters() -> None:
+    args = mlp_args()
+    close(covector.grad(mlp)(*args), jax.grad(mlp)(*args))
+    close(covector.value_and_grad(mlp, (0, 1))(*args), jax.value_and_grad(mlp, (0, 1))(*args))
+
+
+def test_grad_with_aux_and_kwargs() -> None:
+    def f(x: Any, *, scale: float) -> Any:
+        y = jnp.sin(x) * scale
+        return y.sum(), {"y": y, "n": 3}
+
+    x = jnp.arange(3.0)
+    close(covector.grad(f, has_aux=True)(x, scale=2.0), jax.grad(f, has_aux=True)(x, scale=2.0))
+
+
+def test_second_and_third_derivatives_of_scalars() -> None:
+    f = lambda x: jnp.sin(x) * x**3  # noqa: E731
+    ours, theirs = f, f
+    for _ in range(3):
+        ours, theirs = covector.grad(ours), jax.grad(theirs)
+        close(ours(0.7), theirs(0.7))
+
+
+def test_jvp_and_linearize() -> None:
+    params, x = mlp_args()
+    f = lambda x: mlp(params, x)  # noqa: E731
+    dx = jnp.ones_like(x)
+    close(covector.jvp(f, (x,), (dx,)), jax.jvp(f, (x,), (dx,)))
+    y, push = covector.linearize(f, x)
+    close((y, push(dx)), (f(x), jax.linearize(f, x)[1](dx)))
+
+
+def test_vjp_leaves_a_jitted_function() -> None:
+    params, x = mlp_args()
+    f = lambda p: jnp.stack([mlp(p, x), mlp(p, 2 * x)])  # noqa: E731
+    y, pull = covector.jit(lambda p: covector.vjp(f, p))(params)
+    want, pull_jax = jax.vjp(f, params)
+    close(y, want)
+    close(pull(jnp.array([1.0, -2.0])), pull_jax(jnp.array([1.0, -2.0])))
+
+
+@pytest.mark.parametrize("in_axes", [(0, None), (None, 1), (1, 0)])
+@pytest.mark.parametrize("out_axes", [0, 1, -1])
+def test_vmap_axes(in_axes: Any, out_axes: int) -> None:
+    f = lambda a, b: jnp.outer(jnp.sin(a), b) + a.sum()  # noqa: E731
+    a = jnp.arange(12.0).reshape(3, 4)[: 3 if in_axes[0] is None else 3]
+    a = jnp.arange(3.0) if in_axes[0] is None else jnp.arange(12.0).reshape((3, 4), order="F")
+    if in_axes[0] == 1:
+        a = a.T
+    b = jnp.arange(5.0) if in_axes[1] is None else jnp.arange(15.0).reshape(3, 5)
+    if in_axes[1] == 1:
+        b = b.T
+    if in_axes[0] == 1:
+        a = jnp.arange(12.0).reshape(4, 3)
+    close(covector.vmap(f, in_axes, out_axes)(a, b), jax.vmap(f, in_axes, out_axes)(a, b))
+
+
+def test_jacobians_and_hessian() -> None:
+    def f(p: Any) -> Any:
+        return {"u": jnp.outer(p["a"], p["a"]) * p["b"], "v": jnp.sum(p["a"]) ** 2}
+
+    p = {"a": jnp.arange(1.0, 4.0), "b": jnp.array(2.0)}
+    close(covector.jacfwd(f)(p), jax.jacfwd(f)(p))
+    close(covector.jacrev(f)(p), jax.jacrev(f)(p))
+    g = lambda p: f(p)["v"] * p["b"]  # noqa: E731
+    close(covector.hessian(g)(p), jax.hessian(g)(p))
+
+
+def test_hvp_agrees_with_the_hessian() -> None:
+    f = lambda x: jnp.sum(jnp.sin(x) * x**2)  # noqa: E731
+    x, v = jnp.arange(1.0, 4.0), jnp.array([1.0, 0.0, -1.0])
+    gradient, product = covector.hvp(f, (x,), (v,))
+    close(gradient, jax.grad(f)(x))
+    close(product, jax.hessian(f)(x) @ v)
+
+
+def test_nesting_with_jax_in_both_orders() -> None:
+    args = mlp_args()
+    want = jax.grad(mlp)(*args)
+    close(jax.jit(covector.grad(mlp))(*args), want)
+    close(covector.grad(jax.jit(mlp))(*args), want)
+    close(covector.jit(jax.grad(mlp))(*args), want)
+    params, x = args
+    per_example = jax.vmap(covector.grad(mlp), (None, 0))(params, x[:, None])
+    close(per_example, jax.vmap(jax.grad(mlp), (None, 0))(params, x[:, None]))
+    close(covector.vmap(jax.grad(mlp), (None, 0))(params, x[:, None]), per_example)
+    f = lambda x: jnp.sum(jnp.sin(x) ** 2)  # noqa: E731
+    close(jax.grad(lambda x: covector.grad(f)(x).sum())(x), jax.grad(lambda x: jax.grad(f)(x).sum())(x))
+
+
+def test_closures_over_outer_tracers() -> None:
+    def outer(ours: Any, x: Any) -> Any:
+        return ours(lambda y: jnp.sin(x * y))(2.0) * x
+
+    close(
+        covector.grad(lambda x: outer(covector.grad, x))(1.5),
+        jax.grad(lambda x: outer(jax.grad, x))(1.5),
+    )
+
+
+def test_integer_inputs_get_float0() -> None:
+    f = lambda x, n: jnp.sum(x) * n  # noqa: E731
+    x = jnp.arange(3.0)
+    ours = covector.grad(f, (0, 1), allow_int=True)(x, 2)
+    close(ours, jax.grad(f, (0, 1), allow_int=True)(x, 2))
+
+
+def test_complex_conventions() -> None:
+    f = lambda z: jnp.sin(z) * z**2  # noqa: E731
+    z = 1.0 + 2.0j
+    close(covector.grad(f, holomorphic=True)(z), jax.grad(f, holomorphic=True)(z))
+    g = lambda z: jnp.real(z * jnp.conj(z)) + jnp.imag(z) ** 3  # noqa: E731
+    close(covector.grad(g)(z), jax.grad(g)(z))
+
+
+@pytest.mark.smoke
+def test_jit_stages_and_static_arguments() -> None:
+    @covector.jit
+    def f(x: Any) -> Any:
+        return jnp.tanh(x) + 1
+
+    x = jnp.arange(3.0)
+    close(f(x), jnp.tanh(x) + 1)
+    traced = f.trace(x)
+    assert "tanh" in str(traced.module)
+    lowered = traced.lower()
+    assert "stablehlo.tanh" in lowered.as_text()
+    close(lowered.compile()(x), f(x))
+    power = covector.jit(lambda x, n: x**n, static_argnums=1)
+    close(power(x, 3), x**3)
+    for platform in ("cuda", "rocm", "tpu"):
+        assert "stablehlo.tanh" in traced.lower(platforms=(platform,)).as_text()
+
+
+def test_compile_with_passes() -> None:
+    params, x = mlp_args()
+    compiled = covector.compile(mlp, params, x, passes="grad{wrt=0},cse,dce")
+    close(compiled(params, x), jax.tree.leaves(jax.grad(mlp)(params, x)))
+    assert compiled.memory_analysis() is not None
+
+
+def test_equal_programs_compile_once() -> None:
+    from covector.frontend import compiled as implementation
+
+    x = jnp.arange(4.0)
+    covector.jit(lambda x: jnp.cos(x) * 3)(x)
+    before = len(implementation._executables)
+    covector.jit(lambda x: jnp.cos(x) * 3)(x)
+    assert len(implementation._executables) == before
+
+
+# -- errors ----------------------------------------------------------------------------------------
+
+
+def message(error: Any, call: Any) -> str:
+    with pytest.raises(error) as caught:
+        call()
+    return str(caught.value)
+
+
+def test_errors_of_grad() -> None:
+    f = lambda x: x * 2  # noqa: E731
+    assert "one scalar" in message(TypeError, lambda: covector.grad(f)(jnp.ones(3)))
+    assert "i32" in message(TypeError, lambda: covector.grad(f)(3))
+    assert "holomorphic" in message(TypeError, lambda: covector.grad(f)(1j))
+    assert "argnums=1" in message(ValueError, lambda: covector.grad(f, 1)(1.0))
+    assert "has_aux" in message(TypeError, lambda: covector.grad(f, has_aux=True)(1.0))
+
+
+def test_errors_of_jvp_and_vjp() -> None:
+    f = lambda x, y: (x, y)  # noqa: E731
+    _, pull = covector.vjp(f, 1.0, 2.0)
+    text = message(TypeError, lambda: pull(1.0, 2.0))
+    assert "called with 2" in text and "f_vjp((a, b))" in text
+    assert "nested as its output" in message(TypeError, lambda: pull(1.0))
+    assert "tuple or list" in message(TypeError, lambda: covector.jvp(f, 1.0, 2.0))
+    wrong = lambda: covector.jvp(jnp.sin, (jnp.ones(3),), (jnp.ones(2),))  # noqa: E731
+    assert "f32[2]" in message(TypeError, wrong)
+
+
+def test_errors_of_vmap() -> None:
+    f = lambda x, y: x  # noqa: E731
+    text = message(ValueError, lambda: covector.vmap(f)(jnp.ones(3), jnp.ones(4)))
+    assert "x: axis 0 of f32[3]" in text and "y: axis 0 of f32[4]" in text
+    assert "at least one" in message(ValueError, lambda: covector.vmap(f, (None, None))(1.0, 2.0))
+    assert "rank 1" in message(ValueError, lambda: covector.vmap(f, 1)(jnp.ones(3), jnp.ones(3)))
+
+
+def test_value_that_is_not_known_under_jit() -> None:
+    def f(x: Any) -> Any:
+        return x if x > 0 else -x
+
+    with pytest.raises(jax.errors.TracerBoolConversionError):
+        covector.jit(f)(1.0)

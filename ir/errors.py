@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .graph import Atom, Equation, Location
+    from .graph import Atom, Equation, Graph, Location
 
 
 class CovectorError(Exception):
@@ -49,12 +49,17 @@ class CovectorError(Exception):
             place.append(f"at {self.location}")
         if place:
             lines.append("  " + ", ".join(place))
-        if self.equation is not None:
-            lines.append("    " + describe_equation(self.equation))
-            lines.append("  " + describe_types(self.equation.inputs))
+        lines += self.describe()
         if self.hint:
             lines.append(f"  {self.hint}")
         return "\n".join(line for line in lines if line.strip())
+
+    def describe(self) -> list[str]:
+        """The facts: the equation, and its operands with their types."""
+        if self.equation is None:
+            return []
+        equation, operands = describe_equation(self.equation), describe_types(self.equation.inputs)
+        return [f"    {equation}", f"  {operands}"]
 
 
 class TypeRuleError(CovectorError, TypeError):
@@ -62,7 +67,29 @@ class TypeRuleError(CovectorError, TypeError):
 
 
 class VerifyError(CovectorError, ValueError):
-    """A program breaks a rule of the representation."""
+    """A program breaks a rule of the representation.
+
+    `graph` and `index` say where the equation stands; `excerpt` shows it, with its operands.
+    """
+
+    def __init__(
+        self,
+        claim: str,
+        equation: Equation | None = None,
+        *,
+        graph: Graph | None = None,
+        index: int | None = None,
+        excerpt: str | None = None,
+        stage: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(claim, equation, stage=stage, hint=hint)
+        self.graph = graph
+        self.index = index
+        self.excerpt = excerpt
+
+    def describe(self) -> list[str]:
+        return self.excerpt.splitlines() if self.excerpt else super().describe()
 
 
 class ParseError(CovectorError, ValueError):

@@ -80,14 +80,16 @@ class Constant:
     """A captured array, held by reference: stored once, printed by name, equal only to itself.
 
     `array` is whatever was captured (a NumPy or JAX array): anything that `numpy.asarray` takes.
+    `digest` is filled in by whoever first hashes the contents.
     """
 
-    __slots__ = ("array", "name", "type")
+    __slots__ = ("array", "digest", "name", "type")
 
     def __init__(self, array: Any, type: TensorType, name: str = "const") -> None:
         self.array = array
         self.type = type
         self.name = name
+        self.digest: str | None = None
 
     def __repr__(self) -> str:
         return f"${self.name}"

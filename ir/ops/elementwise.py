@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ..errors import TypeRuleError
-from ..primitive import Primitive, Types, define
+from ..primitive import PRIMITIVES, Primitive, Types, define
 from ..types import (
     BOOL,
     Dtype,
@@ -19,6 +19,7 @@ from ..types import (
     dtype_name,
     real_dtype,
 )
+from .elementwise_folds import FOLDS
 
 Result = Callable[[Dtype, dict[str, Any]], Dtype]
 
@@ -78,7 +79,7 @@ def accept(name: str, dtype: Dtype, accepted: frozenset[str]) -> None:
 
 
 def all_weak(types: Types) -> bool:
-    return all([t.weak for t in types])
+    return False not in [t.weak for t in types]
 
 
 def bit_width(dtype: Dtype) -> int:
@@ -355,3 +356,6 @@ copy, copy_p = (
     )
     for name in ("copy", "copy_p")
 )
+
+for _name, _fold in FOLDS.items():
+    PRIMITIVES[_name].fold = _fold

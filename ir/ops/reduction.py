@@ -9,6 +9,7 @@ from ..graph import Graph
 from ..primitive import REQUIRED, Primitive, Types, define
 from ..types import TensorType, dtype_category, dtype_name
 from .elementwise import ANY, BITS, DISCRETE, INTEGER, NUMBER, accept
+from .elementwise_folds import fold_reduction
 from .shape import check_axes
 
 Params = dict[str, Any]
@@ -31,10 +32,12 @@ def _reduction(
     return define(name, infer, family="reduction", defaults={"axes": REQUIRED}, **fields)
 
 
-reduce_sum = _reduction("reduce_sum", NUMBER, linear_in=(0,), jointly_linear=True)
-reduce_prod = _reduction("reduce_prod", NUMBER)
-reduce_max = _reduction("reduce_max", ANY - {"extended"})
-reduce_min = _reduction("reduce_min", ANY - {"extended"})
+reduce_sum = _reduction(
+    "reduce_sum", NUMBER, linear_in=(0,), jointly_linear=True, fold=fold_reduction
+)
+reduce_prod = _reduction("reduce_prod", NUMBER, fold=fold_reduction)
+reduce_max = _reduction("reduce_max", ANY - {"extended"}, fold=fold_reduction)
+reduce_min = _reduction("reduce_min", ANY - {"extended"}, fold=fold_reduction)
 reduce_and, reduce_or, reduce_xor = (
     _reduction(name, BITS, keeps_weak=False, not_differentiable=DISCRETE)
     for name in ("reduce_and", "reduce_or", "reduce_xor")

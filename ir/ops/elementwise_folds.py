@@ -35,17 +35,17 @@ _EXACT: Final = frozenset({"bool", "int", "uint"})
 def uniform(b: Builder, x: Atom) -> Literal | None:
     """The literal that all elements of x are, if it is known to be one."""
     if x.__class__ is Literal:
-        return x  # type: ignore[return-value]
+        return x
     made = b.definition(x)
     if made is None or made.primitive.name != "broadcast_in_dim":
         return None
     source = made.inputs[0]
-    return source if source.__class__ is Literal else None  # type: ignore[return-value]
+    return source if source.__class__ is Literal else None
 
 
 @cache
 def _smallest_normal(dtype: Dtype) -> float:
-    return float(ml_dtypes.finfo(dtype).smallest_normal)  # type: ignore[arg-type]
+    return float(ml_dtypes.finfo(dtype).smallest_normal)
 
 
 def _is_certain(value: Any) -> bool:
@@ -98,11 +98,10 @@ def _binary(
         if (lx is None and ly is None) or params.get("out_dtype") is not None:
             return None
         if lx is x and ly is y:
-            if name == "div" and dtype_category(lx.type.dtype) in _EXACT:  # type: ignore[union-attr]
+            is_integer_division = name == "div" and dtype_category(x.type.dtype) in _EXACT
+            if is_integer_division or x.type.dtype != y.type.dtype:
                 return None
-            return (
-                _compute(function, inputs, x.type.dtype) if x.type.dtype == y.type.dtype else None
-            )
+            return _compute(function, inputs, x.type.dtype)
         if ly is not None and y.type.shape in ((), x.type.shape):
             if right is not None and _is_number(ly, right) and _keeps_type(x, ly):
                 return (x,)
@@ -147,7 +146,7 @@ def fold_pow(b: Builder, inputs: Inputs, params: Params) -> Folded:
     """x to the power of 1 is x."""
     x, y = inputs
     if y.__class__ is Literal and dtype_category(x.type.dtype) == "float":
-        return (x,) if y.value == 1 and (y.type.weak or not x.type.weak) else None  # type: ignore[union-attr]
+        return (x,) if y.value == 1 and (y.type.weak or not x.type.weak) else None
     return None
 
 
@@ -245,11 +244,9 @@ def is_lossless(old: Dtype, new: Dtype) -> bool:
     """Whether a dtype holds every value of another."""
     if old == new or "extended" in (dtype_category(old), dtype_category(new)):
         return old == new
-    if dtype_category(old) in ("int", "uint") and dtype_category(new) not in ("int", "uint"):
-        if old.itemsize == 8:  # numpy calls int64 -> float64 safe, which it is not
-            return False
-    if dtype_category(new) == "bool":
-        return False
+    from_integer, to_integer = (dtype_category(d) in ("int", "uint") for d in (old, new))
+    if from_integer and not to_integer and old.itemsize == 8:
+        return False  # numpy calls int64 -> float64 safe, which it is not
     return bool(np.can_cast(old, new, "safe"))  # type: ignore[arg-type]
 
 
@@ -260,7 +257,7 @@ def fold_convert(b: Builder, inputs: Inputs, params: Params) -> Folded:
     if new == x.type.dtype and (weak is x.type.weak):
         return inputs
     if x.__class__ is Literal:
-        return _convert_literal(x, new, weak)  # type: ignore[arg-type]
+        return _convert_literal(x, new, weak)
     made = b.definition(x)
     if made is None or made.primitive.name != "convert_element_type":
         return None
@@ -287,7 +284,7 @@ def fold_select(b: Builder, inputs: Inputs, params: Params) -> Folded:
     which, *cases = inputs
     case = cases[0]
     if which.__class__ is Literal:
-        case = cases[min(max(int(which.value), 0), len(cases) - 1)]  # type: ignore[union-attr]
+        case = cases[min(max(int(which.value), 0), len(cases) - 1)]
     elif any(other is not case for other in cases):
         return None
     is_typed = case.type.weak is (False not in [c.type.weak for c in cases])

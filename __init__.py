@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from .frontend.api import vjp as vjp
     from .frontend.api import vmap as vmap
     from .ir.errors import CovectorError as CovectorError
+    from .ir.files import load as load
     from .ir.module import Module as Module
-    from .ir.parser import load as load
     from .ir.parser import parse as parse
     from .passes import Pipeline as Pipeline
     from .passes import run_passes as run_passes
@@ -46,8 +46,9 @@ _HOME = {
         "vmap",
     ),
     "ir.errors": ("CovectorError",),
+    "ir.files": ("load",),
     "ir.module": ("Module",),
-    "ir.parser": ("load", "parse"),
+    "ir.parser": ("parse",),
     "passes": ("Pipeline", "run_passes"),
 }
 _HOME_OF = {name: home for home, names in _HOME.items() for name in names}

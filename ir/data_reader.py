@@ -34,7 +34,7 @@ _BYTES = re.compile(r"bytes\[(\d{1,18}):(\d{1,18})\]")
 _WORDS: Final = {"True": True, "False": False, "None": None}
 _CLOSERS: Final = {"(": ")", "[": "]", "{": "}"}
 
-ReadBytes = Callable[[int, int], Any]
+ReadBytes = Callable[[int, int, TensorType], Any]
 
 
 class DataReader(Cursor):
@@ -243,7 +243,7 @@ class DataReader(Cursor):
         if read_bytes is None:
             self.fail("these bytes are in a .cvir file of their own: load it by its path", start)
         try:
-            return read_bytes(*map(int, found.groups()))(type)
+            return read_bytes(int(found.group(1)), int(found.group(2)), type)
         except ValueError as error:
             self.fail(str(error), start, self.pos - start)
 

@@ -209,7 +209,7 @@ class _Parser(EquationReader):
             )
 
     def inputs(self, scope: Scope) -> tuple[tuple[Value, ...], int | None]:
-        """`r: f32[4] | t: f32[4])`: the inputs, and where the linear ones start if there is a bar."""
+        """`r: f32[4] | t: f32[4])`: the inputs, and where the linear ones start, if any."""
         values: list[Value] = []
         linear_from = None
         fresh = True  # after '(' or '|', where no comma is needed

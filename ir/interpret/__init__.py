@@ -68,4 +68,15 @@ def as_typed(x: Any, type: Any) -> Any:
 
 
 # Importing the families enters their meanings.
-from . import call, contraction, control, indexing, shape  # noqa: E402, F401
+from . import (  # noqa: E402
+    call,  # noqa: F401
+    contraction,  # noqa: F401
+    control,  # noqa: F401
+    cumulative,  # noqa: F401
+    elementwise,  # noqa: F401
+    indexing,  # noqa: F401
+    reduction,  # noqa: F401
+    shape,  # noqa: F401
+    sort,  # noqa: F401
+    special,  # noqa: F401
+)

@@ -74,6 +74,7 @@ from . import (  # noqa: E402
     control,  # noqa: F401
     cumulative,  # noqa: F401
     elementwise,  # noqa: F401
+    elementwise_bits,  # noqa: F401
     indexing,  # noqa: F401
     reduction,  # noqa: F401
     shape,  # noqa: F401

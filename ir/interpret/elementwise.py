@@ -22,7 +22,7 @@ NumPy = Callable[..., Any]
 
 
 def widened(x: Array) -> Array:
-    """x, in float32 if its dtype is a smaller float, in int32 if it is a smaller integer than int8."""
+    """x, floats narrower than float32 as float32, integers narrower than a byte as int32."""
     x = np.asarray(x)
     category = dtype_category(x.dtype)
     if category == "float" and x.dtype.itemsize < 4:
@@ -179,92 +179,29 @@ def nextafter(x: Array, y: Array) -> Array:
 @means(e.complex_)
 def complex_(re: Array, im: Array) -> Array:
     """Not re + 1j * im, which makes NaNs of infinities."""
-    out = np.empty(np.broadcast_shapes(re.shape, im.shape), complex_dtype(re.dtype))
+    dtype: Any = complex_dtype(re.dtype)
+    out = np.empty(np.broadcast_shapes(re.shape, im.shape), dtype)
     out.real, out.imag = re, im
     return out
 
 
-# -- bits ----------------------------------------------------------------------------------------
+# -- conversion and selection --------------------------------------------------------------------
 
 
-def _unsigned(x: Array) -> Array:
-    """The bits of whole-byte integers and floats as unsigned integers."""
-    return np.asarray(x).view(f"u{x.dtype.itemsize}")
-
-
-def _total_order_key(x: Array) -> Array:
-    """Integers ordered as floats are totally: -NaN < -inf < ... < -0 < 0 < ... < inf < NaN."""
-    if dtype_category(x.dtype) != "float":
-        return x
-    bits = _unsigned(x)
-    is_negative = np.signbit(x)
-    return np.where(
-        is_negative, ~bits, bits | np.asarray(1 << (8 * x.dtype.itemsize - 1), bits.dtype)
-    )
-
-
-def _in_total_order(compare: NumPy) -> NumPy:
-    return lambda x, y: compare(_total_order_key(x), _total_order_key(y))
-
-
-@means(e.eq_to)
-def eq_to(x: Array, y: Array) -> Array:
-    equal = _in_total_order(np.equal)
-    return equal(x.real, y.real) & equal(x.imag, y.imag) if is_complex(x.dtype) else equal(x, y)
-
-
-means(e.lt_to)(_in_total_order(np.less))
-means(e.le_to)(_in_total_order(np.less_equal))
-
-
-@means(e.population_count)
-def population_count(x: Array) -> Array:
-    return np.bitwise_count(_masked(x)).astype(x.dtype)
-
-
-@means(e.clz)
-def clz(x: Array) -> Array:
-    """Leading zeros: smear the highest bit downwards, then count what is above it."""
-    bits, width = _masked(x), e.bit_width(x.dtype)
-    for shift in (1, 2, 4, 8, 16, 32):
-        bits = bits | (bits >> np.uint64(shift))
-    return (width - np.bitwise_count(bits).astype(np.int64)).astype(x.dtype)
-
-
-def _masked(x: Array) -> Array:
-    """The bits of integers of any width, in uint64."""
-    width = e.bit_width(x.dtype)
-    return np.asarray(x).astype(np.int64).astype(np.uint64) & np.uint64((1 << width) - 1)
-
-
-def _shift(of: NumPy) -> NumPy:
-    """A shift by any count, which is read as unsigned."""
-
-    def meaning(x: Array, y: Array) -> Array:
-        width = e.bit_width(x.dtype)
-        count = np.minimum(_masked(y), np.uint64(width))
-        return of(x, count, width).astype(x.dtype)
-
-    return meaning
-
-
-means(e.shift_left)(
-    _shift(lambda x, n, width: np.where(n < width, _masked(x) << np.minimum(n, np.uint64(63)), 0))
-)
-means(e.shift_right_logical)(
-    _shift(lambda x, n, width: np.where(n < width, _masked(x) >> np.minimum(n, np.uint64(63)), 0))
-)
-means(e.shift_right_arithmetic)(
-    _shift(lambda x, n, width: _signed(x) >> np.minimum(n, np.uint64(width - 1)).astype(np.int64))
-)
-
-
-def _signed(x: Array) -> Array:
-    """Integers of any width read as signed ones, in int64."""
-    width = e.bit_width(x.dtype)
-    wide = _masked(x).astype(np.int64)
-    unused = np.int64(64 - width)
-    return (wide << unused) >> unused
+@means(e.convert_element_type)
+def convert_element_type(x: Array, *, new_dtype: Any, weak_type: bool) -> Array:
+    """Complex numbers lose their imaginary part; floats saturate to integers, NaN becomes 0."""
+    if is_complex(x.dtype) and not is_complex(new_dtype):
+        x = x.real
+    if dtype_category(x.dtype) != "float" or dtype_category(new_dtype) not in ("int", "uint"):
+        return x.astype(new_dtype)
+    info = ml_dtypes.iinfo(new_dtype)
+    low, high = int(info.min), int(info.max)
+    wide = np.nan_to_num(np.trunc(x.astype(np.float64)), nan=0, posinf=np.inf, neginf=-np.inf)
+    inside = (wide >= low) & (wide < high)
+    whole = np.where(inside, wide, 0).astype(np.uint64 if low == 0 else np.int64)
+    nearest = np.where(wide < low, whole.dtype.type(low), whole.dtype.type(high))
+    return np.where(inside, whole, nearest).astype(new_dtype)
 
 
 @means(e.bitcast_convert_type)
@@ -292,27 +229,6 @@ def reduce_precision(x: Array, *, exponent_bits: int, mantissa_bits: int) -> Arr
     result = np.where(overflows, np.copysign(np.inf, wide), rounded)
     result = np.where(underflows, np.copysign(0.0, wide), result)
     return np.where(np.isfinite(wide), result, wide)
-
-
-# -- conversion and selection --------------------------------------------------------------------
-
-
-@means(e.convert_element_type)
-def convert_element_type(x: Array, *, new_dtype: Any, weak_type: bool) -> Array:
-    """Complex numbers lose their imaginary part; floats saturate to integers, NaN becomes 0."""
-    if is_complex(x.dtype) and not is_complex(new_dtype):
-        x = x.real
-    if dtype_category(x.dtype) != "float" or dtype_category(new_dtype) not in ("int", "uint"):
-        return x.astype(new_dtype)
-    info = ml_dtypes.iinfo(new_dtype)
-    low, high = int(info.min), int(info.max)
-    wide = np.nan_to_num(np.trunc(x.astype(np.float64)), nan=0, posinf=np.inf, neginf=-np.inf)
-    inside = (wide >= low) & (wide < high)
-    whole = np.where(inside, wide, 0).astype(np.uint64 if low == 0 else np.int64)
-    bounded = np.where(
-        inside, whole, np.where(wide < low, whole.dtype.type(low), whole.dtype.type(high))
-    )
-    return bounded.astype(new_dtype)
 
 
 @means(e.select_n)

@@ -1,0 +1,296 @@
+"""What a lowering rule works with: it makes operations, constants, broadcasts and regions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxlib.mlir import ir
+
+from ..ir.errors import CovectorError
+from ..ir.graph import Atom, Constant, Equation, Graph, Literal, Value
+from ..ir.primitive import RuleTable
+from ..ir.types import Dtype, TensorType
+from . import borrow
+from .mlir_types import Attributes, Locations, MlirTypes, Symbols, tail
+
+if TYPE_CHECKING:
+    from .tables import Lower
+
+MlirValue = Any
+"""An SSA value of the module being made."""
+
+Body = Callable[[Sequence[MlirValue]], Sequence[MlirValue]]
+"""Fills a region: its arguments in, what it returns out."""
+
+create: Any = ir.Operation.create
+
+
+class Context:
+    """One lowering: the module being made, and everything that is made once for it.
+
+    Operations go to MLIR's current insertion point and carry `location`. `scalars` holds the
+    constants made so far in the current block: each block has its own, so that none is read from
+    outside the region that it is in.
+    """
+
+    def __init__(
+        self, module: ir.Module, platforms: tuple[str, ...], rules: RuleTable[Lower]
+    ) -> None:
+        self.module = module
+        self.platforms = platforms
+        self.rules = rules
+        self.types = MlirTypes(module.context)
+        self.attributes = Attributes(module.context, self.types)
+        self.locations = Locations(module.context)
+        self.location: ir.Location = self.locations.unknown
+        self.symbols = Symbols(("main",))
+        self.equation: Equation | None = None
+        self.careful = False
+        self.scalars: dict[Any, MlirValue] = {}
+        self.constants: dict[Constant, MlirValue] = {}
+        self.functions: dict[Graph, tuple[str, tuple[Constant, ...]]] = {}
+        self.expansions: dict[Any, Graph] = {}
+        self._borrowed: dict[Any, str] = {}
+
+    # -- operations ------------------------------------------------------------------------------
+
+    def op(
+        self, name: str, type: TensorType, *operands: MlirValue, **attributes: ir.Attribute
+    ) -> MlirValue:
+        """The result of a new operation that has one."""
+        return create(
+            name, [self.types[type]], operands, attributes or None, loc=self.location
+        ).result
+
+    def ops(
+        self,
+        name: str,
+        types: Sequence[TensorType],
+        operands: Sequence[MlirValue],
+        regions: Sequence[tuple[Sequence[TensorType], Body]] = (),
+        **attributes: ir.Attribute,
+    ) -> list[MlirValue]:
+        """The results of a new operation, which may have regions: (argument types, body) each."""
+        made = create(
+            name,
+            [self.types[t] for t in types],
+            operands,
+            attributes or None,
+            regions=len(regions),
+            loc=self.location,
+        )
+        for region, (arguments, body) in zip(made.regions, regions, strict=True):
+            self._fill(region, arguments, body)
+        return list(made.results)
+
+    def _fill(self, region: Any, arguments: Sequence[TensorType], body: Body) -> None:
+        types = [self.types[t] for t in arguments]
+        block = region.blocks.append(*types, arg_locs=[self.location] * len(types))
+        scalars, location = self.scalars, self.location
+        self.scalars = {}
+        with ir.InsertionPoint(block):
+            results = body(list(block.arguments))
+            self.location = location
+            create("stablehlo.return", [], list(results), loc=location)
+        self.scalars = scalars
+
+    # -- constants -------------------------------------------------------------------------------
+
+    def scalar(self, literal: Literal) -> MlirValue:
+        """A scalar constant."""
+        found = self.scalars.get(literal)
+        if found is None:
+            value = self.attributes.scalar(literal)
+            found = self.op("stablehlo.constant", literal.type, value=value)
+            self.scalars[literal] = found
+        return found
+
+    def full(self, value: Any, type: TensorType) -> MlirValue:
+        """An array of one value."""
+        literal = value if value.__class__ is Literal else self.literal(value, type.dtype)
+        if not type.shape:
+            return self.scalar(literal)
+        key = (literal, type.shape)
+        found = self.scalars.get(key)
+        if found is None:
+            found = self.scalars[key] = self.broadcast(self.scalar(literal), type, ())
+        return found
+
+    def literal(self, value: Any, dtype: Dtype) -> Literal:
+        return Literal(value, TensorType((), dtype))
+
+    def array(self, array: np.ndarray[Any, Any]) -> MlirValue:
+        """A small array, written out."""
+        type = TensorType(array.shape, array.dtype)
+        return self.op("stablehlo.constant", type, value=self.attributes.dense(array))
+
+    # -- shapes ----------------------------------------------------------------------------------
+
+    def broadcast(self, x: MlirValue, type: TensorType, axes: Sequence[int]) -> MlirValue:
+        """x in a larger shape; axis i of x becomes axis `axes[i]` of the result."""
+        if type.dtype.kind == "E":
+            rank = len(type.shape)
+            axes = (*axes, *range(rank, rank + len(tail(type))))
+        dims = self.attributes.integers(axes)
+        return self.op("stablehlo.broadcast_in_dim", type, x, broadcast_dimensions=dims)
+
+    def spread(
+        self, inputs: Sequence[Atom], operands: Sequence[MlirValue], shape: tuple[int, ...]
+    ) -> Sequence[MlirValue]:
+        """Operands of an elementwise operation, each in the shape of its result."""
+        for x in inputs:
+            if x.type.shape != shape:
+                break
+        else:
+            return operands
+        return [
+            value if x.type.shape == shape else self._spread(x, value, shape)
+            for x, value in zip(inputs, operands, strict=True)
+        ]
+
+    def _spread(self, x: Atom, value: MlirValue, shape: tuple[int, ...]) -> MlirValue:
+        type = TensorType(shape, x.type.dtype)
+        if x.__class__ is Literal:
+            return self.full(x, type)
+        return self.broadcast(value, type, range(len(x.type.shape)))
+
+    def reshape(self, x: MlirValue, type: TensorType) -> MlirValue:
+        return self.op("stablehlo.reshape", type, x)
+
+    # -- attributes ------------------------------------------------------------------------------
+
+    def accuracy(self, wanted: Any) -> dict[str, ir.Attribute]:
+        """The attribute for None, `HIGHEST`, or (absolute, relative, units in the last place)."""
+        if wanted is None:
+            return {}
+        mode, bounds = (wanted, (0.0, 0.0, 0)) if isinstance(wanted, str) else ("TOLERANCE", wanted)
+        atol, rtol, ulps = bounds
+        text = (
+            f"#stablehlo.result_accuracy<atol = {float(atol):e}, rtol = {float(rtol):e}, "
+            f"ulps = {int(ulps)}, mode = #stablehlo.result_accuracy_mode<{mode}>>"
+        )
+        return {"result_accuracy": self.attributes.parse(text)}
+
+    # -- graphs ----------------------------------------------------------------------------------
+
+    def inline(self, graph: Graph, operands: Sequence[MlirValue]) -> list[MlirValue]:
+        """The outputs of a graph on operands: written here, or called if it is a function."""
+        if graph in self.functions:
+            return self.call(graph, operands)
+        location, equation = self.location, self.equation
+        results = self.write(graph, operands)
+        self.location, self.equation = location, equation
+        return results
+
+    def write(
+        self, graph: Graph, operands: Sequence[MlirValue], is_expansion: bool = False
+    ) -> list[MlirValue]:
+        """Emit a graph's equations here, applied to operands; its outputs.
+
+        Those of an expansion carry the place of the equation that is expanded.
+        """
+        env: dict[Any, MlirValue] = dict(zip(graph.inputs, operands, strict=True))
+        place = self.equation.location if self.equation is not None else None
+        find, named, scalar = self.rules.rules.get, self.locations.named, self.scalar
+        for eqn in graph.equations:
+            outputs = eqn.outputs
+            if not is_expansion:
+                value = outputs[0].name if outputs else None
+                self.location = named(eqn.location or place, value, eqn.primitive.name)
+                self.equation = eqn
+            operands = [env[x] if x.__class__ is Value else scalar(x) for x in eqn.inputs]  # type: ignore[arg-type]
+            rule = find(eqn.primitive) or self.rules.find(eqn)
+            try:
+                results = rule(self, eqn, operands)
+                if self.careful:
+                    check(self, eqn, results)
+            except CovectorError:
+                raise
+            except Exception as error:
+                raise CovectorError(
+                    f"lowering failed: {type(error).__name__}: {error}",
+                    self.equation,
+                    stage="lowering",
+                ) from error
+            if len(outputs) == 1:
+                env[outputs[0]] = results[0]
+            else:
+                env.update(zip(outputs, results, strict=True))
+        return [env[x] if x.__class__ is Value else scalar(x) for x in graph.outputs]  # type: ignore[arg-type]
+
+    def call(self, graph: Graph, operands: Sequence[MlirValue]) -> list[MlirValue]:
+        """Call the function that a graph has become."""
+        name, constants = self.functions[graph]
+        types = [self.types[v.type] for v in graph.outputs]
+        captured = [self.constants[c] for c in constants]
+        return self._call(name, types, [*captured, *operands])
+
+    def _call(self, name: str, types: Sequence[Any], operands: Sequence[Any]) -> list[MlirValue]:
+        callee = ir.FlatSymbolRefAttr.get(name)
+        made = create("func.call", list(types), operands, {"callee": callee}, loc=self.location)
+        return list(made.results)
+
+    # -- what differs between platforms ----------------------------------------------------------
+
+    def is_on(self, *platforms: str) -> bool:
+        """Whether the module is for one of these platforms; `gpu` stands for cuda and rocm."""
+        wanted = {p for name in platforms for p in (("cuda", "rocm") if name == "gpu" else (name,))}
+        on = [p in wanted for p in self.platforms]
+        if any(on) and not all(on):
+            raise CovectorError(
+                f"the lowering differs between the platforms {', '.join(self.platforms)}",
+                self.equation,
+                stage="lowering",
+                hint="lower for one platform at a time",
+            )
+        return on[0]
+
+    def borrow(
+        self,
+        primitive: str,
+        inputs: Sequence[TensorType],
+        outputs: Sequence[TensorType],
+        operands: Sequence[MlirValue],
+        **params: Any,
+    ) -> list[MlirValue]:
+        """JAX's own lowering of a primitive, as a private function called here.
+
+        The parameters are JAX's; key types are to be given as the words that hold them.
+        """
+        self.is_on(self.platforms[0])
+        types = tuple([t.strong for t in inputs])
+        key = (primitive, types, repr(params))
+        name = self._borrowed.get(key)
+        if name is None:
+            source = borrow.lower_primitive_with_jax(primitive, types, params, self.platforms)
+            name = borrow.merge_into(self.module, source, self.symbols.fresh(primitive))
+            self._borrowed[key] = name
+            names: Any = [op.attributes["sym_name"] for op in self.module.body.operations]
+            self.symbols.taken.update(name.value for name in names)
+        return self._call(name, [self.types[t] for t in outputs], operands)
+
+
+def check(ctx: Context, eqn: Equation, results: Sequence[MlirValue]) -> None:
+    """Verify what one equation became. Raises CovectorError naming it."""
+    if len(results) != len(eqn.outputs):
+        claim = (
+            f"{eqn.primitive.name} was lowered to {len(results)} values, it has {len(eqn.outputs)}"
+        )
+        raise CovectorError(claim, eqn, stage="lowering")
+    for value, output in zip(results, eqn.outputs, strict=True):
+        if value.type != ctx.types[output.type]:
+            claim = f"{eqn.primitive.name} was lowered to {value.type}, its output is {output.type}"
+            raise CovectorError(claim, eqn, stage="lowering")
+        owner = value.owner
+        if isinstance(owner, ir.Block):
+            continue
+        try:
+            owner.operation.verify()
+        except ir.MLIRError as error:
+            raise CovectorError(
+                f"{eqn.primitive.name} was lowered to an operation that MLIR refuses: {error}",
+                eqn,
+                stage="lowering",
+            ) from None

@@ -1,0 +1,94 @@
+"""dot_general."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from jaxlib.mlir import ir
+from jaxlib.mlir.dialects import stablehlo as hlo
+
+from ...ir.graph import Equation
+from ...ir.ops import contraction as ops
+from ...ir.types import Dtype, dtype_category
+from ..context import Context, MlirValue
+from ..tables import lower
+from .elementwise import convert
+
+Operands = Sequence[MlirValue]
+
+
+@lower.rule(ops.dot_general)
+def lower_dot_general(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
+    p, out = eqn.params, eqn.outputs[0].type
+    if is_algorithm(p["precision"]):
+        return _by_algorithm(ctx, eqn, operands)
+    lhs, rhs = unify(ctx, eqn, operands)
+    (lhs_contracting, rhs_contracting), (lhs_batch, rhs_batch) = p["dimension_numbers"]
+    numbers = hlo.DotDimensionNumbers.get(
+        lhs_batching_dimensions=list(lhs_batch),
+        rhs_batching_dimensions=list(rhs_batch),
+        lhs_contracting_dimensions=list(lhs_contracting),
+        rhs_contracting_dimensions=list(rhs_contracting),
+    )
+    return [
+        ctx.op(
+            "stablehlo.dot_general",
+            out,
+            lhs,
+            rhs,
+            dot_dimension_numbers=numbers,
+            precision_config=precision(ctx, p["precision"]),
+        )
+    ]
+
+
+def precision(ctx: Context, wanted: Any) -> ir.Attribute:
+    """The precision of each operand: None or a pair of names."""
+    lhs, rhs = ("DEFAULT", "DEFAULT") if wanted is None else wanted
+    return ctx.attributes.parse(f"[#stablehlo<precision {lhs}>, #stablehlo<precision {rhs}>]")
+
+
+def is_algorithm(wanted: Any) -> bool:
+    """Whether a precision is an algorithm: a preset's name, or seven properties."""
+    return isinstance(wanted, str) or (wanted is not None and len(wanted) > 2)
+
+
+def unify(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
+    """Operands of different dtypes get the result's, except where XLA multiplies mixed ones."""
+    lhs, rhs = (x.type for x in eqn.inputs[:2])
+    if lhs.dtype == rhs.dtype:
+        return operands[:2]
+    if _is_float8(lhs.dtype) and _is_float8(rhs.dtype) and not ctx.is_on("tpu"):
+        return operands[:2]
+    mixed = ("int", "uint", "float")
+    if all(dtype_category(t.dtype) in mixed for t in (lhs, rhs)) and ctx.is_on("tpu"):
+        return operands[:2]
+    dtype = eqn.outputs[0].type.dtype
+    return [
+        convert(ctx, value, type, dtype)
+        for value, type in zip(operands[:2], (lhs, rhs), strict=True)
+    ]
+
+
+def _is_float8(dtype: Dtype) -> bool:
+    return dtype.name.startswith("float8")
+
+
+def _by_algorithm(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
+    """What each algorithm stands for on each platform is JAX's to know."""
+    p = eqn.params
+    wanted = p["precision"]
+    make: Any = jax.lax.DotAlgorithm
+    algorithm = jax.lax.DotAlgorithmPreset[wanted] if isinstance(wanted, str) else make(*wanted)
+    return ctx.borrow(
+        "dot_general",
+        [x.type for x in eqn.inputs],
+        [eqn.outputs[0].type],
+        operands,
+        dimension_numbers=p["dimension_numbers"],
+        precision=algorithm,
+        preferred_element_type=p["preferred_element_type"],
+        out_sharding=None,
+    )

@@ -45,10 +45,10 @@ def dot_general(
         lengths = x.shape
         split = len(batch) + len(rows)
         rows_length = math.prod(lengths[len(batch) : split])
-        return x.reshape(*lengths[: len(batch)], rows_length, math.prod(lengths[split:]))
+        return x.reshape([*lengths[: len(batch)], rows_length, math.prod(lengths[split:])])
 
     left = as_matrices(lhs, lhs_batch, lhs_free, lhs_contracting)
     right = as_matrices(rhs, rhs_batch, rhs_contracting, rhs_free)
     batch_shape = [lhs.shape[i] for i in lhs_batch]
     free = [lhs.shape[i] for i in lhs_free] + [rhs.shape[i] for i in rhs_free]
-    return np.matmul(left, right).reshape(*batch_shape, *free)
+    return np.matmul(left, right).reshape([*batch_shape, *free])

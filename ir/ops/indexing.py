@@ -8,9 +8,9 @@ from typing import Any, Final
 from ..errors import TypeRuleError
 from ..primitive import REQUIRED, Primitive, Types, define
 from ..types import TensorType, dtype_category, dtype_name
-from .elementwise import NUMBER, accept, all_weak, same_dtype
+from .elementwise import ANY, NUMBER, accept, all_weak, same_dtype
 from .shape import check_axes
-from .shape_folds import fold_slice
+from .shape_folds import fold_dynamic_slice, fold_dynamic_update_slice, fold_slice
 
 Params = dict[str, Any]
 Axes = tuple[int, ...]
@@ -161,10 +161,9 @@ def _infer_scatter(name: str, types: Types, params: Params) -> TensorType:
     return x
 
 
-def _scatter(name: str, accepts_all: bool = False, **fields: Any) -> Primitive:
+def _scatter(name: str, accepted: frozenset[str], **fields: Any) -> Primitive:
     def infer(types: Types, params: Params) -> TensorType:
-        if not accepts_all:
-            accept(name, types[0].dtype, NUMBER | {"bool"})
+        accept(name, types[0].dtype, accepted)
         return _infer_scatter(name, types, params)
 
     return define(name, infer, defaults=SCATTER_PARAMS, **fields)
@@ -184,6 +183,7 @@ dynamic_slice = define(
     defaults={"slice_sizes": REQUIRED},
     linear_in=(0,),
     jointly_linear=True,
+    fold=fold_dynamic_slice,
 )
 """`dynamic_slice x *starts`: starts are moved so that the window lies inside of x."""
 
@@ -192,6 +192,7 @@ dynamic_update_slice = define(
     _infer_dynamic_update_slice,
     linear_in=(0, 1),
     jointly_linear=True,
+    fold=fold_dynamic_update_slice,
 )
 """`dynamic_update_slice x update *starts`: x with a window replaced; starts as in dynamic_slice."""
 
@@ -231,11 +232,11 @@ SCATTER_PARAMS: Final = {
 }
 SUM: Final[dict[str, Any]] = {"linear_in": (0, 2), "jointly_linear": True}
 
-scatter = _scatter("scatter", accepts_all=True)
+scatter = _scatter("scatter", ANY)
 """`scatter x indices updates`: x with windows replaced. Where windows overlap, one of them wins."""
 
-scatter_add = _scatter("scatter_add", **SUM)
-scatter_sub = _scatter("scatter_sub", **SUM)
-scatter_mul = _scatter("scatter_mul")
-scatter_min = _scatter("scatter_min")
-scatter_max = _scatter("scatter_max")
+scatter_add = _scatter("scatter_add", NUMBER, **SUM)
+scatter_sub = _scatter("scatter_sub", NUMBER, **SUM)
+scatter_mul = _scatter("scatter_mul", NUMBER)
+scatter_min = _scatter("scatter_min", NUMBER | {"bool"})
+scatter_max = _scatter("scatter_max", NUMBER | {"bool"})

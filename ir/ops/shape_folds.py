@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..graph import Atom
+from ..graph import Atom, Literal
 from ..primitive import PRIMITIVES
 
 if TYPE_CHECKING:
@@ -123,3 +123,29 @@ def fold_slice(b: Builder, inputs: Inputs, params: Params) -> Folded:
     if whole and (strides is None or all(s == 1 for s in strides)):
         return (x,)
     return None
+
+
+def fold_dynamic_slice(b: Builder, inputs: Inputs, params: Params) -> Folded:
+    """A window as large as x is x; one that starts at literals is a slice."""
+    x, *starts = inputs
+    sizes, shape = params["slice_sizes"], x.type.shape
+    if len(sizes) != len(shape) or len(starts) != len(shape):
+        return None  # ill typed
+    if sizes == shape:
+        return (x,)
+    places = []
+    for start, size, n in zip(starts, sizes, shape, strict=True):
+        if not isinstance(start, Literal) or not 0 <= size <= n:
+            return None
+        places.append(min(max(int(start.value), 0), n - size))
+    limits = tuple([start + size for start, size in zip(places, sizes, strict=True)])
+    return b.emit(
+        PRIMITIVES["slice"], x, start_indices=tuple(places), limit_indices=limits, strides=None
+    )
+
+
+def fold_dynamic_update_slice(b: Builder, inputs: Inputs, params: Params) -> Folded:
+    """An update as large as x replaces all of it."""
+    x, update, *starts = inputs
+    same = update.type is x.type and len(starts) == len(x.type.shape)
+    return (update,) if same else None

@@ -12,7 +12,7 @@ from typing import Any
 from ...ir.builder import Builder, Operand, Zero
 from ...ir.graph import Equation
 from ...ir.ops import indexing as ix
-from ...ir.types import TensorType
+from ...ir.types import INT32, TensorType, scalar_type
 from .. import tables
 from ..tables import Operands, materialise_batch, unary_transpose
 from .shape import shift
@@ -85,7 +85,7 @@ def transpose_dynamic_update_slice(
 
 def first_start(b: Builder, starts: Operands) -> Operand:
     """The start along the batch axis."""
-    return b.literal(0, starts[0].type)
+    return b.literal(0, starts[0].type if starts else scalar_type(INT32))
 
 
 def batched_starts(

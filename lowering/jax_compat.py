@@ -46,6 +46,8 @@ from jaxlib import xla_client
 from jaxlib.mlir import ir
 from jaxlib.mlir.passmanager import PassManager
 
+from ..ir.types import ExtendedDtype
+
 try:  # jaxlib._jax.pjit makes the C++ callable behind jax.jit; we can do without it
     cpp: Any = importlib.import_module("jaxlib._jax")
 except ImportError:
@@ -108,7 +110,8 @@ def to_aval(type_: TypeLike) -> Any:
 
 def to_dtype(dtype: Any) -> Any:
     """NumPy dtypes stay; an extended dtype, which may be ours, becomes JAX's of the same name."""
-    if isinstance(dtype, np.dtype) or dtypes.issubdtype(dtype, dtypes.extended):
+    is_ours = isinstance(dtype, (str, ExtendedDtype))
+    if not is_ours and (isinstance(dtype, np.dtype) or dtypes.issubdtype(dtype, dtypes.extended)):
         return dtype
     name = dtype if isinstance(dtype, str) else getattr(dtype, "name", None)
     if isinstance(name, str) and name.startswith("key<"):

@@ -1,3 +1,6 @@
 """Python and JAX to programs, and the user's transformations."""
 
-from . import import_rules as import_rules  # enters the rules that the importer looks up
+# These enter rules that the importer and the exporter look up.
+from . import custom_rules as custom_rules
+from . import export_regions as export_regions
+from . import import_rules as import_rules

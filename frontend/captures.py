@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from types import FrameType
-from typing import Any, overload
+from functools import partial
+from types import FrameType, FunctionType, MethodType, ModuleType
+from typing import Any, Final, overload
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from ..ir.graph import Atom, Constant, Literal
 from ..ir.ops.call import constant
 from ..ir.types import ExtendedDtype
 from .avals import to_type
-from .jax_compat import typeof
+from .jax_compat import FlatFunction, Tracer, typeof
 
 
 def constant_atom(b: Builder, x: Any, aval: Any = None) -> Atom:
@@ -67,3 +68,49 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
             yield from ((str(i), v) for i, v in enumerate(value))
     elif type(getattr(value, "__dict__", None)) is dict:
         yield from vars(value).items()
+
+
+def closure_tracers(*functions: Any) -> list[Any]:
+    """The tracers that functions hold in closures, defaults, partial arguments and bound objects."""
+    found: dict[int, Any] = {}
+    seen: set[int] = set()
+    stack = [(f, 0) for f in reversed(functions)]
+    while stack:
+        x, depth = stack.pop()
+        if isinstance(x, Tracer):
+            found.setdefault(id(x), x)
+        elif id(x) not in seen and depth < _DEPTH:
+            seen.add(id(x))
+            stack.extend((part, depth + 1) for part in _held(x))
+    return list(found.values())
+
+
+_DEPTH: Final = 12
+
+
+def _held(x: Any) -> list[Any]:
+    """What an object that may hide tracers refers to; nothing for plain data and modules."""
+    if isinstance(x, list | tuple):
+        return list(x)
+    if isinstance(x, dict):
+        return list(x.values())
+    if isinstance(x, FunctionType):
+        cells = [c.cell_contents for c in x.__closure__ or () if _is_filled(c)]
+        return [*cells, *(x.__defaults__ or ()), *(x.__kwdefaults__ or {}).values()]
+    if isinstance(x, MethodType):
+        return [x.__self__, x.__func__]
+    if isinstance(x, partial):
+        return [x.func, x.args, x.keywords]
+    if isinstance(x, FlatFunction):
+        return [x.f, *(arguments for _, arguments in x.transforms)]
+    if isinstance(x, type | ModuleType) or type(x).__module__ in ("builtins", "numpy"):
+        return []
+    held = list(getattr(x, "__dict__", {}).values())
+    return held + [getattr(x, name) for name in ("val", "__wrapped__") if hasattr(type(x), name)]
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:
+        return False

@@ -10,8 +10,9 @@ from typing import Any
 from ..ir.builder import Builder
 from ..ir.errors import UsageError
 from ..ir.ops.call import call
-from .importer import Params, converts, graph_of, plain, records
-from .jax_compat import has_shardings, is_inlined
+from .importer import Params, converts, graph_of, graph_of_open, plain, records
+from .jax_compat import has_shardings, is_inlined, scan_sizes
+from .policies import policy_from_jax
 
 # -- calls -----------------------------------------------------------------------------------------
 
@@ -30,3 +31,75 @@ def _record_jit(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[An
 @records("closed_call", "core_call", "call")
 def _record_call(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
     return b.emit(call, *inputs, graph=graph_of(params["call_jaxpr"]))
+
+
+# -- control flow ----------------------------------------------------------------------------------
+
+
+@converts("scan")
+def _scan(params: Params) -> dict[str, Any]:
+    num_consts, num_carry = scan_sizes(dict(params))
+    return {
+        "graph": graph_of(params["jaxpr"]),
+        "num_consts": num_consts,
+        "num_carry": num_carry,
+        "length": params["length"],
+        "reverse": params["reverse"],
+        "unroll": params["unroll"],
+    }
+
+
+@converts("while")
+def _while(params: Params) -> dict[str, Any]:
+    return {
+        "cond_graph": graph_of(params["cond_jaxpr"]),
+        "body_graph": graph_of(params["body_jaxpr"]),
+        "cond_nconsts": params["cond_nconsts"],
+        "body_nconsts": params["body_nconsts"],
+    }
+
+
+@converts("cond")
+def _cond(params: Params) -> dict[str, Any]:
+    return {"branches": tuple(graph_of(branch) for branch in params["branches"])}
+
+
+@converts("custom_linear_solve")
+def _custom_linear_solve(params: Params) -> dict[str, Any]:
+    graphs = {
+        name: None if jaxpr is None else graph_of(jaxpr)
+        for name, jaxpr in params["jaxprs"]._asdict().items()
+    }
+    return {**graphs, "const_lengths": tuple(params["const_lengths"])}
+
+
+@converts("remat2")
+def _checkpoint(params: Params) -> dict[str, Any]:
+    return {
+        "graph": graph_of_open(params["jaxpr"]),
+        "prevent_cse": params["prevent_cse"],
+        "differentiated": params["differentiated"],
+        "policy": policy_from_jax(params["policy"]),
+    }
+
+
+# -- dimension numbers -----------------------------------------------------------------------------
+
+
+@converts("gather", "scatter", "scatter-add", "scatter-sub", "scatter-mul", "scatter-min", "scatter-max")
+def _with_dimension_numbers(params: Params) -> dict[str, Any]:
+    """The object's fields become parameters; the function that a scatter combines with is its name."""
+    converted = {k: plain(v) for k, v in params["dimension_numbers"]._asdict().items()}
+    for name, value in params.items():
+        if name not in ("dimension_numbers", "update_jaxpr", "update_consts"):
+            converted[name] = plain(value)
+    return converted
+
+
+@converts("conv_general_dilated")
+def _conv(params: Params) -> dict[str, Any]:
+    converted = {k: plain(v) for k, v in params["dimension_numbers"]._asdict().items()}
+    for name, value in params.items():
+        if name not in ("dimension_numbers", "out_sharding"):
+            converted[name] = plain(value)
+    return converted

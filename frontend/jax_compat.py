@@ -22,6 +22,9 @@ from jax._src import core
 # MeshAxis-free shardings: UNSPECIFIED says that the user said nothing.
 from jax._src.sharding_impls import UnspecifiedValue
 
+# TypedInt, TypedFloat, TypedComplex: Python scalars with a dtype, how weakly typed literals are bound.
+from jax._src import literals
+
 # custom_jvp_call_p, custom_vjp_call_p: the primitives behind jax.custom_jvp and jax.custom_vjp.
 from jax._src import custom_derivatives
 
@@ -34,6 +37,9 @@ from jax._src import linear_util
 
 # canonicalize_value: an operand as bind sees it (64-bit values narrowed, Python scalars typed).
 from jax._src import dtypes
+
+# Recompute: a checkpoint policy's long form of False.
+from jax._src.interpreters import partial_eval
 
 # The registry of key types: `key<fry>` is resolved through its implementations.
 from jax._src.random import prng
@@ -58,6 +64,8 @@ set_current_trace = core.set_current_trace
 take_current_trace = core.take_current_trace
 escaped_tracer_error = core.escaped_tracer_error
 canonicalize = dtypes.canonicalize_value
+
+FlatFunction: Any = linear_util.WrappedFun
 
 ClosedJaxpr: Any = getattr(core, "ClosedJaxpr", core.Jaxpr)
 """A jaxpr with the values of its constants; since jax 0.12 every jaxpr may have them."""
@@ -99,6 +107,22 @@ def key_implementation(dtype: Any) -> Any:
 
 
 # --- primitives
+
+
+def scan_sizes(params: dict[str, Any]) -> tuple[int, int]:
+    """How many operands of a scan equation are consts and carries: since jax 0.12 told by trees."""
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    consts, carry, _ = params["ft_in"].unpack()
+    return len(consts), len(carry)
+
+
+def typed_scalar(value: Any, weak: bool) -> Any:
+    """A scalar as an operand of exactly this type: a weak one keeps its dtype under every x64 mode."""
+    if not weak or value.dtype.kind not in "ifc":
+        return value
+    kind = {"i": literals.TypedInt, "f": literals.TypedFloat, "c": literals.TypedComplex}
+    return kind[value.dtype.kind](value.item(), value.dtype)
 
 
 @functools.cache
@@ -174,3 +198,19 @@ def reset_stores(flat_fun: Any) -> None:
     for store in flat_fun.stores:
         if store is not None:
             store.reset()
+
+
+def is_recompute(answer: Any) -> bool:
+    """Whether a checkpoint policy says so in the long form of its answers."""
+    return answer is partial_eval.Recompute
+
+
+def backward_cotangents(bwd: Any, arguments: Any) -> list[Any]:
+    """The cotangents that a flat backward rule returns; later versions add what it logged."""
+    results = bwd.call_wrapped(*arguments)
+    return list(results[0] if type(results) is tuple else results)
+
+
+def instantiate_zero(aval: Any) -> Any:
+    """A concrete zero for an absent tangent."""
+    return ad_util.instantiate(ad_util.Zero(aval))

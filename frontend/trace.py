@@ -269,7 +269,7 @@ def trace_flat(
     trace = GraphTrace(name)
     names = input_names or (None,) * len(in_types)
     for tracer in aliases:
-        value = Value(tracer.atom.type, tracer.atom.name)
+        value = Value(_type_of_tracer(tracer), getattr(getattr(tracer, "atom", None), "name", None))
         trace.aliases[id(tracer)] = value
         trace.inputs.append(value)
     values = [Value(t, n) for t, n in zip(in_types, names, strict=True)]

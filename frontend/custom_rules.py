@@ -1,0 +1,236 @@
+"""Functions with derivative rules of their own: jax.custom_jvp and jax.custom_vjp, as recorded.
+
+The function is traced at once; its rules stay Python, as thunks, until a derivative asks for them
+(the protocol of the thunks is stated in ir/ops/call.py). They reach us in two ways: as JAX's flat
+functions while we record, or wrapped in the parameters of an equation that JAX has traced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from ..ir.builder import Builder
+from ..ir.graph import Graph, Thunk
+from ..ir.ops.call import Flags, custom_jvp_call, custom_vjp_call
+from ..ir.types import TensorType
+from .avals import to_aval
+from .captures import closure_tracers
+from .importer import Params, graph_of, records
+from .jax_compat import (
+    CotangentZero,
+    SymbolicZero,
+    backward_cotangents,
+    instantiate_zero,
+    jvp_rule_from_params,
+    reset_stores,
+    vjp_rule_from_params,
+)
+from .trace import GraphTrace, trace_flat
+
+
+def record_custom_jvp(
+    trace: GraphTrace, fun: Any, jvp: Any, tracers: Sequence[Any], symbolic_zeros: bool
+) -> list[Any]:
+    """Record a call of a jax.custom_jvp function; its outputs as tracers."""
+    graph, consts, atoms = _trace_function(trace, fun, tracers, (jvp,))
+    types = [t.type for t in atoms]
+    rule = jvp_thunk(jvp, types, symbolic_zeros, aliases=consts)
+    return trace.emit(
+        custom_jvp_call,
+        *(trace.atom(t) for t in consts),
+        *atoms,
+        graph=graph,
+        jvp=rule,
+        num_consts=len(consts),
+        symbolic_zeros=symbolic_zeros,
+    )
+
+
+def record_custom_vjp(
+    trace: GraphTrace,
+    fun: Any,
+    fwd: Any,
+    bwd: Any,
+    tracers: Sequence[Any],
+    out_trees: Callable[[], Any],
+    symbolic_zeros: bool,
+) -> list[Any]:
+    """Record a call of a jax.custom_vjp function; its outputs as tracers."""
+    graph, consts, atoms = _trace_function(trace, fun, tracers, (fwd, bwd))
+    rules = VjpRules(fwd, bwd, out_trees, [x.type for x in atoms], symbolic_zeros, consts)
+    return trace.emit(
+        custom_vjp_call,
+        *(trace.atom(t) for t in consts),
+        *atoms,
+        graph=graph,
+        fwd=Thunk(_name(fwd), rules.forward),
+        bwd=Thunk(_name(bwd), rules.backward),
+        num_consts=len(consts),
+        symbolic_zeros=symbolic_zeros,
+    )
+
+
+def _trace_function(
+    trace: GraphTrace, fun: Any, tracers: Sequence[Any], rules: Sequence[Any]
+) -> tuple[Graph, tuple[Any, ...], list[Any]]:
+    """The function's graph, the tracers that it or its rules close over, and its operands.
+
+    Rules are traced later, when the tracers that they close over are dead: what they may read is
+    found in their closures now, and becomes operands.
+    """
+    atoms = [trace.atom(x) for x in tracers]
+    closed_over = closure_tracers(*rules)
+    made = trace_flat(
+        fun.call_wrapped, [x.type for x in atoms], name=_name(fun), aliases=closed_over
+    )
+    return made.graph, (*made.captured, *closed_over), atoms
+
+
+def _name(flat_function: Any) -> str:
+    """The rule's name as Python; lambdas and partial functions have a poor one."""
+    name = str(getattr(flat_function, "__name__", "rule"))
+    return "".join(c if c.isalnum() or c == "_" else "_" for c in name)
+
+
+# -- forward rules -------------------------------------------------------------------------------
+
+
+def jvp_thunk(
+    jvp: Any, types: Sequence[TensorType], symbolic_zeros: bool, aliases: Sequence[Any] = ()
+) -> Thunk:
+    """The rule of a custom_jvp function of inputs of these types, before them what it closes over."""
+    n_consts, n = len(aliases), len(types)
+
+    def make(nonzero: Flags) -> tuple[Graph, Flags]:
+        flagged = nonzero[n_consts:]
+        out_nonzero: list[bool] = []
+
+        def flat_rule(*values: Any) -> list[Any]:
+            given = iter(values[n:])
+            tangents = [
+                next(given) if f else _absent(t, symbolic_zeros)
+                for f, t in zip(flagged, types, strict=True)
+            ]
+            reset_stores(jvp)
+            outputs = list(jvp.call_wrapped(*values[:n], *tangents))
+            primals, dys = outputs[: len(outputs) // 2], outputs[len(outputs) // 2 :]
+            out_nonzero[:] = [not _is_absent(dy) for dy in dys]
+            return primals + [dy for dy, is_nonzero in zip(dys, out_nonzero, strict=True) if is_nonzero]
+
+        tangent_types = [t.strong for t, f in zip(types, flagged, strict=True) if f]
+        made = trace_flat(flat_rule, [*types, *tangent_types], name=_name(jvp), aliases=aliases)
+        return made.graph, tuple(out_nonzero)
+
+    return Thunk(_name(jvp), make)
+
+
+def _absent(type: TensorType, symbolic: bool) -> Any:
+    """What a rule gets for a tangent that there is none of."""
+    aval = to_aval(type).to_tangent_aval()
+    return SymbolicZero(aval) if symbolic else instantiate_zero(aval)
+
+
+def _is_absent(tangent: Any) -> bool:
+    """Whether a rule returned a symbolic zero, or the tangent of an integer."""
+    if isinstance(tangent, SymbolicZero | CotangentZero):
+        return True
+    return bool(getattr(tangent, "dtype", None) == jax.dtypes.float0)
+
+
+# -- reverse rules -------------------------------------------------------------------------------
+
+
+class VjpRules:
+    """The two rules of a custom_vjp function. The forward rule tells how its residuals nest."""
+
+    def __init__(
+        self,
+        fwd: Any,
+        bwd: Any,
+        out_trees: Callable[[], Any],
+        types: Sequence[TensorType],
+        symbolic_zeros: bool,
+        aliases: Sequence[Any] = (),
+    ) -> None:
+        self.fwd, self.bwd, self.out_trees = fwd, bwd, out_trees
+        self.types, self.symbolic_zeros, self.aliases = list(types), symbolic_zeros, list(aliases)
+        self._traced_last: Flags | None = None
+        self._n_outputs = 0
+
+    def forward(self, nonzero: Flags) -> Graph:
+        """inputs -> (outputs, residuals)."""
+        flagged = nonzero[len(self.aliases) :]
+
+        def flat_forward(*values: Any) -> list[Any]:
+            reset_stores(self.fwd)
+            pairs = [x for pair in zip(values, flagged, strict=True) for x in pair]
+            results = list(self.fwd.call_wrapped(*pairs))
+            _, _, forwarded = self.out_trees()
+            n_own = sum(i is None for i in forwarded)
+            own, outputs = iter(results[:n_own]), results[n_own:]
+            self._n_outputs = len(outputs)
+            return outputs + [next(own) if i is None else values[i] for i in forwarded]
+
+        self._traced_last = nonzero
+        made = trace_flat(flat_forward, self.types, name=_name(self.fwd), aliases=self.aliases)
+        return made.graph
+
+    def backward(self, nonzero: Flags, ct_nonzero: Flags) -> tuple[Graph, Flags]:
+        """(residuals, cotangents) -> cotangents of the inputs."""
+        forward = self.forward(nonzero)
+        outputs, residuals = forward.outputs[: self._n_outputs], forward.outputs[self._n_outputs :]
+        in_nonzero: list[bool] = []
+
+        def flat_backward(*values: Any) -> list[Any]:
+            given = iter(values[len(residuals) :])
+            cts = [
+                next(given) if f else _absent(y.type, self.symbolic_zeros)
+                for f, y in zip(ct_nonzero, outputs, strict=True)
+            ]
+            results = backward_cotangents(self.bwd, (*values[: len(residuals)], *cts))
+            flagged = nonzero[len(nonzero) - len(results) :]
+            keep = [f and not _is_absent(ct) for f, ct in zip(flagged, results, strict=True)]
+            in_nonzero[:] = [False] * (len(nonzero) - len(results)) + keep
+            return [ct for ct, kept in zip(results, keep, strict=True) if kept]
+
+        ct_types = [y.type.strong for y, f in zip(outputs, ct_nonzero, strict=True) if f]
+        types = [*(x.type for x in residuals), *ct_types]
+        made = trace_flat(flat_backward, types, name=_name(self.bwd))
+        return made.graph, tuple(in_nonzero)
+
+
+# -- equations that JAX has traced ---------------------------------------------------------------
+
+
+@records("custom_jvp_call")
+def _record_custom_jvp(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
+    _, jvp = jvp_rule_from_params(dict(params))
+    types = [x.type for x in inputs]
+    return b.emit(
+        custom_jvp_call,
+        *inputs,
+        graph=graph_of(params["call_jaxpr"]),
+        jvp=jvp_thunk(jvp, types, params["symbolic_zeros"]),
+        num_consts=params["num_consts"],
+        symbolic_zeros=params["symbolic_zeros"],
+    )
+
+
+@records("custom_vjp_call")
+def _record_custom_vjp(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
+    _, fwd, bwd = vjp_rule_from_params(dict(params))
+    types = [x.type for x in inputs]
+    rules = VjpRules(fwd, bwd, params["out_trees"], types, params["symbolic_zeros"])
+    return b.emit(
+        custom_vjp_call,
+        *inputs,
+        graph=graph_of(params["call_jaxpr"]),
+        fwd=Thunk(_name(fwd), rules.forward),
+        bwd=Thunk(_name(bwd), rules.backward),
+        num_consts=params["num_consts"],
+        symbolic_zeros=params["symbolic_zeros"],
+    )
+

@@ -1,0 +1,196 @@
+"""How each primitive is bound in JAX: by default the JAX primitive of the same name and parameters.
+
+A rule is `(eqn, arrays) -> outputs`. Primitives with regions, and those whose JAX parameters differ,
+have entries of their own.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import jax
+from jax import lax
+
+from ..ir.errors import MissingRule
+from ..ir.graph import Equation
+from ..ir.primitive import Primitive
+from ..ir.types import ExtendedDtype
+from .avals import to_jax_dtype
+from .jax_compat import jax_primitives
+
+Bind = Callable[[Equation, Sequence[Any]], Sequence[Any]]
+ToJax = Callable[[dict[str, Any]], dict[str, Any]]
+
+_SPECIAL: Final[dict[str, Bind]] = {}
+_CONVERT: Final[dict[str, ToJax]] = {}
+_RULES: Final[dict[Primitive, Bind]] = {}
+
+_JAX_NAMES: Final = {
+    "checkpoint": "remat2",
+    "call": "jit",
+    "scatter_add": "scatter-add",
+    "scatter_sub": "scatter-sub",
+    "scatter_mul": "scatter-mul",
+    "scatter_min": "scatter-min",
+    "scatter_max": "scatter-max",
+}
+
+_ENUMS: Final[dict[str, Any]] = {
+    "rounding_method": lax.RoundingMethod,
+    "mode": lax.GatherScatterMode,
+    "fft_type": jax.lax.FftType,
+    "algorithm": lax.RandomAlgorithm,
+}
+
+
+def rule_for(primitive: Primitive) -> Bind:
+    """How to bind a primitive in JAX. Raises MissingRule for one that JAX does not have."""
+    found = _RULES.get(primitive)
+    if found is None:
+        found = _RULES[primitive] = _SPECIAL.get(primitive.name) or _default(primitive)
+    return found
+
+
+def binds(*names: str) -> Callable[[Bind], Bind]:
+    """`@binds("scan")`: enter (eqn, arrays) -> outputs."""
+
+    def enter(rule: Bind) -> Bind:
+        for name in names:
+            _SPECIAL[name] = rule
+        return rule
+
+    return enter
+
+
+def converts(*names: str) -> Callable[[ToJax], ToJax]:
+    """`@converts("gather")`: enter (our params) -> JAX's params."""
+
+    def enter(convert: ToJax) -> ToJax:
+        for name in names:
+            _CONVERT[name] = convert
+        return convert
+
+    return enter
+
+
+def _default(primitive: Primitive) -> Bind:
+    theirs = _jax_primitive(primitive)
+    if theirs is None:
+        raise MissingRule(f"{primitive.name} has no counterpart in JAX {jax.__version__}")
+    convert = _CONVERT.get(primitive.name, _plain_params)
+
+    def bind(eqn: Equation, arrays: Sequence[Any]) -> Sequence[Any]:
+        outputs = theirs.bind(*arrays, **convert(eqn.params))
+        return outputs if theirs.multiple_results else (outputs,)
+
+    return bind
+
+
+def jax_operation(eqn: Equation) -> tuple[Any, dict[str, Any]]:
+    """The JAX primitive and parameters of an equation; None and ours where JAX has no such primitive."""
+    convert = _CONVERT.get(eqn.primitive.name, _plain_params)
+    return _jax_primitive(eqn.primitive), convert(eqn.params)
+
+
+def _jax_primitive(primitive: Primitive) -> Any | None:
+    return jax_primitives().get(_JAX_NAMES.get(primitive.name, primitive.name))
+
+
+def _plain_params(params: dict[str, Any]) -> dict[str, Any]:
+    return {name: _value(name, value) for name, value in params.items()}
+
+
+def _value(name: str, value: Any) -> Any:
+    if isinstance(value, ExtendedDtype):
+        return to_jax_dtype(value)
+    if isinstance(value, str) and name in _ENUMS:
+        return _ENUMS[name][value]
+    return value
+
+
+def adding(**fixed: Any) -> ToJax:
+    """Our parameters, and some of JAX's that are not kept."""
+    return lambda params: {**_plain_params(params), **fixed}
+
+
+def accepted(sample: Callable[..., Any], *shapes: tuple[int, ...]) -> ToJax:
+    """The parameters that this version of JAX takes, learnt from an equation that it traces itself.
+
+    What it takes beyond ours has the sample's value; what it does not take yet must be our default.
+    """
+
+    @functools.cache
+    def known() -> dict[str, Any]:
+        specs = [jax.ShapeDtypeStruct(shape, "float32") for shape in shapes]
+        return dict(jax.make_jaxpr(sample)(*specs).eqns[-1].params)
+
+    def convert(params: dict[str, Any]) -> dict[str, Any]:
+        plain = _plain_params(params)
+        return {name: plain.get(name, value) for name, value in known().items()}
+
+    return convert
+
+
+# -- parameters ----------------------------------------------------------------------------------
+
+for _name in ("broadcast_in_dim", "iota", "convert_element_type"):
+    _CONVERT[_name] = adding(sharding=None)
+_CONVERT["reshape"] = adding(dimensions=None, sharding=None)
+for _name in ("sum", "prod", "max", "min"):
+    _CONVERT[f"reduce_{_name}"] = accepted(functools.partial(getattr(lax, f"reduce_{_name}"), axes=(0,)), (2,))
+_CONVERT["top_k"] = accepted(lambda x: lax.top_k(x, 1), (2,))
+_CONVERT["erfc"] = accepted(lax.erfc, (2,))
+
+
+def precision_to_jax(precision: Any) -> Any:
+    """None, a pair of names, the name of a preset, or an algorithm's seven properties."""
+    if isinstance(precision, str):
+        return lax.DotAlgorithmPreset[precision]
+    if precision is not None and len(precision) > 2:
+        return lax.DotAlgorithm(*precision)
+    return precision and tuple(lax.Precision[name] for name in precision)
+
+
+@converts("dot_general")
+def _dot_general(params: dict[str, Any]) -> dict[str, Any]:
+    precision = precision_to_jax(params["precision"])
+    return {**params, "precision": precision, "out_sharding": None}
+
+
+@converts("conv_general_dilated")
+def _conv(params: dict[str, Any]) -> dict[str, Any]:
+    rest = dict(params)
+    specs = [rest.pop(f"{side}_spec") for side in ("lhs", "rhs", "out")]
+    rest["precision"] = precision_to_jax(rest["precision"])
+    numbers = lax.ConvDimensionNumbers(*specs)
+    return {**rest, "dimension_numbers": numbers, "out_sharding": None}
+
+
+@converts("gather")
+def _gather(params: dict[str, Any]) -> dict[str, Any]:
+    return _with_numbers(lax.GatherDimensionNumbers, params)
+
+
+def _with_numbers(numbers: Any, params: dict[str, Any]) -> dict[str, Any]:
+    """Parameters with those that belong to a dimension-numbers object gathered into one."""
+    own = set(numbers._fields)
+    rest = {k: v for k, v in params.items() if k not in own}
+    rest["mode"] = lax.GatherScatterMode[rest["mode"]]
+    return {**rest, "dimension_numbers": numbers(**{k: params[k] for k in params if k in own})}
+
+
+@converts("scatter", "scatter_add", "scatter_sub", "scatter_mul", "scatter_min", "scatter_max")
+def _scatter_params(params: dict[str, Any]) -> dict[str, Any]:
+    return _with_numbers(lax.ScatterDimensionNumbers, params)
+
+
+@binds("scatter", "scatter_add", "scatter_sub", "scatter_mul", "scatter_min", "scatter_max")
+def _scatter(eqn: Equation, arrays: Sequence[Any]) -> Sequence[Any]:
+    return [getattr(lax, eqn.primitive.name)(*arrays, **_scatter_params(eqn.params))]
+
+
+@binds("constant")
+def _constant(eqn: Equation, arrays: Sequence[Any]) -> Sequence[Any]:
+    return [eqn.params["value"].array]

@@ -1,0 +1,107 @@
+"""Programs as modules: from Python functions and jaxprs, and back."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from ..ir.errors import ArgumentError, UsageError
+from ..ir.module import Module
+from ..lowering.call_spec import CallSpec
+from .execute import execute
+from .export import closed_jaxpr, eval_graph
+from .importer import from_jaxpr
+from .staging import function_name, leaf_names, stage
+from .trees import skeleton, tree_from
+
+__all__ = ["as_function", "from_jaxpr", "make_ir", "run", "to_jaxpr"]
+
+
+def make_ir(
+    f: Callable[..., Any],
+    static_argnums: int | Sequence[int] | None = None,
+    static_argnames: str | Sequence[str] | None = None,
+) -> Callable[..., Module]:
+    """A function of f's arguments that returns f's program for arguments of their types.
+
+    Arguments may be arrays, scalars, or stand-ins with a shape and a dtype (jax.ShapeDtypeStruct).
+    """
+    spec = CallSpec.resolve(f, static_argnums, static_argnames)
+    name = function_name(f)
+
+    @functools.wraps(f, assigned=("__module__", "__doc__"), updated=())
+    def trace(*args: Any, **kwargs: Any) -> Module:
+        call = spec.split(args, kwargs)
+
+        def fun(*args: Any, **kwargs: Any) -> Any:
+            leaves, _ = jax.tree.flatten((args, kwargs))
+            whole_args, whole_kwargs = call.rebuild(leaves)
+            return f(*whole_args, **whole_kwargs)
+
+        fun.__name__ = name
+        names = leaf_names(f, call.tree) if not call.static else _names(f, call)
+        staged = stage(fun, call.leaves, call.tree, names=names)
+        if staged.captured:
+            raise UsageError(
+                f"{name} reads values of an enclosing trace, which a module cannot hold",
+                hint="pass them as arguments",
+            )
+        trees = {"in_tree": skeleton(call.tree), "out_tree": skeleton(staged.out_tree)}
+        graph = staged.graph
+        return Module({graph.name: graph}, name=graph.name, **trees)
+
+    return trace
+
+
+def _names(f: Callable[..., Any], call: Any) -> list[str]:
+    """Names of the traced leaves: those of all arguments, less the static ones."""
+    static = dict(call.static)
+    args, kwargs = call.rebuild(range(len(call.leaves)))
+    args = tuple(object() if i in static else x for i, x in enumerate(args))
+    kwargs = {k: object() if k in static else x for k, x in kwargs.items()}
+    leaves, tree = jax.tree.flatten((args, kwargs))
+    names = leaf_names(f, tree)
+    return [n for n, x in zip(names, leaves, strict=True) if isinstance(x, int)]
+
+
+def to_jaxpr(module: Module) -> Any:
+    """The entry as a closed jaxpr of flat arguments."""
+    return closed_jaxpr(module.main)
+
+
+def as_function(module: Module) -> Callable[..., Any]:
+    """The entry as a Python function, of arguments nested as they were traced.
+
+    It binds JAX primitives one by one, so it works under jax.jit, jax.grad, jax.vmap, ...
+    """
+    return _wrap(module, eval_graph)
+
+
+def run(module: Module, *args: Any, **kwargs: Any) -> Any:
+    """Compile the entry and run it."""
+    return _wrap(module, execute)(*args, **kwargs)
+
+
+def _wrap(module: Module, evaluate: Callable[[Any, Sequence[Any]], list[Any]]) -> Callable[..., Any]:
+    graph = module.main
+    in_tree = tree_from(module.in_tree) if module.in_tree is not None else None
+    out_tree = tree_from(module.out_tree) if module.out_tree is not None else None
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        leaves = list(args)
+        if in_tree is not None:
+            leaves, tree = jax.tree.flatten((args, kwargs))
+            if tree != in_tree:
+                raise ArgumentError(
+                    f"@{graph.name} takes arguments nested as {in_tree}; got {tree}"
+                )
+        outputs = evaluate(graph, leaves)
+        return outputs if out_tree is None else jax.tree.unflatten(out_tree, outputs)
+
+    call.__name__ = call.__qualname__ = graph.name
+    return call
+
+

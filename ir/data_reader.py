@@ -14,7 +14,7 @@ from .constants import Elided, from_little_endian
 from .errors import did_you_mean
 from .graph import Constant, Graph, Literal, Thunk
 from .lexer import Cursor
-from .syntax import BARE, NUMBER, TYPE, read_scalar
+from .syntax import BARE, NUMBER, TYPE, overflows, read_scalar
 from .types import DTYPE_BY_NAME, ExtendedDtype, TensorType, dtype_from_name
 
 DEEPEST: Final = 100
@@ -156,13 +156,14 @@ class DataReader(Cursor):
         return self._dtype(name, start)
 
     def _number(self, text: str, start: int) -> int | float | complex:
-        if text.endswith(("j", ")")):
-            return complex(text)
         if text.lstrip("+-").isdecimal():
             if len(text) > 1000:
                 self.fail("this integer has more than 1000 digits", start, len(text))
             return int(text)
-        return float(text)
+        number = complex(text) if text.endswith(("j", ")")) else float(text)
+        if overflows(number, text):
+            self.fail("this number is too large", start, len(text))
+        return number
 
     def _sequence(self, opener: str, depth: int, tree: bool) -> Any:
         """A tuple, a list or a dictionary."""

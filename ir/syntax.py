@@ -7,6 +7,7 @@ Everything here round-trips: `unquote(quote_name(s)) == s`, and a scalar read ba
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -102,16 +103,18 @@ def scalar_text(value: np.ndarray[Any, Any]) -> str:
         return str(bool(value))
     if category in ("int", "uint"):
         return str(int(value))
-    if category == "complex":
-        short, exact = str(value[()]), repr(complex(value))
-    else:
-        short, exact = str(value[()]), repr(float(value))
-    try:
-        if read_scalar(short, dtype).tobytes() == value.tobytes():
-            return short
-    except ValueError:
-        pass
-    return exact
+    with np.errstate(invalid="ignore"):  # of signalling NaNs
+        return _inexact_text(value, complex if category == "complex" else float)
+
+
+def _inexact_text(value: np.ndarray[Any, Any], convert: Callable[[Any], Any]) -> str:
+    exact = convert(value)
+    if value.dtype.char == "d":
+        return repr(exact)
+    short = str(value[()])
+    # the few digits that numpy prints may be too few, since reading goes through double precision
+    back: np.ndarray[Any, Any] = np.asarray(convert(short), dtype=value.dtype)
+    return short if back.tobytes() == value.tobytes() else repr(exact)
 
 
 def read_scalar(text: str, dtype: Dtype) -> np.ndarray[Any, Any]:
@@ -134,12 +137,14 @@ def read_scalar(text: str, dtype: Dtype) -> np.ndarray[Any, Any]:
 
 def _hold(number: Any, text: str, dtype: Any) -> np.ndarray[Any, Any]:
     """The number as a scalar of the dtype, rounded if need be, but never to inf or another int."""
+    if dtype.char in "fd" and abs(number) < 1e38:  # most literals: no overflow to look for
+        return np.asarray(number, dtype=dtype)
     try:
         with np.errstate(all="ignore"):
             held = np.asarray(number, dtype=dtype)
     except (OverflowError, ValueError, TypeError):
         held = None
-    if held is not None:
+    if held is not None and not overflows(number, text):
         if isinstance(number, int):
             fits = int(held) == number
         else:
@@ -150,6 +155,11 @@ def _hold(number: Any, text: str, dtype: Any) -> np.ndarray[Any, Any]:
         if fits:
             return held
     raise ValueError(f"{dtype_name(dtype)} cannot hold {text}")
+
+
+def overflows(number: complex, text: str) -> bool:
+    """Whether a text that states finite numbers was read as an infinite one."""
+    return "inf" not in text and bool(np.isinf(number))
 
 
 def _alike(held: float, number: float) -> bool:

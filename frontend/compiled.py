@@ -16,7 +16,7 @@ from ..lowering.execute import Executable
 from ..passes import Pass, run_passes
 from .execute import build, default_platform, is_tracing, program_hash, tidy
 from .export import call_graph
-from .staging import Staged, function_name, leaf_names, stage
+from .staging import Staged, function_name, stage_call
 from .trees import skeleton
 
 Numbers = int | Sequence[int] | None
@@ -160,7 +160,7 @@ def jit(
     spec = CallSpec.resolve(fun, static_argnums, static_argnames, donate_argnums, donate_argnames)
 
     def plan(call: Call) -> Plan | Done:
-        traced = _trace(function, call)
+        traced = stage_call(function, call)
         if is_tracing(call.leaves) or traced.captured:
             outputs = call_graph(traced.graph, (*traced.captured, *call.leaves))
             return Done(jax.tree.unflatten(traced.out_tree, outputs))
@@ -174,7 +174,7 @@ def jit(
     def trace(*args: Any, **kwargs: Any) -> Traced:
         """Stage for these arguments (arrays or jax.ShapeDtypeStruct)."""
         call = spec.split(args, kwargs)
-        return Traced(_trace(function, call), call, function_name(function), passes)
+        return Traced(stage_call(function, call), call, function_name(function), passes)
 
     def lower(*args: Any, **kwargs: Any) -> Lowered:
         """`.trace(*args, **kwargs).lower()`."""
@@ -183,19 +183,6 @@ def jit(
     dispatch.trace = trace  # type: ignore[attr-defined]
     dispatch.lower = lower  # type: ignore[attr-defined]
     return dispatch
-
-
-def _trace(fun: Callable[..., Any], call: Call) -> Staged:
-    """Trace a function for one call; static arguments are part of the function."""
-
-    def with_static(*leaves: Any) -> Any:
-        args, kwargs = call.rebuild(leaves)
-        return fun(*args, **kwargs)
-
-    with_static.__name__ = function_name(fun)
-    names = leaf_names(fun, call.tree)
-    flat_tree = jax.tree.structure((tuple(call.leaves), {}))
-    return stage(with_static, call.leaves, flat_tree, names=names)
 
 
 def _plan(traced: Traced, options: Mapping[str, Any] | None) -> Plan:
@@ -233,6 +220,6 @@ def compile(
     """
     spec = CallSpec.resolve(fun, static_argnums, static_argnames, donate_argnums, None)
     call = spec.split(args, kwargs)
-    traced = Traced(_trace(fun, call), call, function_name(fun), passes)
+    traced = Traced(stage_call(fun, call), call, function_name(fun), passes)
     return traced.lower().compile(compiler_options)
 

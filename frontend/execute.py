@@ -19,7 +19,7 @@ from ..lowering.emit import lower_graph
 from ..lowering.execute import Executable, compile_module, place
 from ..lowering.jax_compat import is_trace_clean
 from ..passes.cse import cse_graph
-from ..passes.dce import dce_graph
+from ..passes.dce import remove_dead
 from .export import eval_graph
 
 Runner = Callable[..., list[Any]]
@@ -42,13 +42,8 @@ def is_tracing(arguments: Sequence[Any]) -> bool:
 
 def tidy(graph: Graph) -> Graph:
     """The program that is compiled: without repeated or unread equations."""
-    made: Graph = memoised(graph, "tidy", lambda: dead_code_free(cse_graph(graph)))
+    made: Graph = memoised(graph, "tidy", lambda: remove_dead(cse_graph(graph)))
     return made
-
-
-def dead_code_free(graph: Graph) -> Graph:
-    """The graph without unread equations; its inputs stay, read or not."""
-    return remove_dead(graph)
 
 
 def runner(graph: Graph) -> Runner:

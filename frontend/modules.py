@@ -14,7 +14,7 @@ from ..lowering.call_spec import CallSpec
 from .execute import execute
 from .export import closed_jaxpr, eval_graph
 from .importer import from_jaxpr
-from .staging import function_name, leaf_names, stage
+from .staging import function_name, stage_call
 from .trees import skeleton, tree_from
 
 __all__ = ["as_function", "from_jaxpr", "make_ir", "run", "to_jaxpr"]
@@ -35,15 +35,7 @@ def make_ir(
     @functools.wraps(f, assigned=("__module__", "__doc__"), updated=())
     def trace(*args: Any, **kwargs: Any) -> Module:
         call = spec.split(args, kwargs)
-
-        def fun(*args: Any, **kwargs: Any) -> Any:
-            leaves, _ = jax.tree.flatten((args, kwargs))
-            whole_args, whole_kwargs = call.rebuild(leaves)
-            return f(*whole_args, **whole_kwargs)
-
-        fun.__name__ = name
-        names = leaf_names(f, call.tree) if not call.static else _names(f, call)
-        staged = stage(fun, call.leaves, call.tree, names=names)
+        staged = stage_call(f, call)
         if staged.captured:
             raise UsageError(
                 f"{name} reads values of an enclosing trace, which a module cannot hold",
@@ -54,17 +46,6 @@ def make_ir(
         return Module({graph.name: graph}, name=graph.name, **trees)
 
     return trace
-
-
-def _names(f: Callable[..., Any], call: Any) -> list[str]:
-    """Names of the traced leaves: those of all arguments, less the static ones."""
-    static = dict(call.static)
-    args, kwargs = call.rebuild(range(len(call.leaves)))
-    args = tuple(object() if i in static else x for i, x in enumerate(args))
-    kwargs = {k: object() if k in static else x for k, x in kwargs.items()}
-    leaves, tree = jax.tree.flatten((args, kwargs))
-    names = leaf_names(f, tree)
-    return [n for n, x in zip(names, leaves, strict=True) if isinstance(x, int)]
 
 
 def to_jaxpr(module: Module) -> Any:

@@ -12,6 +12,7 @@ import jax
 from ..ir.errors import ArgumentError
 from ..ir.graph import Graph
 from ..ir.types import TensorType
+from ..lowering.call_spec import Call
 from .avals import type_of
 from .trace import trace_flat
 
@@ -83,6 +84,28 @@ def stage(
         input_names=names if names is not None else leaf_names(fun, in_tree),
     )
     return Staged(recording.graph, tuple(recording.captured), *trees)
+
+
+def stage_call(fun: Callable[..., Any], call: Call) -> Staged:
+    """Trace fun for one call; its static arguments are part of the function."""
+
+    def traced(*args: Any, **kwargs: Any) -> Any:
+        whole_args, whole_kwargs = call.rebuild(jax.tree.leaves((args, kwargs)))
+        return fun(*whole_args, **whole_kwargs)
+
+    traced.__name__ = function_name(fun)
+    return stage(traced, call.leaves, call.tree, names=call_names(fun, call))
+
+
+def call_names(fun: Callable[..., Any], call: Call) -> list[str]:
+    """Names of the traced leaves: those of all arguments, less the static ones."""
+    if not call.static:
+        return leaf_names(fun, call.tree)
+    static = dict(call.static)
+    args, kwargs = call.rebuild(range(len(call.leaves)))
+    args = tuple(None if i in static else x for i, x in enumerate(args))
+    kwargs = {k: None if k in static else x for k, x in kwargs.items()}
+    return leaf_names(fun, jax.tree.structure((args, kwargs)))
 
 
 def split_aux(fun: Callable[..., Any], out: Any) -> tuple[Any, Any]:

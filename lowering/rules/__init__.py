@@ -1,8 +1,27 @@
 """The lowerings, by family. Importing this package enters them all."""
 
 from ..tables import lower
-from . import call, contraction, elementwise, indexing, shape
+from . import (
+    call,
+    contraction,
+    cumulative,
+    elementwise,
+    indexing,
+    reduction,
+    shape,
+    sort,
+)
 
 LOWERINGS = lower
 
-__all__ = ["LOWERINGS", "call", "contraction", "elementwise", "indexing", "shape"]
+__all__ = [
+    "LOWERINGS",
+    "call",
+    "contraction",
+    "cumulative",
+    "elementwise",
+    "indexing",
+    "reduction",
+    "shape",
+    "sort",
+]

@@ -18,8 +18,10 @@ from ...ir.graph import Equation
 from ...ir.ops import elementwise as e
 from ...ir.primitive import Primitive
 from ...ir.types import BOOL, Dtype, TensorType, dtype_category, is_complex, real_dtype
+from .. import monoids
 from ..context import Context, MlirValue
 from ..mlir_types import physical
+from ..monoids import compare, extremum
 from ..tables import Lower, expanded, expansion, lower, nary, unary
 
 Operands = Sequence[MlirValue]
@@ -185,40 +187,17 @@ def lower_pow(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     return [ctx.op("stablehlo.power", out, x, y)]
 
 
-def extremum(name: str, direction: str) -> Lower:
-    """The larger or smaller operand; complex numbers compare by real, then by imaginary part."""
-
-    def lower_extremum(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
+def minmax(direction: str) -> Lower:
+    def lower_minmax(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
         out = eqn.outputs[0].type
-        operands = ctx.spread(eqn.inputs, operands, out.shape)
-        if not is_complex(out.dtype):
-            return [ctx.op(name, out, *operands)]
-        x, y = operands
-        return [complex_extremum(ctx, direction, x, y, out)]
+        x, y = ctx.spread(eqn.inputs, operands, out.shape)
+        return [extremum(ctx, direction, x, y, out)]
 
-    return lower_extremum
+    return lower_minmax
 
 
-def complex_extremum(
-    ctx: Context, direction: str, x: MlirValue, y: MlirValue, type: TensorType
-) -> MlirValue:
-    part = TensorType(type.shape, real_dtype(type.dtype))
-    (rx, ry), (ix, iy) = (
-        [ctx.op(f"stablehlo.{name}", part, z) for z in (x, y)] for name in ("real", "imag")
-    )
-    to_bool = TensorType(type.shape, BOOL)
-    is_first = ctx.op(
-        "stablehlo.select",
-        to_bool,
-        compare(ctx, "EQ", rx, ry, part),
-        compare(ctx, direction, ix, iy, part),
-        compare(ctx, direction, rx, ry, part),
-    )
-    return ctx.op("stablehlo.select", type, is_first, x, y)
-
-
-lower.define(e.max_, extremum("stablehlo.maximum", "GT"))
-lower.define(e.min_, extremum("stablehlo.minimum", "LT"))
+lower.define(e.max_, minmax("GT"))
+lower.define(e.min_, minmax("LT"))
 
 # -- transcendental ------------------------------------------------------------------------------
 
@@ -311,30 +290,6 @@ def lower_asin(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
 # -- comparisons ---------------------------------------------------------------------------------
 
 
-def compare(
-    ctx: Context,
-    direction: str,
-    x: MlirValue,
-    y: MlirValue,
-    type: TensorType,
-    total: bool = False,
-) -> MlirValue:
-    """`stablehlo.compare` of two arrays of one type; floats by IEEE's partial or total order."""
-    category = dtype_category(type.dtype)
-    kind = {"int": "SIGNED", "float": "FLOAT", "complex": "FLOAT"}.get(category, "UNSIGNED")
-    if total and kind == "FLOAT":
-        kind = "TOTALORDER"
-    parse = ctx.attributes.parse
-    return ctx.op(
-        "stablehlo.compare",
-        TensorType(type.shape, BOOL),
-        x,
-        y,
-        comparison_direction=parse(f"#stablehlo<comparison_direction {direction}>"),
-        compare_type=parse(f"#stablehlo<comparison_type {kind}>"),
-    )
-
-
 def comparison(direction: str, total: bool = False) -> Lower:
     def lower_comparison(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
         shape = eqn.outputs[0].type.shape
@@ -344,26 +299,11 @@ def comparison(direction: str, total: bool = False) -> Lower:
         same = compare(ctx, direction, x, y, seen, total)
         if seen is type:
             return [same]
-        every = "stablehlo.and" if direction == "EQ" else "stablehlo.or"
-        return [reduce_tail(ctx, every, direction == "EQ", same, seen.shape, len(shape))]
+        words = tuple(range(len(shape), len(seen.shape)))
+        monoid = monoids.AND if direction == "EQ" else monoids.OR
+        return [monoids.reduce(ctx, monoid, same, TensorType(seen.shape, BOOL), words)]
 
     return lower_comparison
-
-
-def reduce_tail(
-    ctx: Context, name: str, start: bool, x: MlirValue, shape: tuple[int, ...], rank: int
-) -> MlirValue:
-    """Combine the bools of the axes from `rank` on: keys are equal if all their words are."""
-    scalar = TensorType((), BOOL)
-    axes = ctx.attributes.integers(range(rank, len(shape)))
-    (result,) = ctx.ops(
-        "stablehlo.reduce",
-        (TensorType(shape[:rank], BOOL),),
-        (x, ctx.full(start, scalar)),
-        [((scalar, scalar), lambda pair: [ctx.op(name, scalar, *pair)])],
-        dimensions=axes,
-    )
-    return result
 
 
 for primitive, direction in {

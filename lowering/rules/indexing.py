@@ -16,11 +16,13 @@ from jaxlib.mlir.dialects import stablehlo as hlo
 from ...ir.graph import Equation
 from ...ir.ops import indexing as ops
 from ...ir.primitive import Primitive
-from ...ir.types import BOOL, Dtype, TensorType, dtype_category, is_complex, real_dtype
+from ...ir.types import BOOL, Dtype, TensorType, dtype_category, real_dtype
+from .. import monoids
 from ..context import Context, MlirValue
 from ..mlir_types import physical, tail
+from ..monoids import compare
 from ..tables import lower
-from .elementwise import compare, complex_extremum, convert, reduce_tail
+from .elementwise import convert
 from .shape import slice_of
 
 Operands = Sequence[MlirValue]
@@ -120,7 +122,7 @@ def _inside(ctx: Context, eqn: Equation, indices: MlirValue, index_type: TensorT
     above = compare(ctx, "GE", indices, ctx.full(0, index_type), index_type)
     below = compare(ctx, "LE", indices, upper, index_type)
     both = ctx.op("stablehlo.and", to_bool, above, below)
-    return reduce_tail(ctx, "stablehlo.and", True, both, index_type.shape, rank)
+    return monoids.reduce(ctx, monoids.AND, both, to_bool, (rank,))
 
 
 def _row(ctx: Context, numbers: Sequence[int], type: TensorType) -> MlirValue:
@@ -146,26 +148,13 @@ def _fill_value(eqn: Equation, dtype: Dtype) -> Any:
 # -- scatter -------------------------------------------------------------------------------------
 
 
-def _combine_with(name: str) -> Combine:
-    return lambda ctx, type, old, new: ctx.op(name, type, old, new)
-
-
-def _combine_extremum(name: str, direction: str) -> Combine:
-    def combine(ctx: Context, type: TensorType, old: MlirValue, new: MlirValue) -> MlirValue:
-        if is_complex(type.dtype):
-            return complex_extremum(ctx, direction, old, new, type)
-        return ctx.op(name, type, old, new)
-
-    return combine
-
-
 COMBINE: Final[dict[Primitive, Combine]] = {
     ops.scatter: lambda ctx, type, old, new: new,
-    ops.scatter_add: _combine_with("stablehlo.add"),
-    ops.scatter_sub: _combine_with("stablehlo.subtract"),
-    ops.scatter_mul: _combine_with("stablehlo.multiply"),
-    ops.scatter_min: _combine_extremum("stablehlo.minimum", "LT"),
-    ops.scatter_max: _combine_extremum("stablehlo.maximum", "GT"),
+    ops.scatter_add: monoids.ADD.combine,
+    ops.scatter_sub: lambda ctx, type, old, new: ctx.op("stablehlo.subtract", type, old, new),
+    ops.scatter_mul: monoids.MUL.combine,
+    ops.scatter_min: monoids.MIN.combine,
+    ops.scatter_max: monoids.MAX.combine,
 }
 
 

@@ -1,0 +1,108 @@
+"""Cumulative operations: each element reduces a window that ends at it.
+
+XLA recognises the pattern and computes it in n log n operations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from ...ir.builder import Builder
+from ...ir.graph import Equation, Graph, Value
+from ...ir.ops import cumulative as ops
+from ...ir.primitive import Primitive
+from ...ir.types import Dtype, TensorType, is_complex
+from .. import monoids
+from ..context import Context, MlirValue
+from ..monoids import Monoid
+from ..tables import lower
+
+Operands = Sequence[MlirValue]
+
+
+def _logaddexp(b: Builder, x: Any, y: Any) -> Any:
+    """log(e^x + e^y) = m + log(1 + e^-|x - y|), m the larger one."""
+    larger = b.max(x, y)
+    if is_complex(x.type.dtype):
+        shifted = b.sub(b.add(x, y), b.mul(larger, 2))
+        z = b.add(larger, b.log1p(b.exp(shifted)))
+        return b.complex(b.real(z), _wrap(b, b.imag(z)))
+    distance = b.sub(x, y)
+    result = b.add(larger, b.log1p(b.exp(b.neg(b.abs(distance)))))
+    # NaN: an operand is, or both are the same infinity
+    return b.select_n(b.ne(distance, distance), result, b.add(x, y))
+
+
+def _wrap(b: Builder, angle: Any) -> Any:
+    """The angle in [-pi, pi) that differs by whole turns."""
+    turn = 2 * math.pi
+    rest = b.rem(b.add(angle, math.pi), turn)
+    positive = b.select_n(b.lt(rest, 0), rest, b.add(rest, turn))
+    return b.sub(positive, math.pi)
+
+
+def _combine_logaddexp(ctx: Context, type: TensorType, x: MlirValue, y: MlirValue) -> MlirValue:
+    graph = ctx.expansions.get(("logaddexp", type.dtype))
+    if graph is None:
+        graph = ctx.expansions["logaddexp", type.dtype] = _logaddexp_graph(type.dtype)
+    (result,) = ctx.write(graph, (x, y), is_expansion=True)
+    return result
+
+
+def _logaddexp_graph(dtype: Dtype) -> Graph:
+    b = Builder()
+    x, y = Value(TensorType((), dtype)), Value(TensorType((), dtype))
+    return b.graph((x, y), (_logaddexp(b, x, y),), "logaddexp")
+
+
+MONOIDS: Final[dict[Primitive, Monoid]] = {
+    ops.cumsum: monoids.ADD,
+    ops.cumprod: monoids.MUL,
+    ops.cummax: monoids.MAX,
+    ops.cummin: monoids.MIN,
+    ops.cumlogsumexp: Monoid(_combine_logaddexp, lambda dtype: -np.inf),
+}
+
+
+@lower.rule(*MONOIDS)
+def lower_cumulative(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
+    type, axis, reverse = eqn.outputs[0].type, eqn.params["axis"], eqn.params["reverse"]
+    n = type.shape[axis]
+    if n == 0:
+        return operands
+    if eqn.primitive is ops.cumsum and ctx.is_on("gpu"):
+        # there are kernels for it, which some of the JAX versions can name
+        return ctx.borrow("cumsum", (type,), (type,), operands, axis=axis, reverse=reverse)
+    window = [1] * len(type.shape)
+    padding = [(0, 0)] * len(type.shape)
+    window[axis] = n
+    padding[axis] = (0, n - 1) if reverse else (n - 1, 0)
+    monoid = MONOIDS[eqn.primitive]
+    return reduce_window(ctx, monoid, operands[0], type, type, tuple(window), padding)
+
+
+def reduce_window(
+    ctx: Context,
+    monoid: Monoid,
+    x: MlirValue,
+    type: TensorType,
+    out: TensorType,
+    window: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    **others: Sequence[int],
+) -> Operands:
+    """Reduce each window of x; `others` are strides and dilations."""
+    integers = ctx.attributes.integers
+    return ctx.ops(
+        "stablehlo.reduce_window",
+        (out,),
+        (x, ctx.full(monoid.identity(type.dtype), TensorType((), type.dtype))),
+        [monoid.region(ctx, type.dtype)],
+        window_dimensions=integers(window),
+        padding=ctx.attributes.dense(np.array(padding, np.int64).reshape(len(window), 2)),
+        **{name: integers(value) for name, value in others.items()},
+    )

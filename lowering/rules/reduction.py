@@ -1,0 +1,102 @@
+"""Reductions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from ...ir.graph import Equation
+from ...ir.ops import reduction as ops
+from ...ir.primitive import Primitive
+from ...ir.types import BOOL, TensorType
+from .. import monoids
+from ..context import Context, MlirValue
+from ..monoids import Monoid, compare
+from ..tables import Lower, lower
+
+Operands = Sequence[MlirValue]
+
+MONOIDS: Final[dict[Primitive, Monoid]] = {
+    ops.reduce_sum: monoids.ADD,
+    ops.reduce_prod: monoids.MUL,
+    ops.reduce_max: monoids.MAX,
+    ops.reduce_min: monoids.MIN,
+    ops.reduce_and: monoids.AND,
+    ops.reduce_or: monoids.OR,
+    ops.reduce_xor: monoids.XOR,
+}
+
+
+@lower.rule(*MONOIDS)
+def lower_reduction(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
+    monoid, axes = MONOIDS[eqn.primitive], eqn.params["axes"]
+    return [monoids.reduce(ctx, monoid, operands[0], eqn.inputs[0].type, axes)]
+
+
+@lower.rule(ops.reduce)
+def lower_reduce(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
+    """Operands and their initial values; the region combines accumulated ones with new ones."""
+    scalars = [TensorType((), v.type.dtype) for v in eqn.outputs]
+    return ctx.ops(
+        "stablehlo.reduce",
+        [v.type for v in eqn.outputs],
+        operands,
+        [((*scalars, *scalars), lambda values: ctx.inline(eqn.params["graph"], values))],
+        dimensions=ctx.attributes.integers(eqn.params["dimensions"]),
+    )
+
+
+# -- positions of extrema ------------------------------------------------------------------------
+
+
+def locator(direction: str, monoid: Monoid) -> Lower:
+    """Reduce (value, position) pairs: a better value wins, then NaN, then the first position."""
+
+    def lower_locator(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
+        x, out = eqn.inputs[0].type, eqn.outputs[0].type
+        value, position = TensorType((), x.dtype), TensorType((), out.dtype)
+        (axis,) = eqn.params["axes"]
+        where = ctx.attributes.integer(axis)
+        positions = ctx.op("stablehlo.iota", TensorType(x.shape, out.dtype), iota_dimension=where)
+        starts = ctx.full(monoid.identity(x.dtype), value), ctx.full(0, position)
+
+        def pick(values: Operands) -> Operands:
+            return _pick(ctx, direction, value, position, *values)
+
+        return ctx.ops(
+            "stablehlo.reduce",
+            (TensorType(out.shape, x.dtype), out),
+            (operands[0], positions, *starts),
+            [((value, position, value, position), pick)],
+            dimensions=ctx.attributes.integers((axis,)),
+        )[1:]
+
+    return lower_locator
+
+
+def _pick(
+    ctx: Context,
+    direction: str,
+    value: TensorType,
+    position: TensorType,
+    best: MlirValue,
+    best_position: MlirValue,
+    new: MlirValue,
+    new_position: MlirValue,
+) -> Operands:
+    to_bool = TensorType((), BOOL)
+    better = compare(ctx, direction, best, new, value)
+    is_nan = compare(ctx, "NE", best, best, value)
+    keep = ctx.op("stablehlo.or", to_bool, better, is_nan)
+    equal = compare(ctx, "EQ", best, new, value)
+    earlier = compare(ctx, "LT", best_position, new_position, position)
+    tie = ctx.op("stablehlo.and", to_bool, equal, earlier)
+    keep_position = ctx.op("stablehlo.or", to_bool, keep, tie)
+    return [
+        ctx.op("stablehlo.select", value, keep, best, new),
+        ctx.op("stablehlo.select", position, keep_position, best_position, new_position),
+    ]
+
+
+lower.define(ops.argmax, locator("GT", monoids.MAX))
+lower.define(ops.argmin, locator("LT", monoids.MIN))

@@ -1,0 +1,107 @@
+"""Sorting and the largest elements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...ir.graph import Equation
+from ...ir.ops import sort as ops
+from ...ir.types import BOOL, TensorType, dtype_category, real_dtype
+from ..context import Context, MlirValue
+from ..monoids import compare
+from ..tables import lower
+
+Operands = Sequence[MlirValue]
+Keys = list[tuple[MlirValue, MlirValue, TensorType]]
+
+
+@lower.rule(ops.sort)
+def lower_sort(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
+    p = eqn.params
+    scalars = [TensorType((), x.type.dtype) for x in eqn.inputs]
+    pairs = [t for scalar in scalars for t in (scalar, scalar)]
+
+    def is_before(values: Operands) -> Operands:
+        return [_is_before(ctx, values, scalars[: p["num_keys"]])]
+
+    return ctx.ops(
+        "stablehlo.sort",
+        [v.type for v in eqn.outputs],
+        operands,
+        [(pairs, is_before)],
+        dimension=ctx.attributes.integer(p["dimension"]),
+        is_stable=ctx.attributes.flag(p["is_stable"]),
+    )
+
+
+def _is_before(ctx: Context, values: Operands, scalars: Sequence[TensorType]) -> MlirValue:
+    """Lexicographic order: x1 < y1, or x1 = y1 and (x2 < y2, or ...), in the total order."""
+    to_bool = TensorType((), BOOL)
+    result = None
+    for x, y, type in reversed(_keys(ctx, values, scalars)):
+        less = compare(ctx, "LT", x, y, type, total=True)
+        if result is None:
+            result = less
+        else:
+            equal = compare(ctx, "EQ", x, y, type, total=True)
+            rest = ctx.op("stablehlo.and", to_bool, equal, result)
+            result = ctx.op("stablehlo.or", to_bool, less, rest)
+    return result
+
+
+def _keys(ctx: Context, values: Operands, scalars: Sequence[TensorType]) -> Keys:
+    """What is compared: numbers of which equal ones have equal bits; parts of complex ones."""
+    keys: Keys = []
+    for i, type in enumerate(scalars):
+        x, y = values[2 * i : 2 * i + 2]
+        category = dtype_category(type.dtype)
+        if category == "complex":
+            part = TensorType((), real_dtype(type.dtype))
+            for name in ("stablehlo.real", "stablehlo.imag"):
+                a, c = (_canonical(ctx, ctx.op(name, part, z), part) for z in (x, y))
+                keys.append((a, c, part))
+        elif category == "float":
+            keys.append((_canonical(ctx, x, type), _canonical(ctx, y, type), type))
+        else:
+            keys.append((x, y, type))
+    return keys
+
+
+def _canonical(ctx: Context, x: MlirValue, type: TensorType) -> MlirValue:
+    """One zero and one NaN, which the total order puts last."""
+    zero, nan = ctx.full(0, type), ctx.full(np.nan, type)
+    x = ctx.op("stablehlo.select", type, compare(ctx, "EQ", x, zero, type), zero, x)
+    return ctx.op("stablehlo.select", type, compare(ctx, "NE", x, x, type), nan, x)
+
+
+@lower.rule(ops.top_k)
+def lower_top_k(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
+    """XLA looks along the last axis: another one changes places with it."""
+    axis, k = eqn.params["axis"], eqn.params["k"]
+    x, outs = eqn.inputs[0].type, [v.type for v in eqn.outputs]
+    order = list(range(len(x.shape)))
+    order[axis], order[-1] = order[-1], order[axis]
+    permutation = ctx.attributes.integers(order)
+    is_last = axis == len(x.shape) - 1
+
+    def swapped(value: MlirValue, type: TensorType) -> MlirValue:
+        return ctx.op("stablehlo.transpose", type, value, permutation=permutation)
+
+    def turned(type: TensorType) -> TensorType:
+        return type.with_shape(tuple(type.shape[i] for i in order))
+
+    value = operands[0] if is_last else swapped(operands[0], turned(x))
+    attributes = {} if eqn.params["is_stable"] else {"is_stable": ctx.attributes.flag(False)}
+    found = ctx.ops(
+        "chlo.top_k",
+        [turned(t) for t in outs],
+        [value],
+        (),
+        k=ctx.attributes.integer(k),
+        **attributes,
+    )
+    if is_last:
+        return found
+    return [swapped(value, t) for value, t in zip(found, outs, strict=True)]

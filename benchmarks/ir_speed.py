@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from covector.ir import ops  # noqa: F401 - defines the primitives
@@ -198,7 +199,7 @@ def growth_row(program: str, count: int) -> Stages:
         return result
 
     module = timed("build", lambda: make(count))
-    text = timed("print", lambda m=module: print_module(m))
+    text = timed("print", partial(print_module, module))
     del module  # its memory is not that of the next stages
     parsed = timed("parse", lambda: parse(text, verify=False))
     timed("verify", lambda: verify_module(parsed))

@@ -105,8 +105,7 @@ def _held(x: Any) -> list[Any]:
         return [x.f, *(arguments for _, arguments in x.transforms)]
     if isinstance(x, type | ModuleType) or type(x).__module__ in ("builtins", "numpy"):
         return []
-    held = list(getattr(x, "__dict__", {}).values())
-    return held + [getattr(x, name) for name in ("val", "__wrapped__") if hasattr(type(x), name)]
+    return list(getattr(x, "__dict__", {}).values())
 
 
 def _is_filled(cell: Any) -> bool:

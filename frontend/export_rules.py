@@ -18,7 +18,7 @@ from ..ir.graph import Equation
 from ..ir.primitive import Primitive
 from ..ir.types import ExtendedDtype
 from .avals import to_jax_dtype
-from .jax_compat import jax_primitives
+from .jax_compat import jax_primitives, key_implementation
 
 Bind = Callable[[Equation, Sequence[Any]], Sequence[Any]]
 ToJax = Callable[[dict[str, Any]], dict[str, Any]]
@@ -194,3 +194,15 @@ def _scatter(eqn: Equation, arrays: Sequence[Any]) -> Sequence[Any]:
 @binds("constant")
 def _constant(eqn: Equation, arrays: Sequence[Any]) -> Sequence[Any]:
     return [eqn.params["value"].array]
+
+
+@converts("random_seed", "random_wrap")
+def _with_generator(params: dict[str, Any]) -> dict[str, Any]:
+    return {"impl": key_implementation(params["impl"])}
+
+
+@binds("random_split", "random_bits")
+def _with_numbering(eqn: Equation, arrays: Sequence[Any]) -> Sequence[Any]:
+    params = dict(eqn.params)
+    with jax.threefry_partitionable(params.pop("partitionable")):
+        return [jax_primitives()[eqn.primitive.name].bind(*arrays, **params)]

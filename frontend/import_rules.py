@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
+
 from ..ir.builder import Builder
 from ..ir.errors import UsageError
+from ..ir.graph import Literal
 from ..ir.ops.call import call
+from ..ir.ops.control import cond
+from ..ir.types import INT32, scalar_type
 from .importer import Params, converts, graph_of, graph_of_open, plain, records
-from .jax_compat import has_shardings, is_inlined, scan_sizes
+from .jax_compat import has_shardings, is_inlined, scan_sizes, threefry_partitionable
 from .policies import policy_from_jax
 
 # -- calls -----------------------------------------------------------------------------------------
@@ -59,11 +64,6 @@ def _while(params: Params) -> dict[str, Any]:
     }
 
 
-@converts("cond")
-def _cond(params: Params) -> dict[str, Any]:
-    return {"branches": tuple(graph_of(branch) for branch in params["branches"])}
-
-
 @converts("custom_linear_solve")
 def _custom_linear_solve(params: Params) -> dict[str, Any]:
     graphs = {
@@ -103,3 +103,43 @@ def _conv(params: Params) -> dict[str, Any]:
         if name not in ("dimension_numbers", "out_sharding"):
             converted[name] = plain(value)
     return converted
+
+
+# -- random numbers --------------------------------------------------------------------------------
+
+
+@converts("random_seed", "random_wrap")
+def _with_generator(params: Params) -> dict[str, Any]:
+    return {"impl": params["impl"].tag}
+
+
+@converts("random_split", "random_bits")
+def _with_numbering(params: Params) -> dict[str, Any]:
+    """JAX keeps one of its options beside the equation; here it is a parameter."""
+    converted = {name: plain(value) for name, value in params.items()}
+    return {**converted, "partitionable": threefry_partitionable()}
+
+
+# -- choices by platform ---------------------------------------------------------------------------
+
+
+@records("platform_index")
+def _platform_index(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
+    """Which of several lists of platforms holds the default one: decided now, for this process."""
+    backend = jax.default_backend()
+    names = {backend, "cuda" if backend == "gpu" else backend}
+    for i, platforms in enumerate(params["platforms"]):
+        if platforms is None or names & set(platforms):
+            return (Literal(i, scalar_type(INT32)),)
+    raise UsageError(f"none of the implementations {params['platforms']} is for {backend}")
+
+
+@records("cond")
+def _record_cond(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
+    """A choice; one that is already made (by platform) becomes the branch."""
+    branches = tuple(graph_of(branch) for branch in params["branches"])
+    index, *operands = inputs
+    if isinstance(index, Literal):
+        chosen = min(max(int(index.value), 0), len(branches) - 1)
+        return tuple(b.inline(branches[chosen], operands))
+    return b.emit(cond, *inputs, branches=branches)

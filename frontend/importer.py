@@ -21,7 +21,14 @@ from ..ir.primitive import PRIMITIVES
 from ..ir.types import ExtendedDtype
 from .avals import to_dtype, to_type
 from .captures import constant_atom
-from .jax_compat import ClosedJaxpr, JaxprLiteral, is_extended, jax_primitives
+from .jax_compat import (
+    ClosedJaxpr,
+    JaxprLiteral,
+    equation_context,
+    is_default_sharding,
+    is_extended,
+    jax_primitives,
+)
 from .locations import Site, site_of_equation
 
 Params = Mapping[str, Any]
@@ -36,16 +43,6 @@ SPECIAL: Final[dict[str, Record]] = {}
 """By JAX's name: operations that become something else than one equation of the same kind."""
 
 RENAMED: Final[dict[str, str]] = {"remat2": "checkpoint"}
-
-DROPPED: Final[dict[str, Any]] = {
-    "sharding": None,
-    "out_sharding": None,
-    "layout": None,
-    "out_layout": None,
-    "unroll_sharding": None,
-}
-"""Parameters that are not kept, with the value that they must have: placement is not the program's."""
-
 
 # -- values made plain -----------------------------------------------------------------------------
 
@@ -88,15 +85,11 @@ def _converter(name: str, jax_name: str) -> Convert | None:
         for key, value in params.items():
             if key in kept:
                 converted[key] = value if value.__class__ in _PLAIN else plain(value)
-            elif value is not None and value != DROPPED.get(key):
-                _refuse(jax_name, key, value)
+            elif value is not None and not is_default_sharding(value):
+                raise UsageError(f"{jax_name} with {key}={value!r} is not supported")
         return converted
 
     return special or convert
-
-
-def _refuse(name: str, key: str, value: Any) -> None:
-    raise UsageError(f"{name} with {key}={value!r} is not supported")
 
 
 # -- the table -------------------------------------------------------------------------------------
@@ -213,8 +206,13 @@ def _import_equation(b: Builder, eqn: Any, env: dict[Any, Any]) -> None:
     site = site_of_equation(eqn)
     b.location = site.location if site is not None else None
     inputs = tuple([_read(b, x, env) for x in eqn.invars])
+    rule = rule_for(eqn.primitive)
     try:
-        outputs = rule_for(eqn.primitive)(b, inputs, eqn.params)
+        if eqn.primitive.name.startswith("random_"):  # what they mean depends on an option
+            with equation_context(eqn):
+                outputs = rule(b, inputs, eqn.params)
+        else:
+            outputs = rule(b, inputs, eqn.params)
     except CovectorError as error:
         if error.location is None:
             error.location = b.location

@@ -41,6 +41,9 @@ from jax._src import dtypes
 # Recompute: a checkpoint policy's long form of False.
 from jax._src.interpreters import partial_eval
 
+# threefry_partitionable: an option that decides which numbers a key gives.
+from jax._src import config
+
 # The registry of key types: `key<fry>` is resolved through its implementations.
 from jax._src.random import prng
 
@@ -101,9 +104,13 @@ def is_extended(dtype: Any) -> bool:
     return bool(jax.dtypes.issubdtype(dtype, jax.dtypes.extended))
 
 
-def key_implementation(dtype: Any) -> Any:
-    """The generator of a key dtype, as the random primitives take it."""
-    return dtype._impl
+def key_implementation(tag: str) -> Any:
+    """The generator of that tag (`fry`), as the random primitives take it."""
+    return key_dtype(f"key<{tag}>")._impl
+
+
+def threefry_partitionable() -> bool:
+    return bool(config.threefry_partitionable.value)
 
 
 # --- primitives
@@ -152,6 +159,17 @@ def has_shardings(params: dict[str, Any]) -> bool:
     return not (
         all(isinstance(s, UnspecifiedValue) for s in shardings) and all(x is None for x in layouts)
     )
+
+
+def is_default_sharding(value: Any) -> bool:
+    """Whether a sharding says nothing: it is over a mesh without axes."""
+    mesh = getattr(value, "mesh", None)
+    return mesh is not None and bool(mesh.empty)
+
+
+def equation_context(eqn: Any) -> Any:
+    """A context manager: the options of JAX's under which an equation was traced."""
+    return eqn.ctx.manager
 
 
 # --- source locations

@@ -124,7 +124,7 @@ def function_name(fun: Callable[..., Any]) -> str:
     name = getattr(fun, "__name__", None)
     if name is None and hasattr(fun, "func"):  # functools.partial
         return function_name(fun.func)
-    return name or type(fun).__name__
+    return (name or type(fun).__name__).strip("<>")
 
 
 def leaf_names(fun: Callable[..., Any], in_tree: Any) -> list[str]:

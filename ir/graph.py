@@ -6,6 +6,7 @@ value may stand in several graphs (a program and its derivative), but is made on
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakValueDictionary
@@ -26,7 +27,9 @@ class Location(NamedTuple):
     column: int = 0
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}" if self.column else f"{self.file}:{self.line}"
+        return (
+            f"{self.file}:{self.line}:{self.column}" if self.column else f"{self.file}:{self.line}"
+        )
 
 
 class Value:
@@ -187,8 +190,8 @@ class Graph:
     """
 
     __slots__ = (
-        "__weakref__", "_effects", "derived", "equations", "inputs", "linear_from", "name",
-        "outputs",
+        "__weakref__", "_effects", "_nesting", "derived", "equations", "inputs", "linear_from",
+        "name", "outputs",
     )  # fmt: skip
 
     def __init__(
@@ -206,6 +209,7 @@ class Graph:
         self.linear_from = linear_from
         self.derived: dict[Any, Any] = {}
         self._effects: frozenset[str] | None = None
+        self._nesting: int | None = None
 
     @property
     def effects(self) -> frozenset[str]:
@@ -215,6 +219,16 @@ class Graph:
                     graph._effects = frozenset().union(*(e.effects for e in graph.equations))
         assert self._effects is not None
         return self._effects
+
+    @property
+    def nesting(self) -> int:
+        """How many graphs deep the regions inside are nested; 0 without any."""
+        if self._nesting is None:
+            for graph in walk_graphs(self):
+                if graph._nesting is None:
+                    graph._nesting = max((g.nesting + 1 for g in _callees(graph)), default=0)
+        assert self._nesting is not None
+        return self._nesting
 
     @property
     def input_types(self) -> tuple[TensorType, ...]:
@@ -271,6 +285,7 @@ def memoised(graph: Graph, key: Any, make: Callable[[], Any]) -> Any:
     """`make()`, computed once for this graph and key."""
     found = graph.derived.get(key)
     if found is None:
+        allow_nesting(graph)
         found = graph.derived[key] = make()
     return found
 
@@ -278,3 +293,13 @@ def memoised(graph: Graph, key: Any, make: Callable[[], Any]) -> Any:
 def free_names(values: Sequence[Value]) -> set[str]:
     """The name hints in use among values."""
     return {v.name for v in values if v.name is not None}
+
+
+FRAMES_PER_LEVEL: Final = 16
+
+
+def allow_nesting(graph: Graph) -> None:
+    """Let Python recurse as deep as the graph's regions are nested, a few frames a level."""
+    wanted = 500 + FRAMES_PER_LEVEL * graph.nesting
+    if wanted > 1000 and sys.getrecursionlimit() < wanted:
+        sys.setrecursionlimit(wanted)

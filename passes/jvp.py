@@ -26,23 +26,28 @@ from .tables import restates_primal
 from .wrt import derived_module, select_inputs
 
 
-def jvp_graph(graph: Graph, nonzero: Sequence[bool]) -> tuple[Graph, tuple[bool, ...]]:
+def jvp_graph(
+    graph: Graph, nonzero: Sequence[bool], force: Sequence[bool] | None = None
+) -> tuple[Graph, tuple[bool, ...]]:
     """Push tangents through a graph.
 
     `nonzero[i]` says whether input i has a tangent. The result takes the primals, then the tangents
     that there are, and returns the primal outputs, then the nonzero tangents; second comes which
-    outputs have one.
+    outputs have one. `force` marks outputs that get a tangent even if it is zero.
     """
     active = tuple(
         bool(nz) and has_tangent(v.type) for nz, v in zip(nonzero, graph.inputs, strict=True)
     )
+    forced = tuple(force) if force is not None else (False,) * len(graph.outputs)
     made: tuple[Graph, tuple[bool, ...]] = memoised(
-        graph, ("jvp", active), lambda: _jvp(graph, active)
+        graph, ("jvp", active, forced), lambda: _jvp(graph, active, forced)
     )
     return made
 
 
-def _jvp(graph: Graph, active: tuple[bool, ...]) -> tuple[Graph, tuple[bool, ...]]:
+def _jvp(
+    graph: Graph, active: tuple[bool, ...], forced: tuple[bool, ...]
+) -> tuple[Graph, tuple[bool, ...]]:
     b = Builder()
     tangents: dict[Any, Any] = {}
     tangent_inputs = []
@@ -53,7 +58,10 @@ def _jvp(graph: Graph, active: tuple[bool, ...]) -> tuple[Graph, tuple[bool, ...
             tangent_inputs.append(dv)
     for eqn in graph.equations:
         push(b, eqn, tangents)
-    outs = [tangents.get(v) for v in graph.outputs]
+    outs = [
+        tangents.get(v) or (Zero(v.type) if f and has_tangent(v.type) else None)
+        for v, f in zip(graph.outputs, forced, strict=True)
+    ]
     out_nonzero = tuple(t is not None for t in outs)
     outputs = (*graph.outputs, *(t for t in outs if t is not None))
     result = b.graph((*graph.inputs, *tangent_inputs), outputs, f"{graph.name}.jvp")

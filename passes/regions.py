@@ -1,11 +1,19 @@
-"""Equations that hold graphs: transforming those graphs in place."""
+"""Equations that hold graphs: what the rules of region primitives share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
-from ..ir.graph import Equation, Graph
+from ..ir.builder import Builder, Operand, Zero
+from ..ir.graph import Atom, Equation, Graph, Params, Value, memoised
+from ..ir.ops.control import split_sizes
+from ..ir.primitive import Primitive
+from ..ir.types import TensorType
+from .jvp import tangent_name
+
+Flags = tuple[bool, ...]
+Made = TypeVar("Made")
 
 
 def with_regions(eqn: Equation, change: Callable[[Graph], Graph]) -> Equation:
@@ -23,3 +31,96 @@ def _changed(value: Any, change: Callable[[Graph], Graph]) -> Any:
         items = tuple(_changed(item, change) for item in value)
         return value if all(a is b for a, b in zip(items, value, strict=True)) else items
     return value
+
+
+# -- flags ---------------------------------------------------------------------------------------
+
+
+def nonzero(operands: Iterable[Operand]) -> Flags:
+    """Which of these tangents or cotangents are not symbolic zeros."""
+    return tuple(x.__class__ is not Zero for x in operands)
+
+
+def either(a: Iterable[bool], b: Iterable[bool]) -> Flags:
+    return tuple(x or y for x, y in zip(a, b, strict=True))
+
+
+def select(items: Iterable[Made], flags: Iterable[bool]) -> list[Made]:
+    """The items that are flagged, in order."""
+    return [x for x, flag in zip(items, flags, strict=True) if flag]
+
+
+def reject(items: Iterable[Made], flags: Iterable[bool]) -> list[Made]:
+    """The items that are not flagged, in order."""
+    return [x for x, flag in zip(items, flags, strict=True) if not flag]
+
+
+def widened(marks: Iterable[bool], flags: Iterable[bool]) -> Flags:
+    """Marks over all positions, from marks over the flagged ones."""
+    rest = iter(marks)
+    return tuple([flag and next(rest) for flag in flags])
+
+
+def grow_until_stable(flags: Sequence[bool], step: Callable[[Flags], Iterable[bool]]) -> Flags:
+    """The least flags above the given ones that `step`, a monotone function, leaves as they are.
+
+    A carry is active when it starts so or becomes so in some iteration: with `step` telling which
+    carries one iteration makes active, this finds those that are active at the end of any number.
+    """
+    stable = tuple(flags)
+    while True:
+        grown = either(stable, step(stable))
+        if grown == stable:
+            return stable
+        stable = grown
+
+
+def merge_groups(
+    a: Sequence[Made], a_sizes: Sequence[int], b: Sequence[Made], b_sizes: Sequence[int]
+) -> tuple[Made, ...]:
+    """Two sequences of groups as one: a0 b0 a1 b1 ... (consts dconsts carry dcarry xs dxs)."""
+    pairs = zip(split_sizes(a, a_sizes), split_sizes(b, b_sizes), strict=True)
+    return tuple([x for pair in pairs for group in pair for x in group])
+
+
+# -- graphs and equations --------------------------------------------------------------------------
+
+
+def arranged(graph: Graph, inputs: Sequence[Value], outputs: Sequence[Atom]) -> Graph:
+    """The same equations with inputs and outputs in another order, or fewer of them."""
+    if tuple(inputs) == graph.inputs and tuple(outputs) == graph.outputs:
+        return graph
+    key = ("arranged", tuple(inputs), tuple(outputs))
+    made: Graph = memoised(graph, key, lambda: Graph(inputs, graph.equations, outputs, graph.name))
+    return made
+
+
+def equation(
+    primitive: Primitive,
+    inputs: Sequence[Atom],
+    outputs: Sequence[Value | None],
+    params: Params,
+    like: Equation,
+) -> Equation:
+    """An equation at the place of another; None among the outputs stands for a new value."""
+    complete = primitive.complete(params)
+    types = primitive.infer(tuple([x.type for x in inputs]), complete)
+    listed = (types,) if isinstance(types, TensorType) else types
+    made = [v if v is not None else Value(t) for v, t in zip(outputs, listed, strict=True)]
+    return Equation(primitive, tuple(inputs), tuple(made), complete, like.location)
+
+
+def spread(found: Iterable[Operand], flags: Sequence[bool], types: Iterable[Any]) -> list[Operand]:
+    """The found (co)tangents at the flagged positions, and Zeros of the others' types."""
+    rest = iter(found)
+    return [next(rest) if flag else Zero(x.type) for flag, x in zip(flags, types, strict=True)]
+
+
+def new_tangents(values: Sequence[Value], flags: Sequence[bool]) -> list[Value]:
+    """New values for the tangents of the flagged outputs of an equation."""
+    return [Value(v.type, tangent_name(v.name)) for v in select(values, flags)]
+
+
+def instantiated(b: Builder, operands: Iterable[Operand], flags: Iterable[bool]) -> list[Atom]:
+    """The flagged operands as atoms: symbolic zeros among them become arrays."""
+    return [b.instantiate(x) for x in select(operands, flags)]

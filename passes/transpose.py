@@ -29,26 +29,31 @@ from .wrt import derived_module, select_inputs
 
 
 def transpose_graph(
-    graph: Graph, linear: Sequence[bool], nonzero: Sequence[bool] | None = None
+    graph: Graph,
+    linear: Sequence[bool],
+    nonzero: Sequence[bool] | None = None,
+    force: Sequence[bool] | None = None,
 ) -> tuple[Graph, tuple[bool, ...]]:
     """Transpose a graph with respect to the inputs marked linear.
 
     `nonzero[i]` says whether output i has a cotangent (all, if not given). The result takes the
     inputs that are not linear, then the cotangents that there are, and returns the nonzero
-    cotangents of the linear inputs; second comes which of those inputs have one.
+    cotangents of the linear inputs; second comes which of those inputs have one. `force` marks the
+    inputs (of all) whose cotangent is returned even if it is zero.
 
     Raises MissingRule for an operation that is not linear.
     """
     given = tuple(nonzero) if nonzero is not None else (True,) * len(graph.outputs)
-    key = ("transpose", tuple(linear), given)
+    forced = tuple(force) if force is not None else (False,) * len(graph.inputs)
+    key = ("transpose", tuple(linear), given, forced)
     made: tuple[Graph, tuple[bool, ...]] = memoised(
-        graph, key, lambda: _transpose(graph, tuple(linear), given)
+        graph, key, lambda: _transpose(graph, tuple(linear), given, forced)
     )
     return made
 
 
 def _transpose(
-    graph: Graph, linear: tuple[bool, ...], nonzero: tuple[bool, ...]
+    graph: Graph, linear: tuple[bool, ...], nonzero: tuple[bool, ...], forced: tuple[bool, ...]
 ) -> tuple[Graph, tuple[bool, ...]]:
     b = Builder()
     out_cts: list[Operand] = [
@@ -56,6 +61,8 @@ def _transpose(
         for y, given in zip(graph.outputs, nonzero, strict=True)
     ]
     in_cts = transpose_into(b, graph, linear, out_cts)
+    wanted = [f for f, is_linear in zip(forced, linear, strict=True) if is_linear]
+    in_cts = [b.instantiate(ct) if f else ct for ct, f in zip(in_cts, wanted, strict=True)]
     others = [v for v, is_linear in zip(graph.inputs, linear, strict=True) if not is_linear]
     inputs = [*others, *(ct for ct in out_cts if isinstance(ct, Value))]
     outputs = [ct for ct in in_cts if not isinstance(ct, Zero)]

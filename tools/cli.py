@@ -6,29 +6,65 @@ status is 1 for a program that is wrong and 2 for a command that is.
 
 from __future__ import annotations
 
+import importlib
+import os
 import sys
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final, NoReturn
 
 import click
 
-from ..ir.errors import CovectorError, UsageError
-from .output import write
+from ..ir.errors import CovectorError, UsageError, did_you_mean
 
-OUTPUT = click.option("-o", "--output", metavar="FILE", help="Write to FILE, whole or not at all.")
-PASSES = click.option(
-    "--passes", default="", metavar="PIPELINE", help='Like "linearize{wrt=0},transpose,cse,dce".'
-)
-ARGS = click.option(
-    "--args", metavar="TYPES", help='Argument types of a Python function: "f32[8,128], i32[8]".'
-)
-LOCATIONS = click.option(
-    "--locations/--no-locations", default=True, help="Print source locations (on)."
-)
+COMMANDS: Final = {
+    "trace": "programs",
+    "opt": "opt",
+    "lower": "programs",
+    "run": "programs",
+    "passes": "listings",
+    "primitives": "listings",
+}
+"""The file of each command, imported when the command is called."""
+
+BAD_PROGRAM: Final = 1
+BAD_USAGE: Final = 2
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(None, "--version", package_name="covector", message="%(version)s")
+class Commands(click.Group):
+    """The commands, found by name when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f".{COMMANDS[cmd_name]}", __package__)
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            hint = did_you_mean(args[0], COMMANDS) or f"commands: {', '.join(COMMANDS)}"
+            raise UsageError(f"there is no command {args[0]!r}", hint=hint)
+        return super().resolve_command(ctx, args)
+
+
+def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from .. import __version__
+
+        click.echo(__version__)
+        ctx.exit()
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
+    help="Print the version.",
+)  # fmt: skip
 def cli() -> None:
     """See, transform and run JAX programs, one pass at a time.
 
@@ -36,170 +72,45 @@ def cli() -> None:
     """
 
 
-@cli.command()
-@click.argument("target")
-@ARGS
-@PASSES
-@LOCATIONS
-@OUTPUT
-def trace(target: str, args: str | None, passes: str, locations: bool, output: str | None) -> None:
-    """Trace a Python function and print its program.
-
-    Example: covector trace examples/gpt.py:loss
-    """
-    from .targets import read_target
-
-    _emit(_transformed(read_target(target, args), passes, verify=True), locations, output)
-
-
-@cli.command()
-@click.argument("program")
-@PASSES
-@click.option("--verify/--no-verify", default=True, help="Verify after each pass (on).")
-@LOCATIONS
-@OUTPUT
-def opt(program: str, passes: str, verify: bool, locations: bool, output: str | None) -> None:
-    """Run passes over a program in text form.
-
-    Example: covector opt loss.cvir --passes "linearize,transpose,cse,dce"
-    """
-    from .targets import read_program
-
-    _emit(_transformed(read_program(program), passes, verify), locations, output)
-
-
-@cli.command()
-@click.argument("target")
-@ARGS
-@PASSES
-@click.option(
-    "--platform",
-    type=click.Choice(["cpu", "cuda", "rocm", "tpu"]),
-    default="cpu",
-    show_default=True,
-    help="What to lower for; the device need not be there.",
-)
-@click.option("--locations/--no-locations", default=False, help="Print MLIR locations (off).")
-@OUTPUT
-def lower(
-    target: str,
-    args: str | None,
-    passes: str,
-    platform: str,
-    locations: bool,
-    output: str | None,
-) -> None:
-    """Lower a program to StableHLO.
-
-    Example: covector lower examples/gpt.py:loss --passes "grad{wrt=0}" --platform tpu
-    """
-    from ..lowering.emit import lower_module
-    from .targets import read_target
-
-    module = _transformed(read_target(target, args), passes, verify=True)
-    write(lower_module(module, platforms=(platform,)).as_text(locations), output)
-
-
-@cli.command()
-@click.argument("target")
-@ARGS
-@PASSES
-@click.option("--inputs", metavar="FILE.npz", help="Input arrays, by name or position.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the random inputs.")
-@click.option("--interpret", is_flag=True, help="Evaluate with NumPy instead of compiling.")
-@click.option("--save", metavar="FILE.npz", help="Write the outputs to a file.")
-def run(
-    target: str,
-    args: str | None,
-    passes: str,
-    inputs: str | None,
-    seed: int,
-    interpret: bool,
-    save: str | None,
-) -> None:
-    """Run a program on random inputs, or on those of a file, and print what it returns.
-
-    Example: covector run loss.cvir --passes "grad{wrt=0}" --seed 1
-    """
-    from .data import describe_outputs, load_inputs, random_inputs
-    from .targets import read_target
-
-    module = _transformed(read_target(target, args), passes, verify=True)
-    graph = module.main
-    arrays = load_inputs(graph, inputs) if inputs else random_inputs(graph, seed)
-    if interpret:
-        outputs: Any = module.interpret(*arrays)
-    else:
-        from ..frontend.execute import execute
-
-        outputs = execute(graph, arrays)
-    write(describe_outputs(graph, outputs), None)
-    if save:
-        _save_arrays(save, [v.name for v in graph.outputs], outputs)
-
-
-@cli.command()
-def passes() -> None:
-    """List the passes with their options and laws."""
-    from .listings import pass_listing
-
-    write(pass_listing(), None)
-
-
-@cli.command()
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def primitives(as_json: bool) -> None:
-    """List the primitives and which layers know them."""
-    from .listings import primitive_listing
-
-    write(primitive_listing(as_json), None)
-
-
-def _transformed(module: Any, passes: str, verify: bool) -> Any:
-    if not passes.strip():
-        return module
-    from ..passes import run_passes
-
-    return run_passes(module, passes, verify=verify)
-
-
-def _emit(module: Any, locations: bool, output: str | None) -> None:
-    from ..ir.printer import print_module
-
-    if output is not None and output.endswith(".cvir"):
-        module.save(output)
-        return
-    write(print_module(module, locations=locations), output, highlight=True)
-
-
-def _save_arrays(path: str, names: list[str | None], outputs: Any) -> None:
-    import io
-
-    import numpy as np
-
-    from .output import write_file
-
-    buffer = io.BytesIO()
-    arrays = {n or f"arr_{i}": np.asarray(x) for i, (n, x) in enumerate(zip(names, outputs, strict=True))}
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    write_file(Path(path), buffer.getvalue())
-
-
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The command line's entry: errors become one message and an exit status."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
-        cli.main(args=arguments, standalone_mode=False)
+        status = cli.main(
+            args=list(arguments) if arguments is not None else None,
+            prog_name="covector",
+            standalone_mode=False,
+        )
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
     except click.ClickException as error:
         error.show()
-        sys.exit(2)
+        return BAD_USAGE
     except click.Abort:
-        sys.exit(130)
-    except UsageError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        return 130
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except CovectorError as error:
-        click.echo(f"{type(error).__name__}: {error}", err=True)
-        sys.exit(1)
+        report(error)
+        return BAD_USAGE if isinstance(error, UsageError) else BAD_PROGRAM
+    except RecursionError:
+        click.echo("error: the program is nested too deeply", err=True)
+        return BAD_PROGRAM
+    except OSError as error:
+        click.echo(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), err=True)
+        return BAD_USAGE
+
+
+def report(error: CovectorError) -> None:
+    """One error on standard error: its kind, unless it is about the command; claim, place, facts."""
+    kind = "error" if isinstance(error, UsageError) else type(error).__name__
+    click.echo(f"{kind}: {error}", err=True)
+
+
 
 
 if __name__ == "__main__":

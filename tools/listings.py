@@ -2,24 +2,61 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from dataclasses import fields
 from typing import Any
 
+import click
+
 from ..ir.primitive import Primitive
+from .options import JSON, LOAD
+from .output import write
+from .targets import load_files
 
 
-def pass_listing() -> str:
+@click.command()
+@LOAD
+@JSON
+def passes(load: tuple[str, ...], as_json: bool) -> None:
+    """List the passes with their options and laws."""
+    load_files(load)
+    write(pass_listing(as_json), None)
+
+
+@click.command()
+@JSON
+def primitives(as_json: bool) -> None:
+    """List the primitives and which layers know them."""
+    write(primitive_listing(as_json), None)
+
+
+def pass_rows() -> list[dict[str, Any]]:
     """Each pass: name, what it does, its law, its options with their defaults."""
     from ..passes import PASSES
 
+    return [
+        {
+            "pass": name,
+            "summary": (inspect.getdoc(cls) or "").splitlines()[0],
+            "law": cls.law,
+            "options": [
+                {"name": o.name, "type": str(o.type), "default": o.default} for o in fields(cls)
+            ],
+        }
+        for name, cls in sorted(PASSES.items())
+    ]
+
+
+def pass_listing(as_json: bool) -> str:
+    """The passes as a list, or as JSON."""
+    rows = pass_rows()
+    if as_json:
+        return json.dumps(rows, indent=1)
     lines = []
-    for name, cls in sorted(PASSES.items()):
-        summary = (cls.__doc__ or "").strip().splitlines()[0]
-        lines.append(f"{name}: {summary}")
-        lines.append(f"    law: {cls.law}")
-        for option in fields(cls):
-            lines.append(f"    {option.name}: {option.type} = {option.default}")
+    for row in rows:
+        lines += [f"{row['pass']}: {row['summary']}", f"    law: {row['law']}"]
+        lines += [f"    {o['name']}: {o['type']} = {o['default']}" for o in row["options"]]
     return "\n".join(lines)
 
 

@@ -7,9 +7,24 @@ import sys
 import tempfile
 from pathlib import Path
 
+from typing import TYPE_CHECKING
+
 import click
 
 from ..ir.errors import UsageError
+
+if TYPE_CHECKING:
+    from ..ir.module import Module
+
+
+def write_module(module: Module, output: str | None, locations: bool = True) -> None:
+    """Write a program as text, or as a `.cvir` file if the output is named so."""
+    from ..ir.printer import print_module
+
+    if output is not None and output.endswith(".cvir"):
+        module.save(output)
+        return
+    write(print_module(module, locations=locations), output, highlight=True)
 
 
 def write(text: str, output: str | None, *, highlight: bool = False) -> None:

@@ -4,24 +4,60 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import traceback
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..ir.errors import UsageError, did_you_mean
-from ..ir.module import Module
-from ..ir.parser import load, parse
+from ..ir.errors import CovectorError, UsageError, did_you_mean
+from ..ir.graph import Location
+
+if TYPE_CHECKING:
+    from ..ir.module import Module
+
+STANDARD_INPUT = "<stdin>"
+_PACKAGE = Path(__file__).resolve().parent.parent
 
 
-def read_program(source: str) -> Module:
+class TraceError(CovectorError, ValueError):
+    """A Python function could not be traced: the claim says why, the place is in its source."""
+
+
+# -- programs ------------------------------------------------------------------------------------
+
+
+def read_program(source: str, *, verify: bool = True) -> Module:
     """A module from a file, or from standard input for `-`.
 
     Raises UsageError for a file that cannot be read, ParseError for one that is no program.
     """
+    from ..ir.files import load
+    from ..ir.parser import parse
+
     if source == "-":
-        return parse(sys.stdin.read())
-    if not Path(source).is_file():
-        raise UsageError(f"there is no file {source}")
-    return load(source)
+        return parse(read_text(source), file=STANDARD_INPUT, verify=verify)
+    _check_file(source)
+    return load(source, verify=verify)
+
+
+def read_text(source: str) -> str:
+    """The text of a file, or of standard input for `-`. Raises UsageError."""
+    try:
+        if source == "-":
+            return sys.stdin.read()
+        _check_file(source)
+        return Path(source).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{source} is not text in UTF-8: {error.reason}") from None
+
+
+def _check_file(source: str) -> None:
+    path = Path(source)
+    if path.is_dir():
+        raise UsageError(f"{source} is a folder")
+    if not path.exists():
+        near = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise UsageError(f"there is no file {source}", hint=did_you_mean(path.name, near))
 
 
 def read_target(target: str, args: str | None = None) -> Module:
@@ -30,58 +66,118 @@ def read_target(target: str, args: str | None = None) -> Module:
     if colon and path.endswith(".py"):
         return trace_function(path, function, args)
     if target.endswith(".py"):
-        raise UsageError(f"name the function of {target} to trace: {target}:FUNCTION")
+        raise UsageError(
+            f"which function of {target} shall be traced?", hint=f"write {target}:FUNCTION"
+        )
     if args is not None:
         raise UsageError("--args goes with a Python function; a program's inputs have types")
     return read_program(target)
+
+
+def transformed(module: Module, passes: str, verify: bool = True) -> Module:
+    """The module after a pipeline, which may be empty."""
+    if not passes.strip():
+        return module
+    from ..passes import run_passes
+
+    return run_passes(module, passes, verify=verify)
+
+
+# -- Python files --------------------------------------------------------------------------------
 
 
 def trace_function(path: str, name: str, args: str | None) -> Module:
     """Trace a function of a Python file.
 
     Its arguments are those of the specification `args`, else those that the file's `example_args()`
-    returns under the function's name.
+    returns under the function's name. Raises TraceError where the file or the function raises.
     """
-    from ..frontend.api import make_ir
-
     module = import_file(path)
     function = getattr(module, name, None)
     if not callable(function):
         known = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
         raise UsageError(f"{path} has no function {name!r}", hint=did_you_mean(name, known))
-    if args is not None:
-        return make_ir(function)(*parse_args(args))
-    examples = module.example_args() if hasattr(module, "example_args") else {}
-    if name not in examples:
+    arguments = parse_args(args) if args is not None else example_arguments(module, path, name)
+    from ..frontend.api import make_ir
+
+    try:
+        traced: Module = make_ir(function)(*arguments)
+    except CovectorError:
+        raise
+    except Exception as error:
+        raise _trace_error(f"{name} cannot be traced", error, path) from error
+    return traced
+
+
+def example_arguments(module: Any, path: str, name: str) -> Sequence[Any]:
+    """The arguments that a file's `example_args()` gives for a function. Raises UsageError."""
+    if not hasattr(module, "example_args"):
         raise UsageError(
             f"which arguments shall {name} be traced for?",
             hint='give --args "f32[8,128], i32[8]", or have the file define example_args(), '
             "returning {function name: arguments}",
         )
-    return make_ir(function)(*examples[name])
+    try:
+        examples = module.example_args()
+    except Exception as error:
+        raise _trace_error("example_args() failed", error, path) from error
+    if name not in examples:
+        hint = did_you_mean(name, examples) or f"it has some for {', '.join(examples) or 'none'}"
+        raise UsageError(f"example_args() of {path} has no arguments for {name!r}", hint=hint)
+    arguments: Sequence[Any] = examples[name]
+    return arguments
 
 
 def import_file(path: str) -> Any:
     """Import a Python file as a module of its own, with its folder on the path."""
     file = Path(path)
-    if not file.is_file():
-        raise UsageError(f"there is no file {path}")
+    _check_file(path)
     folder = str(file.resolve().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
     spec = importlib.util.spec_from_file_location(file.stem, file)
-    assert spec is not None and spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[file.stem] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise _trace_error(f"{path} cannot be imported", error, path) from error
     return module
+
+
+def load_files(paths: Iterable[str]) -> None:
+    """Import Python files for what they define: passes and primitives of the user's own."""
+    for path in paths:
+        import_file(path)
+
+
+def _trace_error(claim: str, error: Exception, path: str) -> TraceError:
+    """What a user's function raised, in one sentence, at the line of the user's that raised it."""
+    lines = [line.strip() for line in str(error).split("\n\n")[0].splitlines()]
+    said = " ".join(filter(None, lines))
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if _same_file(f.filename, path)]
+    location = Location(path, own[-1].lineno or 0) if own else None
+    if isinstance(error, SyntaxError) and error.filename:
+        said, location = error.msg, Location(error.filename, error.lineno or 0, error.offset or 0)
+    return TraceError(f"{claim}: {type(error).__name__}: {said}", location=location)
+
+
+def _same_file(a: str, b: str) -> bool:
+    return Path(a).resolve() == Path(b).resolve()
+
+
+# -- types on the command line -------------------------------------------------------------------
 
 
 def parse_args(text: str) -> list[Any]:
     """Argument types from their text: `f32[8,128], i32[8]`. Raises UsageError."""
+    types = parse_types(text)
     import jax
 
-    return [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in parse_types(text)]
+    return [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in types]
 
 
 def parse_types(text: str) -> list[tuple[tuple[int, ...], Any]]:
@@ -94,12 +190,13 @@ def parse_types(text: str) -> list[tuple[tuple[int, ...], Any]]:
         name, bracket, rest = spelled.partition("[")
         if name not in DTYPE_BY_NAME:
             raise UsageError(
-                f"{name!r} in {text!r} is no dtype", hint=did_you_mean(name, DTYPE_BY_NAME)
+                f"{name!r} in {text!r} is no dtype",
+                hint=did_you_mean(name, DTYPE_BY_NAME) or "types look like f32[8,128] or i32[]",
             )
-        lengths = rest.rstrip("]").split(",") if rest.rstrip("] ") else []
-        if not bracket or not all(n.strip().isdigit() for n in lengths):
-            raise UsageError(f"{spelled!r} is no type; write dtype[lengths], like f32[8,128]")
+        lengths = rest.rstrip("] ").split(",") if rest.rstrip("] ") else []
+        if not (bracket and spelled.endswith("]") and all(n.strip().isdigit() for n in lengths)):
+            raise UsageError(f"{spelled!r} is no type", hint="types look like f32[8,128] or i32[]")
         found.append((tuple(int(n) for n in lengths), DTYPE_BY_NAME[name]))
     if not found:
-        raise UsageError("--args is empty; give types like f32[8,128], i32[]")
+        raise UsageError("--args is empty", hint="types look like f32[8,128] or i32[]")
     return found

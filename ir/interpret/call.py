@@ -22,6 +22,11 @@ def constant(value: Constant) -> Any:
     return np.asarray(value.array)
 
 
+@means(c.name)
+def name(x: Any, name: str) -> Any:
+    return x
+
+
 @means(c.custom_vjp_linear)
 def custom_vjp_linear(*inputs: Any, name: str, **params: Any) -> Any:
     raise InterpretError(c.forward_mode_claim(name), hint=c.FORWARD_MODE_HINT)

@@ -11,6 +11,8 @@ from ..ops import contraction as ops
 from ..ops.contraction import DotAxes, contraction_dtype, free_axes
 from ..types import TensorType, dtype_category
 from . import means
+from .shape import pad
+from .window import windows_of
 
 Array = Any
 
@@ -52,3 +54,44 @@ def dot_general(
     batch_shape = [lhs.shape[i] for i in lhs_batch]
     free = [lhs.shape[i] for i in lhs_free] + [rhs.shape[i] for i in rhs_free]
     return np.matmul(left, right).reshape([*batch_shape, *free])
+
+
+@means(ops.conv_general_dilated)
+def conv_general_dilated(
+    lhs: Array,
+    rhs: Array,
+    *,
+    lhs_spec: Axes,
+    rhs_spec: Axes,
+    out_spec: Axes,
+    window_strides: Axes,
+    padding: Padding,
+    lhs_dilation: Axes,
+    rhs_dilation: Axes,
+    feature_group_count: int,
+    batch_group_count: int,
+    precision: Any,
+    preferred_element_type: Any,
+) -> Array:
+    """One matrix product for each group, over the input features and the window of each position."""
+    dtype = accumulator(lhs.dtype if preferred_element_type is None else preferred_element_type)
+    x = np.transpose(lhs.astype(dtype), lhs_spec)
+    w = np.transpose(rhs.astype(dtype), rhs_spec)
+    gaps = [(low, high, d - 1) for (low, high), d in zip(padding, lhs_dilation, strict=True)]
+    x = pad(x, dtype.type(0), padding_config=((0, 0, 0), (0, 0, 0), *gaps))
+    strides, dilation = (1, 1, *window_strides), (1, 1, *rhs_dilation)
+    x = windows_of(x, (1, 1, *w.shape[2:]), strides, dilation)
+    x = x.reshape(x.shape[: lhs.ndim] + w.shape[2:])  # [n, c, positions, window]
+    n, positions = x.shape[0], x.shape[2 : lhs.ndim]
+    groups = feature_group_count * batch_group_count
+    # one of the two axes that are split in groups is not: [groups, n, c, positions, window]
+    split = (batch_group_count, n // batch_group_count, feature_group_count, w.shape[1])
+    x = np.moveaxis(x.reshape(split + x.shape[2:]), 2, 1)
+    x = np.moveaxis(x.reshape((groups, split[1], w.shape[1], *x.shape[4:])), 2, lhs.ndim)
+    n_positions, n_taps = math.prod(positions), math.prod(w.shape[1:])
+    x = x.reshape(groups, split[1] * n_positions, n_taps)
+    kernels = w.reshape(groups, w.shape[0] // groups, n_taps)
+    z = np.matmul(x, np.swapaxes(kernels, 1, 2))  # [groups, n positions, features of the group]
+    z = z.reshape(groups, split[1], *positions, w.shape[0] // groups)
+    z = np.moveaxis(np.moveaxis(z, -1, 1), 0, 1)  # [n, groups?...]
+    return z

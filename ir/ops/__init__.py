@@ -15,6 +15,7 @@ from . import (
     shape,
     sort,
     special,
+    window,
 )
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "shape",
     "sort",
     "special",
+    "window",
 ]
 
 install_shorthands()

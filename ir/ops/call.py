@@ -104,6 +104,17 @@ Thunk called with an `Equation` of the region that says whether its outputs are 
 """
 
 
+name = define(
+    "name",
+    lambda types, params: types[0],
+    defaults={"name": REQUIRED},
+    elementwise=True,
+    linear_in=(0,),
+    family="call",
+)
+"""The operand, under a name that policies of checkpoint can refer to."""
+
+
 # -- custom rules --------------------------------------------------------------------------------
 
 
@@ -140,7 +151,8 @@ def _infer_custom_vjp_linear(types: Types, params: dict[str, Any]) -> tuple[Tens
     expected = params["num_residuals"] + sum(params["nonzero"])
     if len(types) != expected:
         raise TypeRuleError(f"custom_vjp_linear takes {expected} operands here, got {len(types)}")
-    return tuple(TensorType(shape, dtype) for shape, dtype in params["out_types"])
+    outputs = tuple(TensorType(shape, dtype) for shape, dtype in params["out_types"])
+    return tuple(t for t in outputs if has_tangent(t))
 
 
 custom_vjp_linear = define(
@@ -151,18 +163,17 @@ custom_vjp_linear = define(
         "bwd": REQUIRED,
         "num_residuals": REQUIRED,
         "nonzero": REQUIRED,
-        "symbolic_zeros": False,
         "out_types": REQUIRED,
+        "symbolic_zeros": False,
     },
     has_regions=True,
 )
-"""(residuals, tangents of the nonzero inputs) -> tangents of the outputs that have any.
+"""residuals | tangents of the nonzero inputs -> tangents of the outputs that have one
 
-The linear map of which a custom_vjp function's `bwd` is the transpose: nothing but its transpose is
-known, so it stands in linear programs until they are transposed, and cannot be evaluated.
-out_types: (shape, dtype) of each output of the custom_vjp function that has a tangent.
+The linear map of which the rule bwd of the custom_vjp function `name` is the transpose. Nothing but
+its transpose is known: it stands in linear programs until they are transposed, and cannot be
+evaluated. out_types: (shape, dtype) of each output of the function.
 """
-
 
 FORWARD_MODE_HINT: Final = (
     "only reverse mode is known for it: use grad or vjp, or give the function a custom_jvp rule"

@@ -83,14 +83,14 @@ def _infer_reduce(types: Types, params: Params) -> Types:
             raise TypeRuleError(f"reduce takes operands of one shape; got {[*map(str, operands)]}")
         if init.shape or init.dtype != x.dtype:
             raise TypeRuleError(f"the initial value of reduce for {x} is {init}")
-    _check_combiner(graph, operands)
+    check_combiner("reduce", graph, operands)
     return tuple(
         TensorType(drop_axes(x.shape, axes), x.dtype, x.weak and init.weak)
         for x, init in zip(operands, initial, strict=True)
     )
 
 
-def _check_combiner(graph: Graph, operands: Types) -> None:
+def check_combiner(name: str, graph: Graph, operands: Types) -> None:
     """The combiner takes two scalars for each operand, accumulated ones first, and returns one."""
     scalars = [TensorType((), x.dtype) for x in operands]
     takes = [t.strong for t in graph.input_types]
@@ -98,7 +98,7 @@ def _check_combiner(graph: Graph, operands: Types) -> None:
     if takes != [*scalars, *scalars] or returns != scalars:
         wanted = ", ".join(map(str, scalars))
         raise TypeRuleError(
-            f"the combiner @{graph.name} of reduce takes ({wanted}, {wanted}) and returns "
+            f"the combiner @{graph.name} of {name} takes ({wanted}, {wanted}) and returns "
             f"({wanted}); it takes {graph.input_types} and returns {graph.output_types}"
         )
 

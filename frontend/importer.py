@@ -28,6 +28,7 @@ from .jax_compat import (
     is_default_sharding,
     is_extended,
     jax_primitives,
+    lowered,
 )
 from .locations import Site, site_of_equation
 
@@ -175,7 +176,8 @@ def graph_of_open(jaxpr: Any) -> Graph:
 
 
 def _import(closed_jaxpr: Any) -> Graph:
-    return _import_body(closed_jaxpr.jaxpr, closed_jaxpr.consts)
+    low = lowered(closed_jaxpr)
+    return _import_body(low.jaxpr, low.consts)
 
 
 def _import_body(jaxpr: Any, consts: Any) -> Graph:

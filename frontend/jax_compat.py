@@ -38,7 +38,7 @@ from jax._src import linear_util
 # canonicalize_value: an operand as bind sees it (64-bit values narrowed, Python scalars typed).
 from jax._src import dtypes
 
-# Recompute: a checkpoint policy's long form of False.
+# Recompute: a checkpoint policy's long form of False. lower_jaxpr2: see `lowered`.
 from jax._src.interpreters import partial_eval
 
 # threefry_partitionable: an option that decides which numbers a key gives.
@@ -165,6 +165,11 @@ def is_default_sharding(value: Any) -> bool:
     """Whether a sharding says nothing: it is over a mesh without axes."""
     mesh = getattr(value, "mesh", None)
     return mesh is not None and bool(mesh.empty)
+
+
+def lowered(closed_jaxpr: Any) -> Any:
+    """The jaxpr without primitives that stand for programs of others (searchsorted, since jax 0.12)."""
+    return partial_eval.lower_jaxpr2(closed_jaxpr) if closed_jaxpr.is_high else closed_jaxpr
 
 
 def equation_context(eqn: Any) -> Any:

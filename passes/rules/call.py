@@ -1,0 +1,136 @@
+"""How calls transform: the called graph is transformed once for each signature, and called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...ir.builder import Builder
+from ...ir.graph import Atom, Equation, Graph, Value
+from ...ir.ops.call import call, custom_jvp_call, custom_vjp_call
+from ...ir.primitive import Primitive
+from .. import dce, partial_eval, tables
+from ..batch import batch_graph
+from ..jvp import jvp_graph
+from ..partial_eval import Split, split_graph
+from ..regions import (
+    Flags,
+    arranged,
+    equation,
+    new_tangents,
+    nonzero,
+    reject,
+    select,
+    spread,
+    widened,
+)
+from ..tables import Operands
+from ..transpose import transpose_graph
+
+
+@tables.jvp.rule(call)
+def jvp_call(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
+    """f(x) becomes f.jvp(x, dx), with the tangents that there are."""
+    forward, out_nonzero = jvp_graph(eqn.params["graph"], nonzero(tangents))
+    dxs = select(tangents, nonzero(tangents))
+    return define_joint_call(b, eqn, forward, dxs, out_nonzero)
+
+
+def define_joint_call(
+    b: Builder,
+    eqn: Equation,
+    forward: Graph,
+    dxs: Operands,
+    out_nonzero: Sequence[bool],
+    primitive: Primitive = call,
+    **params: object,
+) -> Operands:
+    """Make the outputs of eqn by forward: inputs | dxs -> outputs | nonzero tangents."""
+    if not any(out_nonzero):
+        b.append(eqn)
+        return spread((), out_nonzero, eqn.outputs)
+    douts = new_tangents(eqn.outputs, out_nonzero)
+    b.define(
+        (*eqn.outputs, *douts),
+        eqn,
+        primitive=primitive,
+        inputs=(*eqn.inputs, *dxs),
+        params=primitive.complete({"graph": forward, **params}),
+    )
+    return spread(douts, out_nonzero, eqn.outputs)
+
+
+@tables.transpose.rule(call, custom_jvp_call, custom_vjp_call)
+def transpose_call(b: Builder, eqn: Equation, cts: Operands, linear: Sequence[bool]) -> Operands:
+    """ct_x = f.transpose(residuals, ct_y)."""
+    backward, in_nonzero = transpose_graph(eqn.params["graph"], linear, nonzero(cts))
+    given = select(cts, nonzero(cts))
+    found = b.emit(call, *reject(eqn.inputs, linear), *given, graph=backward)
+    return spread(found, widened(in_nonzero, linear), eqn.inputs)
+
+
+@tables.batch.rule(call)
+def batch_call(
+    b: Builder, eqn: Equation, inputs: Operands, batched: Sequence[bool], size: int
+) -> tuple[Operands, Sequence[bool]]:
+    graph, out_batched = batch_graph(eqn.params["graph"], batched, size)
+    return b.emit(call, *inputs, graph=graph), out_batched
+
+
+# -- partial evaluation --------------------------------------------------------------------------
+
+
+@partial_eval.rules.rule(call)
+def split_call(
+    eqn: Equation, unknown: Sequence[bool]
+) -> tuple[list[Equation], list[Equation], Sequence[bool]]:
+    """Two calls: the second takes what the first computed for it, as residuals."""
+    split = split_graph(eqn.params["graph"], unknown)
+    known_inputs = reject(split_inputs(eqn), unknown)
+    known_outputs = reject(eqn.outputs, split.unknown_out)
+    sources = forwarded(split, known_inputs, reject(eqn.inputs, unknown), known_outputs)
+    computed = [r for r in split.residuals if r not in sources]
+    outputs = (*split.known.outputs[: len(known_outputs)], *computed)
+    residuals = [Value(r.type, r.name) for r in computed]
+    sources.update(zip(computed, residuals, strict=True))
+    first: list[Equation] = []
+    if outputs or split.known.effects:
+        graph = arranged(split.known, split.known.inputs, outputs)
+        made = (*known_outputs, *residuals)
+        first = [equation(call, reject(eqn.inputs, unknown), made, {"graph": graph}, eqn)]
+    inputs = (*(sources[r] for r in split.residuals), *select(eqn.inputs, unknown))
+    made = tuple(select(eqn.outputs, split.unknown_out))
+    second = [equation(call, inputs, made, {"graph": split.unknown}, eqn)] if made else []
+    return first, second, split.unknown_out
+
+
+def split_inputs(eqn: Equation) -> tuple[Value, ...]:
+    graph: Graph = eqn.params["graph"]
+    return graph.inputs
+
+
+def forwarded(
+    split: Split,
+    known_inputs: Sequence[Value],
+    operands: Sequence[Atom],
+    known_outputs: Sequence[Value],
+) -> dict[Value, Atom]:
+    """Values of the region that are at hand outside: its known inputs and known outputs."""
+    sources: dict[Value, Atom] = dict(zip(known_inputs, operands, strict=True))
+    for inner, outer in zip(split.known.outputs, known_outputs, strict=False):
+        if isinstance(inner, Value):
+            sources.setdefault(inner, outer)
+    return sources
+
+
+# -- dead code -----------------------------------------------------------------------------------
+
+
+@dce.rules.rule(call)
+def prune_call(eqn: Equation, used: Flags) -> Equation:
+    """A call of the graph without the outputs that nobody reads and what only they need."""
+    graph, used_inputs = dce.dce_graph(eqn.params["graph"], used)
+    return eqn.replace(
+        inputs=tuple(select(eqn.inputs, used_inputs)),
+        outputs=tuple(select(eqn.outputs, used)),
+        params={**eqn.params, "graph": graph},
+    )

@@ -1,0 +1,190 @@
+"""How functions with derivative rules of their own transform.
+
+The rule stays beside its function through every pass until a derivative pass uses it: jvp calls the
+graph that the rule gives. Passes that change the function change what its rule gives alike
+(`custom_thunks`). The protocol of rules is stated in `ir/ops/call.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...ir.builder import Builder
+from ...ir.errors import PassError
+from ...ir.graph import Equation, Graph, Thunk, Value
+from ...ir.ops import call as c
+from ...ir.ops.call import Flags, call, custom_jvp_call, custom_vjp_call, custom_vjp_linear
+from .. import dce, tables
+from ..batch import batch_graph
+from ..regions import instantiated, nonzero, select, spread
+from ..tables import Operands, materialise_batch
+from . import custom_thunks as thunks
+from .call import define_joint_call
+
+
+def asked(eqn: Equation, flags: Sequence[bool], rule: str) -> Flags:
+    """The inputs whose tangents the rule is asked about, given which of them are nonzero."""
+    params = eqn.params
+    n_consts = params["num_consts"]
+    if any(flags[:n_consts]):
+        raise PassError(
+            f"@{params['graph'].name} has a derivative rule of its own, which says nothing about a "
+            "value being differentiated that it closes over",
+            eqn,
+            stage="jvp",
+            hint="pass the value as an argument, so that the rule can give its derivative too",
+        )
+    if params["symbolic_zeros"] and isinstance(params[rule], Thunk):
+        return tuple(flags)
+    return c.inexact_flags([x.type for x in eqn.inputs], n_consts)
+
+
+# -- jvp -----------------------------------------------------------------------------------------
+
+
+@tables.jvp.rule(custom_jvp_call)
+def jvp_custom_jvp(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
+    """A call of the rule's graph, which makes primals and tangents."""
+    params = eqn.params
+    active = asked(eqn, nonzero(tangents), "jvp")
+    rule, out_active = c.jvp_rule_graph(params["jvp"], params["graph"], active)
+    dxs = instantiated(b, tangents, active)
+    dys = select(eqn.outputs, out_active)
+    what = f"jvp rule of @{params['graph'].name}"
+    check_rule(eqn, what, rule, (*eqn.inputs, *dxs), (*eqn.outputs, *dys))
+    return define_joint_call(b, eqn, rule, dxs, out_active)
+
+
+@tables.jvp.rule(custom_vjp_call)
+def jvp_custom_vjp(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
+    """A call of fwd, then a linear map of which only the transpose is known, bwd:
+
+    y, residuals = fwd(x)        dy = custom_vjp_linear[bwd](residuals, dx)
+    """
+    params = eqn.params
+    active = asked(eqn, nonzero(tangents), "fwd")
+    fwd = c.fwd_rule_graph(params["fwd"], active)
+    made = fwd.outputs[len(eqn.outputs) :]
+    what = f"fwd rule of @{params['graph'].name}"
+    check_rule(eqn, what, fwd, eqn.inputs, (*eqn.outputs, *made))
+    residuals = [Value(x.type, x.name) for x in made]
+    b.define((*eqn.outputs, *residuals), eqn, primitive=call, params={"graph": fwd})
+    dys = b.emit(
+        custom_vjp_linear,
+        *(*residuals, *instantiated(b, tangents, active)),
+        name=params["graph"].name,
+        bwd=params["bwd"],
+        num_residuals=len(residuals),
+        nonzero=active,
+        out_types=tuple((v.type.shape, v.type.dtype) for v in eqn.outputs),
+        symbolic_zeros=params["symbolic_zeros"],
+    )
+    return spread(dys, c.inexact_flags([v.type for v in eqn.outputs]), eqn.outputs)
+
+
+def check_rule(
+    eqn: Equation, what: str, rule: Graph, inputs: Sequence[Any], outputs: Sequence[Any]
+) -> None:
+    """Raise PassError unless the graph that a rule gave takes and returns values of these types."""
+    for verb, wanted, got in (("takes", inputs, rule.inputs), ("returns", outputs, rule.outputs)):
+        if [x.type.strong for x in wanted] != [x.type.strong for x in got]:
+            expected = ", ".join(str(x.type) for x in wanted)
+            found = ", ".join(str(x.type) for x in got)
+            raise PassError(f"the {what} {verb} ({found}), where ({expected}) is needed", eqn)
+
+
+@tables.jvp.rule(custom_vjp_linear)
+def jvp_custom_vjp_linear(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
+    claim = c.forward_mode_claim(eqn.params["name"])
+    raise PassError(claim, eqn, stage="jvp", hint=c.FORWARD_MODE_HINT)
+
+
+@tables.jvp.rule(c.name)
+def jvp_name(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
+    """Tangents have no names: a policy speaks of primal values."""
+    return tangents
+
+
+# -- transpose -----------------------------------------------------------------------------------
+
+
+@tables.transpose.rule(custom_vjp_linear)
+def transpose_custom_vjp_linear(
+    b: Builder, eqn: Equation, cts: Operands, linear: Sequence[bool]
+) -> Operands:
+    """A call of bwd: residuals | cotangents of the outputs -> cotangents of the inputs."""
+    params = eqn.params
+    active, n_residuals = params["nonzero"], params["num_residuals"]
+    given = thunks.ct_flags(params["out_types"], nonzero(cts))
+    if not params["symbolic_zeros"] or isinstance(params["bwd"], Graph):
+        given = thunks.ct_flags(params["out_types"], [True] * len(cts))
+    backward, in_active = c.bwd_rule_graph(params["bwd"], active, given)
+    out_cts = instantiated(b, cts, select(given, thunks.ct_flags(params["out_types"])))
+    operands = (*eqn.inputs[:n_residuals], *out_cts)
+    check_rule(eqn, f"bwd rule of @{params['name']}", backward, operands, backward.outputs)
+    found = iter(b.emit(call, *operands, graph=backward))
+    made = [next(found) if has_ct else None for has_ct in in_active]
+    in_cts = [ct for ct, is_asked in zip(made, active, strict=True) if is_asked]
+    flags = (*(False,) * n_residuals, *(ct is not None for ct in in_cts))
+    return spread([ct for ct in in_cts if ct is not None], flags, eqn.inputs)
+
+
+@tables.unary_transpose(c.name)
+def transpose_name(b: Builder, eqn: Equation, ct: Any) -> Any:
+    return ct
+
+
+# -- batch ---------------------------------------------------------------------------------------
+
+
+@tables.batch.rule(custom_jvp_call, custom_vjp_call)
+def batch_custom(
+    b: Builder, eqn: Equation, inputs: Operands, batched: Sequence[bool], size: int
+) -> tuple[Operands, Sequence[bool]]:
+    """A batch of calls is a call of the batched function, whose rule is batched when it is asked.
+
+    All outputs get a batch axis: what the function gives and what its rule gives must agree.
+    """
+    params, flags = eqn.params, tuple(batched)
+    everywhere = (True,) * len(eqn.outputs)
+    changed: dict[str, Any] = {"graph": batch_graph(params["graph"], flags, size, everywhere)[0]}
+    if eqn.primitive is custom_jvp_call:
+        changed["jvp"] = thunks.batch_jvp(params, flags, size)
+    else:
+        changed["fwd"], changed["bwd"] = thunks.batch_vjp(params, flags, size)
+    return b.emit(eqn.primitive, *inputs, **{**params, **changed}), everywhere
+
+
+@tables.batch.rule(custom_vjp_linear)
+def batch_custom_vjp_linear(
+    b: Builder, eqn: Equation, inputs: Operands, batched: Sequence[bool], size: int
+) -> tuple[Operands, Sequence[bool]]:
+    params = eqn.params
+    n = params["num_residuals"]
+    tangents = [
+        materialise_batch(b, x, is_b, size) for x, is_b in zip(inputs[n:], batched[n:], strict=True)
+    ]
+    bwd = thunks.batch_bwd_everywhere(params, tuple(batched[:n]), size)
+    out_types = tuple(((size, *shape), dtype) for shape, dtype in params["out_types"])
+    outputs = b.emit(
+        custom_vjp_linear, *inputs[:n], *tangents, **{**params, "bwd": bwd, "out_types": out_types}
+    )
+    return outputs, (True,) * len(outputs)
+
+
+# -- dead code -----------------------------------------------------------------------------------
+
+
+@dce.rules.rule(custom_jvp_call, custom_vjp_call)
+def prune_custom(eqn: Equation, used: Flags) -> Equation:
+    """Drop outputs that nobody reads, from the rule too. Inputs stay: the rule may need them."""
+    params = eqn.params
+    graph: Graph = params["graph"]
+    changed: dict[str, Any] = {"graph": dce.region_of(graph, used, (True,) * len(graph.inputs))}
+    if not all(used):
+        if eqn.primitive is custom_jvp_call:
+            changed["jvp"] = thunks.prune_jvp(params, used)
+        else:
+            changed["fwd"], changed["bwd"] = thunks.prune_vjp(params, used)
+    return eqn.replace(outputs=tuple(select(eqn.outputs, used)), params={**params, **changed})

@@ -1,0 +1,231 @@
+"""How scan transforms. Its partial evaluation is in `scan_split`.
+
+    inputs   consts | carry | xs        outputs  carry | ys
+    region   consts | carry | x                  carry | y
+
+A carry that becomes active (gets a tangent, a cotangent, a batch axis, a reader) in some iteration
+is active in all of them: which ones do is one fixpoint, `grow_until_stable`, in every rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...ir.builder import Builder, Operand
+from ...ir.graph import Equation, Graph, Value, memoised
+from ...ir.ops.control import scan, scan_sizes, split_sizes
+from .. import dce, tables
+from ..batch import batch_graph
+from ..jvp import jvp_graph
+from ..regions import (
+    Flags,
+    arranged,
+    grow_until_stable,
+    instantiated,
+    merge_groups,
+    new_tangents,
+    nonzero,
+    select,
+    spread,
+    widened,
+)
+from ..tables import Operands, materialise_batch
+from ..transpose import transpose_graph, transpose_into
+from .scan_split import split_scan, unknown_carries
+
+# -- jvp -----------------------------------------------------------------------------------------
+
+
+@tables.jvp.rule(scan)
+def jvp_scan(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
+    """One loop: consts dconsts | carry dcarry | xs dxs -> carry dcarry | ys dys."""
+    graph: Graph = eqn.params["graph"]
+    sizes = n_consts, n_carry = scan_sizes(eqn)
+    consts, carry, xs = split_sizes(nonzero(tangents), sizes)
+
+    def step(active: Flags) -> Flags:
+        return jvp_graph(graph, (*consts, *active, *xs))[1][:n_carry]
+
+    carry = grow_until_stable(carry, step)
+    active = (*consts, *carry, *xs)
+    force = (*carry, *(False for _ in graph.outputs[n_carry:]))
+    forward, out_active = jvp_graph(graph, active, force)
+    if not any(out_active):
+        b.append(eqn)
+        return spread((), out_active, eqn.outputs)
+    d_sizes = (sum(consts), sum(carry))
+    dxs, dys = instantiated(b, tangents, active), new_tangents(eqn.outputs, out_active)
+    n_in, n_out = len(graph.inputs), len(graph.outputs)
+    body = arranged(
+        forward,
+        merge_groups(forward.inputs[:n_in], sizes, forward.inputs[n_in:], d_sizes),
+        merge_groups(forward.outputs[:n_out], sizes[1:], forward.outputs[n_out:], d_sizes[1:]),
+    )
+    b.define(
+        merge_groups(eqn.outputs, sizes[1:], dys, d_sizes[1:]),
+        eqn,
+        inputs=merge_groups(eqn.inputs, sizes, dxs, d_sizes),
+        params={
+            **eqn.params,
+            "graph": body,
+            "num_consts": n_consts + d_sizes[0],
+            "num_carry": n_carry + d_sizes[1],
+        },
+    )
+    return spread(dys, out_active, eqn.outputs)
+
+
+# -- transpose -----------------------------------------------------------------------------------
+
+
+@tables.transpose.rule(scan)
+def transpose_scan(b: Builder, eqn: Equation, cts: Operands, linear: Sequence[bool]) -> Operands:
+    """The loop in the other direction, cotangents of the consts summed up in carries of their own:
+
+    residual consts | ct_consts ct_carry | residual xs, ct_ys  ->  ct_consts ct_carry | ct_xs
+    """
+    graph: Graph = eqn.params["graph"]
+    n_consts, n_carry = scan_sizes(eqn)
+    carries_linear = unknown_carries(eqn, linear)
+    if not all(carries_linear):
+        return _transpose_mixed(b, eqn, cts, linear)
+    flags = (*linear[:n_consts], *carries_linear, *linear[n_consts + n_carry :])
+    ct_ys = nonzero(cts[n_carry:])
+
+    def step(active: Flags) -> Flags:
+        in_active = transpose_graph(graph, flags, (*active, *ct_ys))[1]
+        return widened(in_active, flags)[n_consts : n_consts + n_carry]
+
+    ct_carry = grow_until_stable(nonzero(cts[:n_carry]), step)
+    body, in_active = _backward_body(graph, n_consts, n_carry, flags, (*ct_carry, *ct_ys))
+    consts, _, xs = split_sizes(eqn.inputs, (n_consts, n_carry))
+    consts_active, _, xs_active = split_sizes(in_active, (n_consts, n_carry))
+    fixed = [x for x, is_linear in zip(consts, flags, strict=False) if not is_linear]
+    slices = [
+        x for x, is_linear in zip(xs, flags[n_consts + n_carry :], strict=True) if not is_linear
+    ]
+    sums = [b.full(x.type, 0) for x in select(consts, consts_active)]
+    state = instantiated(b, cts[:n_carry], ct_carry)
+    found = b.emit(
+        scan,
+        *(*fixed, *sums, *state, *slices, *select(cts[n_carry:], ct_ys)),
+        **{
+            **eqn.params,
+            "graph": body,
+            "num_consts": len(fixed),
+            "num_carry": len(sums) + len(state),
+            "reverse": not eqn.params["reverse"],
+        },
+    )
+    return spread(found, (*consts_active, *ct_carry, *xs_active), eqn.inputs)
+
+
+def _backward_body(
+    graph: Graph, n_consts: int, n_carry: int, linear: Flags, out_active: Flags
+) -> tuple[Graph, Flags]:
+    """The body of the transposed loop, and which inputs of the body have a cotangent."""
+    key = ("scan transpose", n_consts, linear, out_active)
+    made: tuple[Graph, Flags] = memoised(
+        graph, key, lambda: _make_backward_body(graph, n_consts, n_carry, linear, out_active)
+    )
+    return made
+
+
+def _make_backward_body(
+    graph: Graph, n_consts: int, n_carry: int, linear: Flags, out_active: Flags
+) -> tuple[Graph, Flags]:
+    carry = slice(n_consts, n_consts + n_carry)
+    force = [carry.start <= i < carry.stop and out_active[i - n_consts] for i in range(len(linear))]
+    step, found_active = transpose_graph(graph, linear, out_active, force)
+    in_active = widened(found_active, linear)
+    n_fixed = n_consts - sum(linear[:n_consts])
+    n_others = len(linear) - sum(linear)
+    others, cts = step.inputs[:n_others], step.inputs[n_others:]
+    n_state = sum(out_active[:n_carry])
+    ct_consts, ct_carry, ct_xs = split_sizes(
+        step.outputs, (sum(in_active[:n_consts]), sum(in_active[carry]))
+    )
+    b = Builder()
+    for eqn in step.equations:
+        b.append(eqn)
+    sums = [Value(ct.type, ct.name if isinstance(ct, Value) else None) for ct in ct_consts]
+    totals = [b.add_any(total, ct) for total, ct in zip(sums, ct_consts, strict=True)]
+    inputs = (*others[:n_fixed], *sums, *cts[:n_state], *others[n_fixed:], *cts[n_state:])
+    return Graph(inputs, b.equations, (*totals, *ct_carry, *ct_xs), step.name), in_active
+
+
+def _transpose_mixed(b: Builder, eqn: Equation, cts: Operands, linear: Sequence[bool]) -> Operands:
+    """Transpose a loop that also computes values that are not linear: run those forward first."""
+    first, second, unknown_out = split_scan(eqn, linear)
+    for known in first:
+        b.append(known)
+    rest = Graph(select(eqn.inputs, linear), second, select(eqn.outputs, unknown_out))  # type: ignore[arg-type]
+    found = transpose_into(b, rest, [True] * len(rest.inputs), select(cts, unknown_out))
+    return spread(found, linear, eqn.inputs)
+
+
+# -- batch ---------------------------------------------------------------------------------------
+
+
+@tables.batch.rule(scan)
+def batch_scan(
+    b: Builder, eqn: Equation, inputs: Operands, batched: Sequence[bool], size: int
+) -> tuple[Operands, Sequence[bool]]:
+    """One loop over all examples; carries that are the same for all have no batch axis."""
+    graph: Graph = eqn.params["graph"]
+    sizes = _, n_carry = scan_sizes(eqn)
+    consts, carry, xs = split_sizes(batched, sizes)
+
+    def step(active: Flags) -> Flags:
+        return batch_graph(graph, (*consts, *active, *xs), size)[1][:n_carry]
+
+    carry = grow_until_stable(carry, step)
+    force = (*carry, *(False for _ in graph.outputs[n_carry:]))
+    body, out_batched = batch_graph(graph, (*consts, *carry, *xs), size, force)
+    const_inputs, carry_inputs, xs_inputs = split_sizes(inputs, sizes)
+    state = [
+        materialise_batch(b, x, was, size) if now else x
+        for x, was, now in zip(carry_inputs, batched[sizes[0] :], carry, strict=False)
+    ]
+    slices = [_swap_leading(b, x) if is_b else x for x, is_b in zip(xs_inputs, xs, strict=True)]
+    found = b.emit(scan, *const_inputs, *state, *slices, **{**eqn.params, "graph": body})
+    outputs = [
+        _swap_leading(b, y) if i >= n_carry and is_batched else y
+        for i, (y, is_batched) in enumerate(zip(found, out_batched, strict=True))
+    ]
+    return outputs, out_batched
+
+
+def _swap_leading(b: Builder, x: Operand) -> Operand:
+    """Exchange the first two axes: a batch of stacks is a stack of batches."""
+    return b.transpose(x, permutation=(1, 0, *range(2, len(x.type.shape))))
+
+
+# -- dead code -----------------------------------------------------------------------------------
+
+
+@dce.rules.rule(scan)
+def prune_scan(eqn: Equation, used: Flags) -> Equation:
+    """Drop stacked outputs and carries that nobody reads, then consts and xs."""
+    graph: Graph = eqn.params["graph"]
+    sizes = n_consts, n_carry = scan_sizes(eqn)
+    used_ys = used[n_carry:]
+
+    def step(live: Flags) -> Flags:
+        needed = dce.dce_graph(graph, (*live, *used_ys))[1]
+        return needed[n_consts : n_consts + n_carry]
+
+    live = grow_until_stable(used[:n_carry], step)
+    outputs = (*live, *used_ys)
+    consts, _, xs = split_sizes(dce.dce_graph(graph, outputs)[1], sizes)
+    kept = (*consts, *live, *xs)
+    return eqn.replace(
+        inputs=tuple(select(eqn.inputs, kept)),
+        outputs=tuple(select(eqn.outputs, outputs)),
+        params={
+            **eqn.params,
+            "graph": dce.region_of(graph, outputs, kept),
+            "num_consts": sum(consts),
+            "num_carry": sum(live),
+        },
+    )

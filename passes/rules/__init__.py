@@ -1,5 +1,38 @@
-"""How primitives transform: one file a family, all of its jvp, transpose and batch rules."""
+"""How primitives transform: one file a family, all of its jvp, transpose and batch rules.
 
-from . import contraction, elementwise, indexing, scatter, shape
+Region primitives have one file each, and another for their partial evaluation where it is long.
+"""
 
-__all__ = ["contraction", "elementwise", "indexing", "scatter", "shape"]
+from . import (
+    call,
+    checkpoint,
+    cond,
+    cond_split,
+    contraction,
+    custom,
+    elementwise,
+    indexing,
+    linear_solve,
+    scan,
+    scan_split,
+    scatter,
+    shape,
+    while_,
+)
+
+__all__ = [
+    "call",
+    "checkpoint",
+    "cond",
+    "cond_split",
+    "contraction",
+    "custom",
+    "elementwise",
+    "indexing",
+    "linear_solve",
+    "scan",
+    "scan_split",
+    "scatter",
+    "shape",
+    "while_",
+]

@@ -4,6 +4,7 @@ from ..tables import lower
 from . import (
     call,
     contraction,
+    control,
     cumulative,
     elementwise,
     indexing,
@@ -18,6 +19,7 @@ __all__ = [
     "LOWERINGS",
     "call",
     "contraction",
+    "control",
     "cumulative",
     "elementwise",
     "indexing",

@@ -1,28 +1,32 @@
-"""Calls and captured arrays."""
+"""Calls, captured arrays, and the calls that carry instructions for the passes.
+
+A custom derivative rule means nothing here: the function itself is lowered.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ...ir.graph import Equation
+from ...ir.errors import CovectorError
+from ...ir.graph import Equation, Graph
 from ...ir.ops import call as ops
 from ..context import Context, MlirValue
-from ..tables import called, lower
+from ..tables import called, callees, lower
+
+Operands = Sequence[MlirValue]
 
 called.add(ops.call)
 
 
 @lower.rule(ops.call)
-def lower_call(ctx: Context, eqn: Equation, operands: Sequence[MlirValue]) -> Sequence[MlirValue]:
+def lower_call(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     return ctx.call(eqn.params["graph"], operands)
 
 
 @lower.rule(ops.constant)
-def lower_constant(
-    ctx: Context, eqn: Equation, operands: Sequence[MlirValue]
-) -> Sequence[MlirValue]:
+def lower_constant(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     """An argument of the function; a small array is written out."""
     constant = eqn.params["value"]
     found = ctx.constants.get(constant)
@@ -30,3 +34,46 @@ def lower_constant(
         array = np.asarray(constant.array).astype(constant.type.dtype, copy=False)
         found = ctx.array(array)
     return [found]
+
+
+@callees.rule(ops.custom_jvp_call, ops.custom_vjp_call)
+def primal_only(eqn: Equation) -> Iterable[Graph]:
+    return (eqn.params["graph"],)
+
+
+@lower.rule(ops.custom_jvp_call, ops.custom_vjp_call)
+def lower_custom(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
+    return ctx.inline(eqn.params["graph"], operands)
+
+
+@callees.rule(ops.custom_vjp_linear)
+def nothing(eqn: Equation) -> Iterable[Graph]:
+    return ()
+
+
+@lower.rule(ops.custom_vjp_linear)
+def lower_custom_vjp_linear(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
+    name = eqn.params["name"]
+    raise CovectorError(ops.forward_mode_claim(name), eqn, hint=ops.FORWARD_MODE_HINT)
+
+
+@lower.rule(ops.checkpoint)
+def lower_checkpoint(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
+    """What is computed again stands behind a barrier: XLA would find it equal to what was saved."""
+    p = eqn.params
+    if p["differentiated"] and p["prevent_cse"]:
+        kept = p["prevent_cse"]
+        kept = [True] * len(operands) if kept is True else kept
+        values = [x for x, is_kept in zip(operands, kept, strict=True) if is_kept]
+        types = [x.type for x, is_kept in zip(eqn.inputs, kept, strict=True) if is_kept]
+        if values:
+            behind = iter(ctx.ops("stablehlo.optimization_barrier", types, values))
+            operands = [
+                next(behind) if is_kept else x for x, is_kept in zip(operands, kept, strict=True)
+            ]
+    return ctx.inline(p["graph"], operands)
+
+
+@lower.rule(ops.name)
+def lower_name(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
+    return operands

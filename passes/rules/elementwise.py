@@ -221,9 +221,7 @@ define_pushes(PUSH)
 
 
 def _transpose_sum(*signs: int) -> tables.TransposeRule:
-    def transpose_sum(
-        b: Builder, eqn: Equation, cts: Operands, linear: Sequence[bool]
-    ) -> Operands:
+    def transpose_sum(b: Builder, eqn: Equation, cts: Operands, linear: Sequence[bool]) -> Operands:
         return [
             tables.unbroadcast(b, cts[0] if sign > 0 else b.neg(cts[0]), x.type)
             if is_linear

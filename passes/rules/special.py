@@ -1,0 +1,85 @@
+"""Derivatives of special functions."""
+
+from __future__ import annotations
+
+import math
+
+import ml_dtypes
+
+from ...ir.builder import Builder, Operand
+from ...ir.ops import special as s
+from ...ir.primitive import Primitive
+from .elementwise import Entry, define_pushes
+
+
+def gauss(b: Builder, x: Operand, factor: float) -> Operand:
+    """factor exp(-x^2)."""
+    return b.mul(b.exp(b.neg(b.square(x))), factor)
+
+
+def gamma_density(b: Builder, a: Operand, x: Operand) -> Operand:
+    """x^(a-1) exp(-x) / Gamma(a)."""
+    return b.exp(b.sub(b.sub(b.mul(b.sub(a, 1), b.log(x)), x), b.lgamma(a)))
+
+
+def beta_density(b: Builder, p: Operand, q: Operand, x: Operand) -> Operand:
+    """x^(p-1) (1-x)^(q-1) / B(p, q)."""
+    powers = b.add(b.mul(b.sub(q, 1), b.log1p(b.neg(x))), b.mul(b.sub(p, 1), b.log(x)))
+    log_beta = b.sub(b.add(b.lgamma(p), b.lgamma(q)), b.lgamma(b.add(p, q)))
+    return b.exp(b.sub(powers, log_beta))
+
+
+def push_gamma_grad_x(b: Builder, t: Operand, z: Operand, a: Operand, x: Operand) -> Operand:
+    """d/dx dP/da = dp/da = p (log(x) - digamma(a)), for the density p."""
+    return b.mul(t, b.mul(gamma_density(b, a, x), b.sub(b.log(x), b.digamma(a))))
+
+
+def push_sample_grad_x(b: Builder, t: Operand, z: Operand, a: Operand, x: Operand) -> Operand:
+    """z = -(dP/da) / p, so dz/dx = digamma(a) - log(x) - z p'/p, and p'/p = (a - 1)/x - 1."""
+    slope = b.sub(b.div(b.sub(a, 1), x), 1)
+    return b.mul(t, b.sub(b.sub(b.digamma(a), b.log(x)), b.mul(z, slope)))
+
+
+def push_i1e(b: Builder, t: Operand, z: Operand, x: Operand) -> Operand:
+    """I0e(x) - z (sign(x) + 1/x); 1/2 at 0, where z/x is 0/0."""
+    tiny = float(ml_dtypes.finfo(x.type.dtype).eps)
+    is_away = b.gt(b.abs(x), tiny)
+    away = b.select_n(is_away, b.full(x.type, tiny), x)
+    slope = b.sub(b.bessel_i0e(away), b.mul(z, b.add(b.sign(away), b.div(1, away))))
+    return b.mul(t, b.select_n(is_away, b.full(x.type, 0.5), slope))
+
+
+PUSH: dict[Primitive, tuple[Entry, ...]] = {
+    s.erf: (lambda b, t, z, x: b.mul(t, gauss(b, x, 2 / math.sqrt(math.pi))),),
+    s.erfc: (lambda b, t, z, x, **p: b.mul(t, gauss(b, x, -2 / math.sqrt(math.pi))),),
+    s.erf_inv: (lambda b, t, z, x: b.mul(t, b.mul(b.exp(b.square(z)), math.sqrt(math.pi) / 2)),),
+    s.lgamma: (lambda b, t, z, x: b.mul(t, b.digamma(x)),),
+    s.digamma: (lambda b, t, z, x: b.mul(t, b.polygamma(b.literal(1, x.type), x)),),
+    s.polygamma: (
+        "in its order",
+        lambda b, t, z, m, x: b.mul(t, b.polygamma(b.add(m, 1), x)),
+    ),
+    s.igamma: (
+        lambda b, t, z, a, x: b.mul(t, b.igamma_grad_a(a, x)),
+        lambda b, t, z, a, x: b.mul(t, gamma_density(b, a, x)),
+    ),
+    s.igammac: (
+        lambda b, t, z, a, x: b.mul(t, b.neg(b.igamma_grad_a(a, x))),
+        lambda b, t, z, a, x: b.mul(t, b.neg(gamma_density(b, a, x))),
+    ),
+    s.igamma_grad_a: ("of second order in its shape parameter", push_gamma_grad_x),
+    s.random_gamma_grad: ("of second order in its shape parameter", push_sample_grad_x),
+    s.regularized_incomplete_beta: (
+        "in its shape parameters",
+        "in its shape parameters",
+        lambda b, t, z, p, q, x: b.mul(t, beta_density(b, p, q, x)),
+    ),
+    s.zeta: (
+        "in its exponent",
+        lambda b, t, z, x, q: b.mul(t, b.mul(b.zeta(b.add(x, 1), q), b.neg(x))),
+    ),
+    s.bessel_i0e: (lambda b, t, z, x: b.mul(t, b.sub(b.bessel_i1e(x), b.mul(b.sign(x), z))),),
+    s.bessel_i1e: (push_i1e,),
+}
+
+define_pushes(PUSH)

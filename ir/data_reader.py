@@ -14,17 +14,18 @@ from .constants import Elided, from_little_endian
 from .errors import did_you_mean
 from .graph import Constant, Graph, Literal, Thunk
 from .lexer import Cursor
-from .syntax import BARE, NUMBER, TYPE, overflows, read_scalar
+from .syntax import BARE, DTYPE, NUMBER, TYPE, overflows, read_scalar
 from .types import DTYPE_BY_NAME, ExtendedDtype, TensorType, dtype_from_name
 
 DEEPEST: Final = 100
 """Levels of nesting in one value."""
 
 LONGEST_AXIS: Final = 2**63 - 1
+MOST_AXES: Final = 255
 
 _TYPE = re.compile(TYPE)
 _TYPE_PARTS = re.compile(r"(~?)([^\[]+)\[([^\]]*)\]")
-_DTYPE = re.compile(r"[a-z]\w*+(?:<[^<>\s]*+>)?")
+_DTYPE = re.compile(DTYPE)
 _WORD = re.compile(BARE)
 _NUMBER = re.compile(NUMBER)
 _SCALAR = re.compile(rf"{NUMBER}|{BARE}")
@@ -73,6 +74,8 @@ class DataReader(Cursor):
                 claim = "is too long" if digits.isdecimal() else "is no axis length"
                 self.fail(f"{digits[:24]!r} {claim}", start, len(text))
             shape.append(int(digits))
+        if len(shape) > MOST_AXES:
+            self.fail(f"a type has at most {MOST_AXES} axes", start, len(text))
         return TensorType(tuple(shape), self._dtype(dtype, start + len(weak)), bool(weak))
 
     def _dtype(self, name: str, start: int) -> Any:

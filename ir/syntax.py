@@ -17,7 +17,8 @@ from .types import Dtype, dtype_category, dtype_name
 BARE: Final = r"[^\W\d][\w.]*+"
 NAME: Final = rf"(?:{BARE}|`[^`\n]*+`)"
 STRING: Final = r'"(?:[^"\\\n]|\\.)*+"'
-TYPE: Final = r"~?[a-z]\w*+(?:<[^<>\s]*+>)?\[[\d, ]*+\]"
+DTYPE: Final = r"[a-z]\w*+(?:<[\w.+:-]*+>)?"
+TYPE: Final = rf"~?{DTYPE}\[[\d, ]*+\]"
 REAL: Final = r"(?:inf|nan|(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][-+]?\d++)?)"
 COMPLEX: Final = rf"\([-+]?{REAL}[-+]{REAL}j\)|[-+]?{REAL}j"
 NUMBER: Final = rf"{COMPLEX}|[-+]?{REAL}"

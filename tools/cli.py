@@ -10,7 +10,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 import click
 
@@ -28,6 +28,8 @@ COMMANDS: Final = {
 
 BAD_PROGRAM: Final = 1
 BAD_USAGE: Final = 2
+OUR_FAULT: Final = 70
+INTERRUPTED: Final = 130
 
 
 class Commands(click.Group):
@@ -78,6 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # XLA's notes on its start are not ours
     try:
         status = cli.main(
             args=list(arguments) if arguments is not None else None,
@@ -87,10 +90,10 @@ def _run(arguments: Sequence[str] | None) -> int:
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except click.ClickException as error:
-        error.show()
+        report(_as_usage_error(error))
         return BAD_USAGE
     except click.Abort:
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -100,17 +103,51 @@ def _run(arguments: Sequence[str] | None) -> int:
     except RecursionError:
         click.echo("error: the program is nested too deeply", err=True)
         return BAD_PROGRAM
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except OSError as error:
-        click.echo(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), err=True)
+        click.echo(
+            f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), err=True
+        )
         return BAD_USAGE
+    except Exception as error:
+        if os.environ.get("COVECTOR_TRACEBACK"):
+            raise
+        report_bug(error)
+        return OUR_FAULT
+
+
+def _as_usage_error(error: click.ClickException) -> UsageError:
+    """What click found wrong with a command line, worded like our own errors."""
+    ctx = getattr(error, "ctx", None)
+    command = ctx.command_path if ctx is not None else "covector"
+    if isinstance(error, click.NoSuchOption) and ctx is not None:
+        known = [name for p in ctx.command.params for name in (*p.opts, *p.secondary_opts)]
+        hint = did_you_mean(error.option_name, known)
+        return UsageError(
+            f"{command} has no option {error.option_name}", hint=hint or f"see {command} --help"
+        )
+    message = error.format_message().rstrip(".")
+    return UsageError(message[:1].lower() + message[1:], hint=f"see {command} --help")
 
 
 def report(error: CovectorError) -> None:
-    """One error on standard error: its kind, unless it is about the command; claim, place, facts."""
+    """One error on standard error: its kind (if it is not about the command), claim, place, facts."""
     kind = "error" if isinstance(error, UsageError) else type(error).__name__
     click.echo(f"{kind}: {error}", err=True)
 
 
+def report_bug(error: Exception) -> None:
+    """What nobody foresaw: where it was raised, and how to see more."""
+    import traceback
+
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    click.echo(
+        f"internal error: {type(error).__name__}: {error}\n"
+        f"  at {last.filename}:{last.lineno} in {last.name}\n"
+        "  this is a bug in covector; COVECTOR_TRACEBACK=1 shows how it came about",
+        err=True,
+    )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from ..ir.errors import UsageError
 from ..ir.graph import Graph
 from ..ir.types import ExtendedDtype, TensorType, dtype_category
 
-
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Any]
 
 DRAWS: Final[tuple[Draw, ...]] = (

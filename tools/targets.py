@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from ..ir.module import Module
 
 STANDARD_INPUT = "<stdin>"
-_PACKAGE = Path(__file__).resolve().parent.parent
+_SPELLED = re.compile(r"(\w+)\[((?:\s*\d+\s*,)*\s*\d+\s*|\s*)\]")
 
 
 class TraceError(CovectorError, ValueError):
@@ -185,18 +186,17 @@ def parse_types(text: str) -> list[tuple[tuple[int, ...], Any]]:
     from ..ir.types import DTYPE_BY_NAME
 
     found = []
-    for part in filter(None, (p.strip() for p in text.replace("]", "];").split(";"))):
-        spelled = part.lstrip(", ")
-        name, bracket, rest = spelled.partition("[")
+    for part in filter(None, (p.strip(", ") for p in text.replace("]", "];").split(";"))):
+        match = _SPELLED.fullmatch(part)
+        if match is None:
+            raise UsageError(f"{part!r} is no type", hint="types look like f32[8,128] or i32[]")
+        name, lengths = match.groups()
         if name not in DTYPE_BY_NAME:
-            raise UsageError(
-                f"{name!r} in {text!r} is no dtype",
-                hint=did_you_mean(name, DTYPE_BY_NAME) or "types look like f32[8,128] or i32[]",
-            )
-        lengths = rest.rstrip("] ").split(",") if rest.rstrip("] ") else []
-        if not (bracket and spelled.endswith("]") and all(n.strip().isdigit() for n in lengths)):
-            raise UsageError(f"{spelled!r} is no type", hint="types look like f32[8,128] or i32[]")
-        found.append((tuple(int(n) for n in lengths), DTYPE_BY_NAME[name]))
+            known = ", ".join(("f32", "bf16", "i32", "bool", "c64"))
+            hint = did_you_mean(name, DTYPE_BY_NAME) or f"dtypes are {known} and others"
+            raise UsageError(f"{name!r} in {text!r} is no dtype", hint=hint)
+        shape = tuple(int(n) for n in lengths.split(",")) if lengths.strip() else ()
+        found.append((shape, DTYPE_BY_NAME[name]))
     if not found:
         raise UsageError("--args is empty", hint="types look like f32[8,128] or i32[]")
     return found

@@ -1,0 +1,334 @@
+"""The laws of the passes, checked on numbers.
+
+A law is known by its text, which is the pass's attribute `law`: a pass of the user's own that
+states one of these laws is checked like ours. A check runs both programs on the same arrays and
+compares; derivatives are compared with finite differences of the program before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from ..ir.graph import Graph
+from ..ir.module import Module
+from ..ir.types import TensorType, has_tangent
+from ..passes.base import Pass
+from ..passes.jvp import jvp_graph
+from ..passes.transpose import linear_flags, transpose_graph
+from ..passes.wrt import select_inputs
+from .data import random_array
+from .differences import derivative
+
+Arrays = Sequence[Any]
+Run = Callable[[Graph, Arrays], Arrays]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How far one output is from what the law says, relative to its largest element."""
+
+    graph: str
+    output: str
+    error: float
+    tolerance: float
+
+    @property
+    def ok(self) -> bool:
+        return self.error <= self.tolerance  # false for NaN
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A pass, the programs before and after it, and arrays for the entry of the one before.
+
+    `exact` is the tolerance for what both programs compute alike, `close` for finite differences.
+    """
+
+    step: Pass
+    before: Module
+    after: Module
+    arrays: Arrays
+    run: Run
+    random: np.random.Generator
+    exact: float = 1e-9
+    close: float = 1e-5
+
+    def flags(self) -> tuple[bool, ...]:
+        """Which inputs of the entry the pass differentiates."""
+        return select_inputs(self.before, getattr(self.step, "wrt", None), self.step.name)
+
+    def direction(self, type: TensorType) -> Any:
+        return random_array(type, self.random)
+
+    def compare(self, graph: Graph, got: Arrays, want: Arrays, first: int = 0) -> list[Finding]:
+        """Findings about outputs of a graph, from number `first` on, that should be equal."""
+        return [
+            Finding(graph.name, label(graph, first + i), difference(a, b), self.exact)
+            for i, (a, b) in enumerate(zip(got, want, strict=True))
+        ]
+
+
+Law = Callable[[Trial], list[Finding]]
+
+
+def difference(a: Any, b: Any, floor: float = 1e-300) -> float:
+    """The largest |a - b|, relative to the largest finite |a| or |b|.
+
+    Equal infinities agree, and so do NaNs in the same places.
+    """
+    a, b = np.asarray(a), np.asarray(b)
+    if a.shape != b.shape:
+        return float("inf")
+    if a.dtype.kind not in "fc" or b.dtype.kind not in "fc":
+        kinds = {a.dtype.kind, b.dtype.kind} & set("OV")  # keys, small floats
+        a, b = (a, b) if kinds == {"O"} else (a.astype(np.complex128), b.astype(np.complex128))
+    if a.dtype == object:
+        return 0.0 if np.array_equal(a, b) else float("inf")
+    with np.errstate(all="ignore"):
+        same = (a == b) | (np.isnan(a) & np.isnan(b))
+        gap = np.where(same, 0.0, np.abs(a - b))
+        sizes = np.concatenate([np.abs(a).ravel(), np.abs(b).ravel()])
+        scale = max(float(np.max(sizes[np.isfinite(sizes)], initial=0.0)), floor)
+        worst = float(np.max(gap, initial=0.0))
+    return float("inf") if not np.isfinite(worst) else worst / scale
+
+
+def label(graph: Graph, i: int) -> str:
+    """An output as in reports: its name and type."""
+    if i >= len(graph.outputs):
+        return f"output {i}, which is missing"
+    v = graph.outputs[i]
+    return f"{v.name or f'output {i}'}: {v.type}"
+
+
+def pairing(a: Arrays, b: Arrays) -> float:
+    """<a, b>: the real part of the sum of products, JAX's pairing of tangents and cotangents."""
+    with np.errstate(all="ignore"):
+        return float(sum(np.real(np.sum(np.asarray(x) * y)) for x, y in zip(a, b, strict=True)))
+
+
+# -- clean-up ------------------------------------------------------------------------------------
+
+
+def equal_outputs(trial: Trial) -> list[Finding]:
+    """Graphs of the same name return the same values."""
+    findings = []
+    for name, before in trial.before.graphs.items():
+        after = trial.after.graphs.get(name)
+        if after is None:
+            continue
+        arrays = trial.arrays if before is trial.before.main else _arguments(trial, before)
+        findings += trial.compare(after, trial.run(after, arrays), trial.run(before, arrays))
+    return findings
+
+
+def _arguments(trial: Trial, graph: Graph) -> Arrays:
+    """Arguments of a public graph that is not the entry: residuals of the entry where they fit."""
+    residuals = _residuals(trial, trial.before, graph)
+    return [*residuals, *(trial.direction(t) for t in graph.input_types[len(residuals) :])]
+
+
+def _residuals(trial: Trial, module: Module, linear: Graph) -> Arrays:
+    """The residuals that the entry returns for a linear half; none if it returns none."""
+    n = linear.linear_from or 0
+    main = module.main
+    types = main.output_types[len(main.outputs) - n :]
+    if n == 0 or len(main.outputs) < n or types != linear.input_types[:n]:
+        return []
+    return list(trial.run(main, trial.arrays))[-n:]
+
+
+# -- derivatives ---------------------------------------------------------------------------------
+
+
+def jvp_law(trial: Trial) -> list[Finding]:
+    """(x, dx) -> (y, dy): y is the program's, dy its derivative along dx."""
+    flags, main = trial.flags(), trial.before.main
+    nonzero = jvp_graph(main, flags)[1]
+    tangents = [trial.direction(t) for t in _select(main.input_types, flags)]
+    after = trial.after.main
+    outputs = list(trial.run(after, [*trial.arrays, *tangents]))
+    n = len(main.outputs)
+    findings = trial.compare(after, outputs[:n], trial.run(main, trial.arrays))
+    return findings + _compare_tangents(trial, after, n, outputs[n:], flags, tangents, nonzero)
+
+
+def linearize_law(trial: Trial) -> list[Finding]:
+    """x -> (y, residuals) and (residuals, dx) -> dy."""
+    flags, main = trial.flags(), trial.before.main
+    nonzero = jvp_graph(main, flags)[1]
+    linear = next(
+        g for n, g in trial.after.graphs.items()
+        if g.linear_from is not None and n not in trial.before.graphs
+    )  # fmt: skip
+    primal = trial.after.main
+    outputs = list(trial.run(primal, trial.arrays))
+    n = len(main.outputs)
+    findings = trial.compare(primal, outputs[:n], trial.run(main, trial.arrays))
+    tangents = [trial.direction(t) for t in _select(main.input_types, flags)]
+    got = trial.run(linear, [*outputs[n:], *tangents])
+    return findings + _compare_tangents(trial, linear, 0, got, flags, tangents, nonzero)
+
+
+def _compare_tangents(
+    trial: Trial,
+    graph: Graph,
+    first: int,
+    got: Arrays,
+    flags: Sequence[bool],
+    tangents: Arrays,
+    nonzero: Sequence[bool],
+) -> list[Finding]:
+    """Compare tangents, outputs of `graph` from `first` on, with finite differences."""
+    estimates = derivative(trial.run, trial.before.main, trial.arrays, flags, tangents)
+    wanted = _select(estimates, nonzero)
+    if len(got) != len(wanted):
+        return [Finding(graph.name, f"{len(got)} tangents, not {len(wanted)}", np.inf, 0.0)]
+    return [
+        Finding(graph.name, label(graph, first + i), estimate.error_of(dy), trial.close)
+        for i, (dy, estimate) in enumerate(zip(got, wanted, strict=True))
+    ]
+
+
+def vjp_law(trial: Trial) -> list[Finding]:
+    """(x, ct_y) -> (y, ct_x) with <dy, ct_y> = <dx, ct_x> for every dx."""
+    main, after = trial.before.main, trial.after.main
+    cts = [trial.direction(t) for t in main.output_types if has_tangent(t)]
+    outputs = list(trial.run(after, [*trial.arrays, *cts]))
+    n = len(main.outputs)
+    findings = trial.compare(after, outputs[:n], trial.run(main, trial.arrays))
+    active = [has_tangent(t) for t in main.output_types]
+    return findings + _compare_cotangents(trial, after, n, outputs[n:], cts, active)
+
+
+def grad_law(trial: Trial) -> list[Finding]:
+    """x -> ct_x with <dx, ct_x> = dy for the first output y."""
+    main, after = trial.before.main, trial.after.main
+    outputs = list(trial.run(after, trial.arrays))
+    skipped = 0 if getattr(trial.step, "value", False) else 1
+    kept = list(trial.run(main, trial.arrays))[skipped:]
+    n = len(kept)
+    findings = trial.compare(after, outputs[:n], kept)
+    first = [i == 0 for i in range(len(main.outputs))]
+    return findings + _compare_cotangents(trial, after, n, outputs[n:], [np.float64(1)], first)
+
+
+def _compare_cotangents(
+    trial: Trial, graph: Graph, first: int, got: Arrays, cts: Arrays, outputs: Sequence[bool]
+) -> list[Finding]:
+    """Compare the cotangent of each input with differences along a direction of that input."""
+    flags, main = trial.flags(), trial.before.main
+    wanted = [i for i, flag in enumerate(flags) if flag]
+    if len(got) != len(wanted):
+        return [Finding(graph.name, f"{len(got)} cotangents, not {len(wanted)}", np.inf, 0.0)]
+    findings = []
+    for k, (i, ct) in enumerate(zip(wanted, got, strict=True)):
+        dx = trial.direction(main.inputs[i].type)
+        only = [j == i for j in range(len(flags))]
+        estimates = _select(derivative(trial.run, main, trial.arrays, only, [dx]), outputs)
+        error = min(
+            difference(pairing([dx], [ct]), pairing(dys, cts), _noise(dys, cts))
+            for dys in zip(*(e.values for e in estimates), strict=True)
+        )
+        findings.append(Finding(graph.name, label(graph, first + k), error, trial.close))
+    return findings
+
+
+def _noise(a: Arrays, b: Arrays) -> float:
+    """The size of the terms that an inner product adds up: cancellation is no error."""
+    with np.errstate(all="ignore"):
+        total = sum(float(np.sum(np.abs(np.asarray(x) * y))) for x, y in zip(a, b, strict=True))
+    return max(total, 1e-300) if np.isfinite(total) else 1e-300
+
+
+def transpose_law(trial: Trial) -> list[Finding]:
+    """<f(t), c> = <t, transpose(f)(c)>, for each input of each linear half."""
+    findings: list[Finding] = []
+    halves = {n: g for n, g in trial.before.graphs.items() if g.linear_from is not None}
+    if not halves or getattr(trial.step, "wrt", None) is not None:
+        main = trial.before.main
+        return _adjoint(trial, main, trial.after.main, trial.flags(), trial.arrays)
+    pairs = zip(trial.before.graphs.items(), trial.after.graphs.values(), strict=True)
+    for (name, linear), transposed in pairs:
+        if name in halves:
+            residuals = _arguments(trial, linear)
+            findings += _adjoint(trial, linear, transposed, linear_flags(linear), residuals)
+    return findings
+
+
+def _adjoint(
+    trial: Trial, linear: Graph, transposed: Graph, flags: Sequence[bool], arrays: Arrays
+) -> list[Finding]:
+    active = [has_tangent(t) for t in linear.output_types]
+    cts = [trial.direction(t) for t in _select(linear.output_types, active)]
+    others = [x for x, flag in zip(arrays, flags, strict=True) if not flag]
+    got = list(trial.run(transposed, [*others, *cts]))
+    nonzero = iter(transpose_graph(linear, flags)[1])
+    findings = []
+    k = 0
+    for i, flag in enumerate(flags):
+        if not flag:
+            continue
+        has_ct = next(nonzero)
+        if has_ct and k >= len(got):
+            return [*findings, Finding(transposed.name, f"{len(got)} cotangents", np.inf, 0.0)]
+        t = trial.direction(linear.inputs[i].type)
+        pushed = [
+            t if j == i else np.zeros_like(x) if flags[j] else x for j, x in enumerate(arrays)
+        ]
+        dys = _select(trial.run(linear, pushed), active)
+        pulled = pairing([t], [got[k]]) if has_ct else 0.0
+        error = difference(pulled, pairing(dys, cts), _noise(dys, cts))
+        name = label(transposed, k) if has_ct else f"no cotangent of {linear.inputs[i]!r}"
+        findings.append(Finding(transposed.name, name, error, trial.exact))
+        k += has_ct
+    return findings
+
+
+# -- batch ---------------------------------------------------------------------------------------
+
+
+def batch_law(trial: Trial) -> list[Finding]:
+    """batch(f)(xs)[i] = f(xs[i])"""
+    before, after = trial.before.main, trial.after.main
+    batched = [a is not b for a, b in zip(after.input_types, before.input_types, strict=True)]
+    size = getattr(trial.step, "size", 0)
+    examples = [_example(trial, batched) for _ in range(size)]
+    arrays = [
+        np.stack([x[i] for x in examples]) if flag and examples else
+        np.zeros(t.shape, np.asarray(x).dtype) if flag else x
+        for i, (x, flag, t) in enumerate(zip(trial.arrays, batched, after.input_types, strict=True))
+    ]  # fmt: skip
+    got = trial.run(after, arrays)
+    rows = [trial.run(before, example) for example in examples]
+    if not rows:
+        return []
+    return trial.compare(after, got, [np.stack(column) for column in zip(*rows, strict=True)])
+
+
+def _example(trial: Trial, batched: Sequence[bool]) -> Arrays:
+    """Other arrays for one example of a batch: those given, shuffled within each batched one."""
+    return [
+        trial.random.permutation(np.ravel(x)).reshape(np.shape(x)) if flag else x
+        for x, flag in zip(trial.arrays, batched, strict=True)
+    ]
+
+
+def _select(items: Sequence[Any], flags: Sequence[bool]) -> list[Any]:
+    return [x for x, flag in zip(items, flags, strict=True) if flag]
+
+
+LAWS: Final[dict[str, Law]] = {
+    "equal outputs": equal_outputs,
+    "tangents agree with finite differences": jvp_law,
+    "the linear half agrees with finite differences": linearize_law,
+    "<f(t), c> = <t, transpose(f)(c)>": transpose_law,
+    "<jvp(t), c> = <t, vjp(c)>": vjp_law,
+    "<grad, t> = jvp(t)": grad_law,
+    "batch(f)(xs)[i] = f(xs[i])": batch_law,
+}
+"""The check of each law, by the text that a pass states it with."""

@@ -98,6 +98,10 @@ checkpoint = define(
 )
 """A call whose intermediate values are computed again by the backward pass, not saved.
 
+prevent_cse: whether the second computation is kept from being merged with the first; or a flag for
+each input, whether it is hidden from the compiler for that purpose. differentiated: whether this is
+a second computation.
+
 policy: what may be saved nevertheless. None (nothing); the name of one of `jax.checkpoint_policies`
 (`"dots_saveable"`), with its arguments if it takes names (`"save_only_these_names(a,b)"`); or a
 Thunk called with an `Equation` of the region that says whether its outputs are saved.

@@ -3,9 +3,10 @@
     known     known inputs                         -> known outputs, saved values
     unknown   saved values | known inputs | unknown inputs -> unknown outputs
 
-Nothing else crosses over. A policy says which values are saved. In the transpose an optimization
-barrier ties the inputs to the cotangents, so that a compiler neither merges the second computation
-with the first nor starts it before the backward pass gets there.
+Nothing else crosses over. A policy says which values are saved. The unknown half and its transpose
+are marked `differentiated`: they are lowered behind an optimization barrier (`prevent_cse`), so
+that the compiler neither merges the second computation with the first nor starts it before the
+backward pass gets there.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from ...ir.errors import PassError, did_you_mean
 from ...ir.graph import Equation, Graph, Thunk, Value, memoised
 from ...ir.ops.call import checkpoint, name
 from ...ir.ops.contraction import conv_general_dilated, dot_general
-from ...ir.ops.shape import optimization_barrier
 from .. import dce, partial_eval, tables
 from ..batch import batch_graph
 from ..inline import inline_graph
@@ -26,7 +26,7 @@ from ..partial_eval import split_graph
 from ..regions import Flags, equation, nonzero, reject, select, spread, widened
 from ..tables import Operands
 from ..transpose import transpose_graph
-from .call import define_joint_call, prune_call
+from .call import define_joint_call
 from .scan_split import Halves
 
 Policy = Callable[[Equation], bool]
@@ -36,10 +36,11 @@ Policy = Callable[[Equation], bool]
 def jvp_checkpoint(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     flags = nonzero(tangents)
     forward, out_nonzero = jvp_graph(eqn.params["graph"], flags)
-    params = {key: value for key, value in eqn.params.items() if key != "graph"}
-    return define_joint_call(
-        b, eqn, forward, select(tangents, flags), out_nonzero, checkpoint, **params
-    )
+    dxs = select(tangents, flags)
+    barriers = _barriers(eqn, [*range(len(flags)), *(None for _ in dxs)])
+    params = {**eqn.params, "prevent_cse": barriers}
+    del params["graph"]
+    return define_joint_call(b, eqn, forward, dxs, out_nonzero, checkpoint, **params)
 
 
 @tables.batch.rule(checkpoint)
@@ -50,7 +51,24 @@ def batch_checkpoint(
     return b.emit(checkpoint, *inputs, **{**eqn.params, "graph": graph}), out_batched
 
 
-dce.rules.define(checkpoint, prune_call)
+@dce.rules.rule(checkpoint)
+def prune_checkpoint(eqn: Equation, used: Flags) -> Equation:
+    graph, used_inputs = dce.dce_graph(eqn.params["graph"], used)
+    barriers = _barriers(eqn, select(range(len(eqn.inputs)), used_inputs))
+    return eqn.replace(
+        inputs=tuple(select(eqn.inputs, used_inputs)),
+        outputs=tuple(select(eqn.outputs, used)),
+        params={**eqn.params, "graph": graph, "prevent_cse": barriers},
+    )
+
+
+def _barriers(eqn: Equation, positions: Sequence[int | None]) -> bool | Flags:
+    """`prevent_cse` for inputs that stood at these positions, or are new (None)."""
+    flags = eqn.params["prevent_cse"]
+    if isinstance(flags, bool):
+        return flags
+    return tuple([i is None or flags[i] for i in positions])
+
 
 # -- partial evaluation --------------------------------------------------------------------------
 
@@ -66,15 +84,20 @@ def split_checkpoint(eqn: Equation, unknown: Sequence[bool]) -> Halves:
     operands = reject(eqn.inputs, unknown)
     first: list[Equation] = []
     if outputs or saved or known.effects:
-        params = {**eqn.params, "graph": known}
+        positions = reject(range(len(eqn.inputs)), unknown)
+        params = {**eqn.params, "graph": known, "prevent_cse": _barriers(eqn, positions)}
         first = [equation(checkpoint, operands, (*outputs, *saved), params, eqn)]
     made = select(eqn.outputs, unknown_out)
     if not made:
         return first, [], unknown_out
     inputs = (*saved, *operands, *select(eqn.inputs, unknown))
-    params = {**eqn.params, "graph": again, "differentiated": True}
+    places = range(len(eqn.inputs))
+    barriers = _barriers(
+        eqn, [*(None for _ in saved), *reject(places, unknown), *select(places, unknown)]
+    )
+    params = {**eqn.params, "graph": again, "differentiated": True, "prevent_cse": barriers}
     second = equation(checkpoint, inputs, made, params, eqn)
-    return first, [prune_call(second, (True,) * len(made))], unknown_out
+    return first, [prune_checkpoint(second, (True,) * len(made))], unknown_out
 
 
 def _split(graph: Graph, unknown: Sequence[bool], policy: Policy) -> tuple[Graph, Graph, Flags]:
@@ -106,26 +129,11 @@ def transpose_checkpoint(
     b: Builder, eqn: Equation, cts: Operands, linear: Sequence[bool]
 ) -> Operands:
     backward, in_active = transpose_graph(eqn.params["graph"], linear, nonzero(cts))
-    if eqn.params["prevent_cse"]:
-        backward = _behind_barrier(backward)
-    operands = (*reject(eqn.inputs, linear), *select(cts, nonzero(cts)))
-    params = {**eqn.params, "graph": backward, "differentiated": True}
-    found = b.emit(checkpoint, *operands, **params)
+    given = select(cts, nonzero(cts))
+    positions = [*reject(range(len(linear)), linear), *(None for _ in given)]
+    params = {**eqn.params, "graph": backward, "prevent_cse": _barriers(eqn, positions)}
+    found = b.emit(checkpoint, *reject(eqn.inputs, linear), *given, **params)
     return spread(found, widened(in_active, linear), eqn.inputs)
-
-
-def _behind_barrier(graph: Graph) -> Graph:
-    """The graph, its inputs passed through one optimization barrier."""
-
-    def make() -> Graph:
-        inputs = [Value(v.type, v.name) for v in graph.inputs]
-        barrier = equation(optimization_barrier, inputs, graph.inputs, {}, graph.equations[0])
-        return Graph(inputs, (barrier, *graph.equations), graph.outputs, graph.name)
-
-    if not graph.equations:
-        return graph
-    made: Graph = memoised(graph, "behind barrier", make)
-    return made
 
 
 # -- policies ------------------------------------------------------------------------------------

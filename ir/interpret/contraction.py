@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..ops import contraction as ops
-from ..ops.contraction import DotAxes, contraction_dtype, free_axes
+from ..ops.contraction import Axes, DotAxes, contraction_dtype, free_axes
+from ..ops.window import Padding
 from ..types import TensorType, dtype_category
 from . import means
 from .shape import pad
@@ -73,7 +74,7 @@ def conv_general_dilated(
     precision: Any,
     preferred_element_type: Any,
 ) -> Array:
-    """One matrix product for each group, over the input features and the window of each position."""
+    """One matrix product for each group, over input features and the window's elements."""
     dtype = accumulator(lhs.dtype if preferred_element_type is None else preferred_element_type)
     x = np.transpose(lhs.astype(dtype), lhs_spec)
     w = np.transpose(rhs.astype(dtype), rhs_spec)
@@ -81,17 +82,18 @@ def conv_general_dilated(
     x = pad(x, dtype.type(0), padding_config=((0, 0, 0), (0, 0, 0), *gaps))
     strides, dilation = (1, 1, *window_strides), (1, 1, *rhs_dilation)
     x = windows_of(x, (1, 1, *w.shape[2:]), strides, dilation)
-    x = x.reshape(x.shape[: lhs.ndim] + w.shape[2:])  # [n, c, positions, window]
-    n, positions = x.shape[0], x.shape[2 : lhs.ndim]
-    groups = feature_group_count * batch_group_count
-    # one of the two axes that are split in groups is not: [groups, n, c, positions, window]
-    split = (batch_group_count, n // batch_group_count, feature_group_count, w.shape[1])
-    x = np.moveaxis(x.reshape(split + x.shape[2:]), 2, 1)
-    x = np.moveaxis(x.reshape((groups, split[1], w.shape[1], *x.shape[4:])), 2, lhs.ndim)
-    n_positions, n_taps = math.prod(positions), math.prod(w.shape[1:])
-    x = x.reshape(groups, split[1] * n_positions, n_taps)
-    kernels = w.reshape(groups, w.shape[0] // groups, n_taps)
-    z = np.matmul(x, np.swapaxes(kernels, 1, 2))  # [groups, n positions, features of the group]
-    z = z.reshape(groups, split[1], *positions, w.shape[0] // groups)
-    z = np.moveaxis(np.moveaxis(z, -1, 1), 0, 1)  # [n, groups?...]
-    return z
+    positions, window = x.shape[2 : lhs.ndim], w.shape[2:]
+    batch, features = x.shape[0] // batch_group_count, w.shape[1]
+    groups = batch_group_count * feature_group_count
+    # [batch groups, batch, feature groups, features, positions, window], the groups then in front
+    split = (batch_group_count, batch, feature_group_count, features, *positions, *window)
+    x = np.moveaxis(x.reshape(split), 2, 1).reshape(groups, batch, features, *positions, *window)
+    x = np.moveaxis(x, 2, lhs.ndim)  # [groups, batch, positions, features, window]
+    taps = features * math.prod(window)
+    x = x.reshape(groups, batch * math.prod(positions), taps)
+    kernels = w.reshape(groups, w.shape[0] // groups, taps)
+    z = np.matmul(x, np.swapaxes(kernels, 1, 2))
+    z = z.reshape(groups, batch, *positions, w.shape[0] // groups)
+    z = np.moveaxis(np.moveaxis(z, -1, 1), 2, 0)  # [batch, groups, features, positions]
+    z = z.reshape(batch, w.shape[0], *positions)
+    return np.transpose(z, np.argsort(out_spec))

@@ -10,6 +10,7 @@ from . import (
     cond_split,
     contraction,
     conversion,
+    convolution,
     cumulative,
     custom,
     elementwise,
@@ -23,6 +24,7 @@ from . import (
     sort,
     special,
     while_,
+    window,
 )
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "cond_split",
     "contraction",
     "conversion",
+    "convolution",
     "cumulative",
     "custom",
     "elementwise",
@@ -45,4 +48,5 @@ __all__ = [
     "sort",
     "special",
     "while_",
+    "window",
 ]

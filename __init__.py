@@ -11,13 +11,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     # What _HOME says, for readers of types; a test compares the two.
+    from .frontend.api import checkpoint as checkpoint
     from .frontend.api import compile as compile
+    from .frontend.api import custom_gradient as custom_gradient
+    from .frontend.api import custom_jvp as custom_jvp
+    from .frontend.api import custom_vjp as custom_vjp
     from .frontend.api import from_jaxpr as from_jaxpr
     from .frontend.api import grad as grad
+    from .frontend.api import hessian as hessian
+    from .frontend.api import hvp as hvp
+    from .frontend.api import jacfwd as jacfwd
+    from .frontend.api import jacobian as jacobian
+    from .frontend.api import jacrev as jacrev
     from .frontend.api import jit as jit
     from .frontend.api import jvp as jvp
+    from .frontend.api import linear_transpose as linear_transpose
     from .frontend.api import linearize as linearize
     from .frontend.api import make_ir as make_ir
+    from .frontend.api import remat as remat
     from .frontend.api import stop_gradient as stop_gradient
     from .frontend.api import value_and_grad as value_and_grad
     from .frontend.api import vjp as vjp
@@ -33,13 +44,24 @@ __version__ = "0.1.0"
 
 _HOME = {
     "frontend.api": (
+        "checkpoint",
         "compile",
+        "custom_gradient",
+        "custom_jvp",
+        "custom_vjp",
         "from_jaxpr",
         "grad",
+        "hessian",
+        "hvp",
+        "jacfwd",
+        "jacobian",
+        "jacrev",
         "jit",
         "jvp",
+        "linear_transpose",
         "linearize",
         "make_ir",
+        "remat",
         "stop_gradient",
         "value_and_grad",
         "vjp",

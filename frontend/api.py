@@ -1,8 +1,15 @@
-"""The public transformations, in one place."""
+"""The public transformations, in one place.
+
+Rules and markers that a function carries (`custom_jvp`, `custom_vjp`, `checkpoint`,
+`stop_gradient`) are JAX's own objects: what is marked for JAX is marked for covector.
+"""
 
 from __future__ import annotations
 
-from .autodiff import grad, jvp, linearize, value_and_grad, vjp
+from jax import checkpoint, custom_gradient, custom_jvp, custom_vjp, remat
+from jax.lax import stop_gradient
+
+from .autodiff import grad, jvp, linear_transpose, linearize, value_and_grad, vjp
 from .compiled import Compiled, Lowered, Traced, compile, jit
 from .jacobians import hessian, hvp, jacfwd, jacobian, jacrev
 from .modules import as_function, from_jaxpr, make_ir, to_jaxpr
@@ -13,7 +20,11 @@ __all__ = [
     "Lowered",
     "Traced",
     "as_function",
+    "checkpoint",
     "compile",
+    "custom_gradient",
+    "custom_jvp",
+    "custom_vjp",
     "from_jaxpr",
     "grad",
     "hessian",
@@ -23,8 +34,11 @@ __all__ = [
     "jacrev",
     "jit",
     "jvp",
+    "linear_transpose",
     "linearize",
     "make_ir",
+    "remat",
+    "stop_gradient",
     "to_jaxpr",
     "value_and_grad",
     "vjp",

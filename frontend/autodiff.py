@@ -325,6 +325,38 @@ def _check_cotangent(name: str, i: int, ct: Any, want: TensorType) -> None:
         )
 
 
+def linear_transpose(fun: Callable[..., Any], *primals: Any) -> Callable[..., Any]:
+    """The transpose of a function that is linear in all of its arguments, as `jax.linear_transpose`.
+
+    Only shapes and dtypes of `primals` matter. The result takes one argument, a cotangent nested as
+    fun's output, and returns a tuple with a cotangent for each argument.
+
+    Raises MissingRule when it meets an operation that is not linear, when it is called.
+    """
+    leaves, in_tree = _primal_leaves("linear_transpose", primals)
+    types = [type_of(x) for x in leaves]
+    for t in types:
+        if not has_tangent(t):
+            raise ArgumentError(
+                f"linear_transpose takes float or complex arguments, got one of type {t}"
+            )
+    staged = stage(fun, leaves, in_tree, types=types)
+    graph = staged.graph
+    linear = Graph(
+        graph.inputs, graph.equations, graph.outputs, graph.name, linear_from=staged.n_captured
+    )
+    pull_back = PullBack(
+        graph=linear,
+        nonzero=(True,) * staged.n_out,
+        types=tuple(types),
+        in_tree=in_tree,
+        out_tree=staged.out_tree,
+        out_types=graph.output_types,
+        name=function_name(fun),
+    )
+    return jax.tree_util.Partial(pull_back, staged.captured)  # type: ignore[no-any-return]
+
+
 def _wraps(fun: Callable[..., Any], transformation: str) -> Callable[[Any], Any]:
     """Dress a transformed function with the name and documentation of the function."""
 

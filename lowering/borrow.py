@@ -17,7 +17,9 @@ from jax.extend.core import Primitive
 from jax.extend.core import primitives as jax_primitives
 from jaxlib.mlir import ir
 
-from .jax_compat import TypeLike, base_shape_dtype, module_bytes, parse_module, run_mlir_passes, shape_struct, to_aval
+from .jax_compat import (
+    TypeLike, base_shape_dtype, module_bytes, parse_module, private_primitives, run_mlir_passes, shape_struct, to_aval,
+)  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -38,7 +40,9 @@ def find_primitive(name: str) -> Any:
         for value in vars(home).values():
             if isinstance(value, Primitive) and value.name == name:
                 return value
-    raise KeyError(f"JAX has no public primitive named {name}")
+    if name in private_primitives():
+        return private_primitives()[name]
+    raise KeyError(f"JAX has no primitive named {name}")
 
 
 def lower_primitive_with_jax(

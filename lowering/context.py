@@ -249,15 +249,15 @@ class Context:
 
     def borrow(
         self,
-        primitive: str,
+        primitive: Any,
         inputs: Sequence[TensorType],
         outputs: Sequence[TensorType],
         operands: Sequence[MlirValue],
         **params: Any,
     ) -> list[MlirValue]:
-        """JAX's own lowering of a primitive, as a private function called here.
+        """JAX's own lowering of a primitive (or of its name), as a private function called here.
 
-        The parameters are JAX's; key types are to be given as the words that hold them.
+        The parameters are JAX's.
         """
         self.is_on(self.platforms[0])
         types = tuple([t.strong for t in inputs])
@@ -265,7 +265,7 @@ class Context:
         name = self._borrowed.get(key)
         if name is None:
             source = borrow.lower_primitive_with_jax(primitive, types, params, self.platforms)
-            name = borrow.merge_into(self.module, source, self.symbols.fresh(primitive))
+            name = borrow.merge_into(self.module, source, self.symbols.fresh(str(primitive)))
             self._borrowed[key] = name
             names: Any = [op.attributes["sym_name"] for op in self.module.body.operations]
             self.symbols.taken.update(name.value for name in names)

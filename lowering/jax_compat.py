@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -128,6 +129,11 @@ def _key_dtype(name: str) -> Any:
     raise TypeError(f"{name} names no random number generator that JAX knows")
 
 
+def key_implementation(tag: str) -> Any:
+    """The generator of that tag (`fry`), as JAX's random primitives take it."""
+    return _key_dtype(f"key<{tag}>")._impl
+
+
 def is_key(aval: Any) -> bool:
     return bool(dtypes.issubdtype(aval.dtype, dtypes.extended))
 
@@ -144,6 +150,21 @@ def shape_struct(aval: Any) -> Any:
     """The public stand-in for an array of this type."""
     make: Any = jax.ShapeDtypeStruct
     return make(aval.shape, aval.dtype, weak_type=aval.weak_type)
+
+
+# --- primitives
+
+
+@functools.cache
+def private_primitives() -> dict[str, Any]:
+    """JAX's own primitives by name, those that it exports under no public name included."""
+    found: dict[str, Any] = {}
+    for name, module in list(sys.modules.items()):
+        if name.startswith("jax._src") and module is not None:
+            for value in list(vars(module).values()):
+                if isinstance(value, core.Primitive):
+                    found.setdefault(value.name, value)
+    return found
 
 
 # --- compiling

@@ -103,5 +103,5 @@ def test_merge_renames_only_the_newcomer() -> None:
 
 
 def test_unknown_primitive() -> None:
-    with pytest.raises(KeyError, match="no public primitive named nonsense"):
+    with pytest.raises(KeyError, match="no primitive named nonsense"):
         lower_primitive_with_jax("nonsense", [], {}, ("cpu",))

@@ -7,10 +7,15 @@ from . import (
     control,
     cumulative,
     elementwise,
+    fft,
     indexing,
+    linalg,
+    random,
     reduction,
     shape,
     sort,
+    special,
+    window,
 )
 
 LOWERINGS = lower
@@ -22,8 +27,13 @@ __all__ = [
     "control",
     "cumulative",
     "elementwise",
+    "fft",
     "indexing",
+    "linalg",
+    "random",
     "reduction",
     "shape",
     "sort",
+    "special",
+    "window",
 ]

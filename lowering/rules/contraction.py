@@ -1,4 +1,4 @@
-"""dot_general."""
+"""Contractions: dot_general and convolutions."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jaxlib.mlir import ir
 from jaxlib.mlir.dialects import stablehlo as hlo
 
 from ...ir.graph import Equation
 from ...ir.ops import contraction as ops
-from ...ir.types import Dtype, dtype_category
+from ...ir.types import Dtype, dtype_category, is_complex
 from ..context import Context, MlirValue
 from ..tables import lower
 from .elementwise import convert
@@ -79,9 +80,7 @@ def _is_float8(dtype: Dtype) -> bool:
 def _by_algorithm(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     """What each algorithm stands for on each platform is JAX's to know."""
     p = eqn.params
-    wanted = p["precision"]
-    make: Any = jax.lax.DotAlgorithm
-    algorithm = jax.lax.DotAlgorithmPreset[wanted] if isinstance(wanted, str) else make(*wanted)
+    algorithm = jax_precision(p["precision"])
     return ctx.borrow(
         "dot_general",
         [x.type for x in eqn.inputs],
@@ -92,3 +91,64 @@ def _by_algorithm(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
         preferred_element_type=p["preferred_element_type"],
         out_sharding=None,
     )
+
+
+def jax_precision(wanted: Any) -> Any:
+    """A precision as JAX's own parameter."""
+    if isinstance(wanted, str):
+        return jax.lax.DotAlgorithmPreset[wanted]
+    if is_algorithm(wanted):
+        make: Any = jax.lax.DotAlgorithm
+        return make(*wanted)
+    return wanted and tuple(jax.lax.Precision[name] for name in wanted)
+
+
+# -- convolution ---------------------------------------------------------------------------------
+
+
+@lower.rule(ops.conv_general_dilated)
+def lower_convolution(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
+    p, out = eqn.params, eqn.outputs[0].type
+    if is_complex(eqn.inputs[0].type.dtype) and not ctx.is_on("tpu"):
+        return _complex_convolution(ctx, eqn, operands)
+    (lhs, rhs, result) = (p[f"{side}_spec"] for side in ("lhs", "rhs", "out"))
+    numbers = hlo.ConvDimensionNumbers.get(
+        input_batch_dimension=lhs[0],
+        input_feature_dimension=lhs[1],
+        input_spatial_dimensions=list(lhs[2:]),
+        kernel_output_feature_dimension=rhs[0],
+        kernel_input_feature_dimension=rhs[1],
+        kernel_spatial_dimensions=list(rhs[2:]),
+        output_batch_dimension=result[0],
+        output_feature_dimension=result[1],
+        output_spatial_dimensions=list(result[2:]),
+    )
+    attributes = ctx.attributes
+    sizes = {
+        name: attributes.integers(p[name])
+        for name in ("window_strides", "lhs_dilation", "rhs_dilation")
+    }
+    return [
+        ctx.op(
+            "stablehlo.convolution",
+            out,
+            *operands,
+            dimension_numbers=numbers,
+            feature_group_count=attributes.integer(p["feature_group_count"]),
+            batch_group_count=attributes.integer(p["batch_group_count"]),
+            padding=attributes.dense(np.array(p["padding"], np.int64).reshape(-1, 2)),
+            window_reversal=attributes.flags([False] * len(p["padding"])),
+            precision_config=precision(ctx, p["precision"]),
+            **sizes,
+        )
+    ]
+
+
+def _complex_convolution(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
+    """Three real convolutions, where XLA has no complex one worth the name."""
+    params = dict(eqn.params)
+    specs = [params.pop(f"{side}_spec") for side in ("lhs", "rhs", "out")]
+    params["precision"] = jax_precision(params["precision"])
+    params["dimension_numbers"] = jax.lax.ConvDimensionNumbers(*specs)
+    types = [x.type for x in eqn.inputs], [eqn.outputs[0].type]
+    return ctx.borrow("conv_general_dilated", *types, operands, out_sharding=None, **params)

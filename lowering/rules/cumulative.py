@@ -20,6 +20,7 @@ from .. import monoids
 from ..context import Context, MlirValue
 from ..monoids import Monoid
 from ..tables import lower
+from .window import reduce_window
 
 Operands = Sequence[MlirValue]
 
@@ -81,28 +82,5 @@ def lower_cumulative(ctx: Context, eqn: Equation, operands: Operands) -> Operand
     padding = [(0, 0)] * len(type.shape)
     window[axis] = n
     padding[axis] = (0, n - 1) if reverse else (n - 1, 0)
-    monoid = MONOIDS[eqn.primitive]
-    return reduce_window(ctx, monoid, operands[0], type, type, tuple(window), padding)
-
-
-def reduce_window(
-    ctx: Context,
-    monoid: Monoid,
-    x: MlirValue,
-    type: TensorType,
-    out: TensorType,
-    window: Sequence[int],
-    padding: Sequence[tuple[int, int]],
-    **others: Sequence[int],
-) -> Operands:
-    """Reduce each window of x; `others` are strides and dilations."""
-    integers = ctx.attributes.integers
-    return ctx.ops(
-        "stablehlo.reduce_window",
-        (out,),
-        (x, ctx.full(monoid.identity(type.dtype), TensorType((), type.dtype))),
-        [monoid.region(ctx, type.dtype)],
-        window_dimensions=integers(window),
-        padding=ctx.attributes.dense(np.array(padding, np.int64).reshape(len(window), 2)),
-        **{name: integers(value) for name, value in others.items()},
-    )
+    params = {"window_dimensions": window, "padding": padding}
+    return reduce_window(ctx, MONOIDS[eqn.primitive], operands[0], type, params)

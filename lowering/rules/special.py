@@ -1,0 +1,46 @@
+"""Special functions: CHLO's where XLA has them all along, else the series that JAX writes out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from ...ir.graph import Equation
+from ...ir.ops import special as ops
+from ...ir.primitive import Primitive
+from ...ir.types import TensorType
+from ..context import Context, MlirValue
+from ..tables import lower, nary, unary
+
+Operands = Sequence[MlirValue]
+
+UNARY: Final[dict[Primitive, str]] = {
+    ops.erf: "chlo.erf",
+    ops.digamma: "chlo.digamma",
+    ops.bessel_i1e: "chlo.bessel_i1e",
+}
+NARY: Final[dict[Primitive, str]] = {ops.polygamma: "chlo.polygamma", ops.zeta: "chlo.zeta"}
+
+for primitive, name in UNARY.items():
+    lower.define(primitive, unary(name))
+for primitive, name in NARY.items():
+    lower.define(primitive, nary(name))
+
+
+@lower.rule(
+    ops.erfc,
+    ops.erf_inv,
+    ops.lgamma,
+    ops.igamma,
+    ops.igammac,
+    ops.igamma_grad_a,
+    ops.random_gamma_grad,
+    ops.regularized_incomplete_beta,
+    ops.bessel_i0e,
+)
+def lower_borrowed(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
+    out = eqn.outputs[0].type
+    inputs = [TensorType(out.shape, x.type.dtype) for x in eqn.inputs]
+    params = {name: value for name, value in eqn.params.items() if value is not None}
+    values = ctx.spread(eqn.inputs, operands, out.shape)
+    return ctx.borrow(eqn.primitive.name, inputs, (out,), values, **params)

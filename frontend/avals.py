@@ -73,3 +73,8 @@ def type_of(x: Any) -> TensorType:
 def to_struct(type: TensorType) -> jax.ShapeDtypeStruct:
     """The type as JAX's public stand-in for an array."""
     return jax.ShapeDtypeStruct(type.shape, to_jax_dtype(type.dtype), weak_type=type.weak)
+
+
+def key_words(keys: Any) -> np.ndarray[Any, Any]:
+    """The words of JAX's typed keys, along a new last axis."""
+    return np.asarray(jax.random.key_data(keys))

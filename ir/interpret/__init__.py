@@ -15,6 +15,7 @@ from ..errors import InterpretError
 from ..graph import Equation, Graph, Literal
 from ..primitive import Primitive, RuleTable
 from ..types import ExtendedDtype
+from .keys import as_keys
 
 Meaning = Callable[..., Any]
 meanings: RuleTable[Meaning] = RuleTable("meaning")
@@ -61,9 +62,9 @@ def apply(eqn: Equation, arrays: Sequence[Any]) -> list[Any]:
 
 
 def as_typed(x: Any, type: Any) -> Any:
-    """x as an array of the type's dtype; values of extended dtypes pass as they are."""
+    """x as an array of the type's dtype; keys as `keys` represents them."""
     if isinstance(type.dtype, ExtendedDtype):
-        return x
+        return as_keys(x, type)
     return np.asarray(x).astype(type.dtype, copy=False)
 
 
@@ -75,9 +76,13 @@ from . import (  # noqa: E402
     cumulative,  # noqa: F401
     elementwise,  # noqa: F401
     elementwise_bits,  # noqa: F401
+    fft,  # noqa: F401
     indexing,  # noqa: F401
+    linalg,  # noqa: F401
+    random,  # noqa: F401
     reduction,  # noqa: F401
     shape,  # noqa: F401
     sort,  # noqa: F401
     special,  # noqa: F401
+    window,  # noqa: F401
 )

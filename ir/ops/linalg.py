@@ -1,7 +1,7 @@
 """Linear algebra: factorisations, eigenvalues, singular values, structured solves.
 
-The last axes of an operand are its matrix (or vector); all axes before them are batch axes, the same
-for every operand.
+The last axes of an operand are its matrix (or vector); all axes before them are batch axes, which
+all operands share.
 """
 
 from __future__ import annotations

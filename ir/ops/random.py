@@ -95,7 +95,11 @@ def _infer_bits(types: Types, params: Params) -> TensorType:
 
 
 random_seed = define(
-    "random_seed", _infer_seed, defaults={"impl": REQUIRED}, not_differentiable=DISCRETE
+    "random_seed",
+    _infer_seed,
+    defaults={"impl": REQUIRED},
+    elementwise=True,
+    not_differentiable=DISCRETE,
 )
 """One key for each integer."""
 
@@ -128,8 +132,8 @@ random_bits = define(
 )
 """Random unsigned integers of `bit_width` bits, an array of `shape` for each key.
 
-`partitionable`: element i depends on the key and i only, so that devices can make parts of an array;
-it is how Threefry-2x32 numbers its blocks (JAX's option jax_threefry_partitionable).
+`partitionable`: element i depends on the key and i only, so that devices can each make a part. It
+is a way of numbering Threefry-2x32's blocks (JAX's option jax_threefry_partitionable).
 """
 
 random_clone = define(
@@ -189,7 +193,9 @@ def _infer_gamma(types: Types, params: Params) -> TensorType:
     return a
 
 
-random_gamma = define("random_gamma", _infer_gamma, defaults={"log_space": False})
+random_gamma = define(
+    "random_gamma", _infer_gamma, defaults={"log_space": False, "partitionable": True}
+)
 """`random_gamma keys a`: samples of Gamma(a, 1), or their logarithms; each key serves the elements
 of `a` behind its own axes."""
 

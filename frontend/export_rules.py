@@ -201,7 +201,7 @@ def _with_generator(params: dict[str, Any]) -> dict[str, Any]:
     return {"impl": key_implementation(params["impl"])}
 
 
-@binds("random_split", "random_bits")
+@binds("random_split", "random_bits", "random_gamma")
 def _with_numbering(eqn: Equation, arrays: Sequence[Any]) -> Sequence[Any]:
     params = dict(eqn.params)
     with jax.threefry_partitionable(params.pop("partitionable")):

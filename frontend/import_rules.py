@@ -113,7 +113,7 @@ def _with_generator(params: Params) -> dict[str, Any]:
     return {"impl": params["impl"].tag}
 
 
-@converts("random_split", "random_bits")
+@converts("random_split", "random_bits", "random_gamma")
 def _with_numbering(params: Params) -> dict[str, Any]:
     """JAX keeps one of its options beside the equation; here it is a parameter."""
     converted = {name: plain(value) for name, value in params.items()}

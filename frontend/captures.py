@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from types import FrameType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, overload
 
@@ -12,7 +12,7 @@ import numpy as np
 from ..ir.builder import Builder
 from ..ir.graph import Atom, Constant, Literal
 from ..ir.ops.call import constant
-from ..ir.types import ExtendedDtype
+from ..ir.types import ExtendedDtype, TensorType
 from .avals import to_type
 from .jax_compat import FlatFunction, Tracer, typeof
 
@@ -21,9 +21,16 @@ def constant_atom(b: Builder, x: Any, aval: Any = None) -> Atom:
     """An atom for a concrete value: a literal for a scalar, else an equation that reads a constant."""
     type = to_type(typeof(x) if aval is None else aval)
     if not type.shape and not isinstance(type.dtype, ExtendedDtype):
+        if isinstance(x, int | float) and x != 0:  # 0.0 and -0.0 are equal, yet not the same
+            return _literal(x, type)
         return Literal(np.asarray(x), type)
     atom: Atom = b.emit(constant, value=Constant(x, type))[0]
     return atom
+
+
+@lru_cache(maxsize=4096)
+def _literal(value: float, type: TensorType) -> Literal:
+    return Literal(value, type)
 
 
 def identity_of(x: Any) -> tuple[int, Any]:

@@ -7,9 +7,9 @@ now asks the same table. The entries of the table are in import_rules.
 from __future__ import annotations
 
 import enum
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -77,20 +77,29 @@ def plain(value: Any) -> Any:
         raise UsageError(f"the parameter value {value!r} cannot be kept as plain data") from None
 
 
-def _converter(name: str, jax_name: str) -> Convert | None:
+def _converter(name: str, jax_name: str) -> Convert:
+    """Parameters of ours, in declared order, from JAX's."""
     special = CONVERT.get(jax_name)
-    kept = frozenset(PRIMITIVES[name].defaults)
+    if special is not None:
+        return special
+    defaults = tuple(PRIMITIVES[name].defaults.items())
+    dropped: tuple[str, ...] | None = None  # an operation of JAX's always has the same parameters
 
     def convert(params: Params) -> dict[str, Any]:
-        converted = {}
-        for key, value in params.items():
-            if key in kept:
-                converted[key] = value if value.__class__ in _PLAIN else plain(value)
-            elif value is not None and not is_default_sharding(value):
+        nonlocal dropped
+        if dropped is None:
+            dropped = tuple(key for key in params if key not in PRIMITIVES[name].defaults)
+        for key in dropped:
+            value = params[key]
+            if value is not None and not is_default_sharding(value):
                 raise UsageError(f"{jax_name} with {key}={value!r} is not supported")
+        converted = {}
+        for key, default in defaults:
+            value = params.get(key, default)
+            converted[key] = value if value.__class__ in _PLAIN else plain(value)
         return converted
 
-    return special or convert
+    return convert
 
 
 # -- the table -------------------------------------------------------------------------------------
@@ -150,7 +159,8 @@ def records(*names: str) -> Callable[[Record], Record]:
 
 # -- jaxprs ----------------------------------------------------------------------------------------
 
-_GRAPHS: Final[WeakKeyDictionary[Any, Graph]] = WeakKeyDictionary()
+_GRAPHS: Final[dict[int, tuple[Any, Graph]]] = {}
+"""By id of a jaxpr: a weak reference to it, which removes the entry, and its graph."""
 
 
 def from_jaxpr(closed_jaxpr: Any, name: str | None = None) -> Module:
@@ -161,18 +171,20 @@ def from_jaxpr(closed_jaxpr: Any, name: str | None = None) -> Module:
 
 def graph_of(closed_jaxpr: Any) -> Graph:
     """The graph of a closed jaxpr: one object for as long as the jaxpr lives."""
-    found = _GRAPHS.get(closed_jaxpr)
-    if found is None:
-        found = _GRAPHS[closed_jaxpr] = _import(closed_jaxpr)
-    return found
+    found = _GRAPHS.get(id(closed_jaxpr))
+    return found[1] if found is not None else _remember(closed_jaxpr, _import(closed_jaxpr))
 
 
 def graph_of_open(jaxpr: Any) -> Graph:
     """The graph of a jaxpr without the values of its constants, which become leading inputs."""
-    found = _GRAPHS.get(jaxpr)
-    if found is None:
-        found = _GRAPHS[jaxpr] = _import_body(jaxpr, ())
-    return found
+    found = _GRAPHS.get(id(jaxpr))
+    return found[1] if found is not None else _remember(jaxpr, _import_body(jaxpr, ()))
+
+
+def _remember(jaxpr: Any, graph: Graph) -> Graph:
+    key = id(jaxpr)
+    _GRAPHS[key] = (weakref.ref(jaxpr, lambda _: _GRAPHS.pop(key, None)), graph)
+    return graph
 
 
 def _import(closed_jaxpr: Any) -> Graph:

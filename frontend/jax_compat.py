@@ -19,8 +19,8 @@ import jax
 # Primitive, Jaxpr, Literal, DropVar: what jaxprs are made of.
 from jax._src import core
 
-# MeshAxis-free shardings: UNSPECIFIED says that the user said nothing.
-from jax._src.sharding_impls import UnspecifiedValue
+# UNSPECIFIED is the sharding of which the user said nothing.
+from jax._src.sharding_impls import UNSPECIFIED
 
 # TypedInt, TypedFloat, TypedComplex: Python scalars with a dtype, how weakly typed literals are bound.
 from jax._src import literals
@@ -154,11 +154,15 @@ def is_inlined(params: dict[str, Any]) -> bool:
 
 def has_shardings(params: dict[str, Any]) -> bool:
     """Whether a jit equation constrains shardings or layouts."""
-    shardings = (*params["in_shardings"], *params["out_shardings"])
-    layouts = (*params["in_layouts"], *params["out_layouts"])
-    return not (
-        all(isinstance(s, UnspecifiedValue) for s in shardings) and all(x is None for x in layouts)
-    )
+    for name in ("in_shardings", "out_shardings"):
+        shardings = params[name]
+        if shardings.count(UNSPECIFIED) != len(shardings):
+            return True
+    for name in ("in_layouts", "out_layouts"):
+        layouts = params[name]
+        if layouts.count(None) != len(layouts):
+            return True
+    return False
 
 
 def is_default_sharding(value: Any) -> bool:

@@ -151,6 +151,8 @@ class GraphTrace(Trace):  # type: ignore[misc]
         """The atom of an operand: a tracer of this trace or an enclosing one, or a concrete value."""
         if isinstance(x, Tracer):
             return x.atom if x._trace is self else self._capture(x)
+        if isinstance(x, int | float):
+            return constant_atom(self.builder, x)
         key, keeper = identity_of(x)
         known = self._arrays.get(key)
         if known is not None:

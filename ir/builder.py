@@ -76,7 +76,7 @@ class Builder:
         if outputs is not None:
             return outputs
         try:
-            types = primitive.infer(tuple([x.type for x in inputs]), params)
+            types = primitive.output_types(tuple([x.type for x in inputs]), params)
         except TypeRuleError as error:
             raise self._locate(error, primitive, inputs, params) from None
         if types.__class__ is TensorType:
@@ -213,11 +213,15 @@ class Builder:
     def inline(self, graph: Graph, arguments: Sequence[Operand]) -> list[Any]:
         """Emit a copy of the graph's equations, applied to arguments; its outputs."""
         env: dict[Any, Any] = dict(zip(graph.inputs, arguments, strict=True))
+        are_atoms = all([x.__class__ is Value or x.__class__ is Literal for x in arguments])
         outer = self.location
         for eqn in graph.equations:
             self.location = eqn.location or outer
             inputs = tuple([env.get(x, x) for x in eqn.inputs])
-            outputs = self.emit(eqn.primitive, *inputs, **eqn.params)
+            if are_atoms:  # then all that follows are, and the parameters are complete
+                outputs = self._emit_atoms(eqn.primitive, inputs, eqn.params)
+            else:
+                outputs = self.emit(eqn.primitive, *inputs, **eqn.params)
             for old, new in zip(eqn.outputs, outputs, strict=True):
                 env[old] = new
                 if new.__class__ is Value and new.name is None:

@@ -55,6 +55,7 @@ class Primitive:
     family: str = ""
     fold: FoldRule | None = None
     param_names: tuple[str, ...] = ()
+    _inferred: dict[Any, TensorType | Types] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.param_names = tuple(self.defaults)
@@ -64,6 +65,18 @@ class Primitive:
 
     def __reduce__(self) -> tuple[Callable[[str], Primitive], tuple[str]]:
         return primitive_named, (self.name,)
+
+    def output_types(self, types: Types, params: dict[str, Any]) -> TensorType | Types:
+        """`infer`, remembered where parameters are small: not those that hold graphs or arrays."""
+        if self.has_regions or self.name == "constant":
+            return self.infer(types, params)
+        key = (types, *params.values()) if params else types
+        found = self._inferred.get(key)
+        if found is None:
+            if len(self._inferred) > _MOST_INFERRED:
+                self._inferred.clear()
+            found = self._inferred[key] = self.infer(types, params)
+        return found
 
     def effects_of(self, eqn: Equation) -> frozenset[str]:
         return self.effects(eqn) if callable(self.effects) else self.effects
@@ -83,6 +96,8 @@ class Primitive:
             raise TypeRuleError(f"{self.name} needs the parameter {', '.join(missing)}")
         return complete
 
+
+_MOST_INFERRED: Final = 10_000
 
 PRIMITIVES: Final[dict[str, Primitive]] = {}
 """Every primitive by name."""

@@ -8,7 +8,7 @@ included. Constants are computed only where every machine computes the same bits
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import ml_dtypes
@@ -267,6 +267,7 @@ def fold_convert(b: Builder, inputs: Inputs, params: Params) -> Folded:
     return b.emit(made.primitive, source, new_dtype=new, weak_type=weak)
 
 
+@lru_cache(maxsize=4096)
 def _convert_literal(x: Literal, new: Dtype, weak: bool) -> Folded:
     if {dtype_category(x.type.dtype), dtype_category(new)} & {"complex", "extended"}:
         return None

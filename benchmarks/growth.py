@@ -52,7 +52,7 @@ def measure(graph: Graph) -> dict[str, float]:
         parsing, module = timed(lambda: parse(text, verify=False))
         times = {"parse": parsing, "verify": timed(module.verify)[0]}
         for name in STAGES[2:]:
-            pipeline = Pipeline.of(name, verify=False)
+            pipeline = Pipeline.of(name, verify_each=False)
             times[name], module = timed(lambda p=pipeline, m=module: p.run(m))
     gc.collect()
     return times

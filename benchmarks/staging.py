@@ -75,7 +75,7 @@ def one_round(args: tuple[Any, ...]) -> dict[str, tuple[float, float]]:
     both_jax, _ = seconds(lambda: jax.make_jaxpr(jax.grad(fresh(gpt.loss)))(*args))
     lower_jax, _ = seconds(lambda: jax.jit(jax.grad(fresh(gpt.loss))).trace(*args).lower())
     forward, module = seconds(lambda: covector.make_ir(fresh(gpt.loss))(*args))
-    pipeline = Pipeline.of(GRADIENT, verify=False)
+    pipeline = Pipeline.of(GRADIENT, verify_each=False)
     derive, _ = seconds(lambda: pipeline.run(module))
     lower, _ = seconds(lambda: covector.jit(covector.grad(fresh(gpt.loss))).trace(*args).lower())
     return {

@@ -150,7 +150,8 @@ class DataReader(Cursor):
             return _WORDS[word.group()]
         dtype = self.match(_DTYPE)
         if dtype is None:
-            self.fail(f"expected a value, found {self.found()}")
+            hint = "strings stand in double quotes" if word is not None else None
+            self.fail(f"expected a value, found {self.found()}", hint=hint)
         name = dtype.group()
         if name not in DTYPE_BY_NAME and "<" not in name and name != "token":
             near = did_you_mean(name, [*DTYPE_BY_NAME, *_WORDS])

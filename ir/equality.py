@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from functools import partial
 from itertools import zip_longest
 from typing import Any
 
 from .constants import digest, same_contents
-from .graph import Atom, Constant, Graph, Literal, memoised, walk_graphs
+from .graph import Atom, Constant, Graph, Literal, walk_graphs
 from .module import Module
 from .printer import literal_text, module_sections, value_text, write_elided
 
+_KEY = "structural hash"
 _CHUNK = 4096
 """Equations between two updates of the hash: bounds the text held at a time."""
 
@@ -50,17 +50,15 @@ def structural_hash(module: Module) -> str:
 
 def graph_hash(graph: Graph) -> str:
     """The digest of one graph, computed once for it and for each graph that it calls."""
-    found: str | None = graph.derived.get("hash")
-    if found is None:
-        for callee in walk_graphs(graph):  # callees first
-            found = memoised(callee, "hash", partial(_hash_graph, callee))
-    assert found is not None
+    for callee in walk_graphs(graph, skip=lambda g: _KEY in g.derived):
+        callee.derived[_KEY] = _hash_graph(callee)  # those that it calls have theirs
+    found: str = graph.derived[_KEY]
     return found
 
 
 def _refer(thing: Any) -> str | None:
     if isinstance(thing, Graph):
-        return "@" + str(thing.derived["hash"])
+        return "@" + str(thing.derived[_KEY])
     if isinstance(thing, Constant):
         return "$" + digest(thing)
     return None

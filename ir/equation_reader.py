@@ -21,7 +21,7 @@ from .syntax import LOCATION, NAME, STRING, TYPE, quote_name, unquote
 
 _EQUATION: Final = re.compile(
     rf"[ \t]*+(?!return\b)({NAME}): ({TYPE})((?:, {NAME}: {TYPE})*+) = (\w++)"
-    rf'(?:\[((?:[^\[\]"`#\n/]++|{STRING}|\[[^\[\]"`#\n/]*+\])*+)\])?+'
+    rf'(?:\[((?:[^\[\]"`#\n/]++|{STRING}|\[[^\[\]"`#\n/]*+\])*+)\])?'
     rf"((?: ++(?:[\w.+\-():~<>\[\]]++|`[^`\n]*+`))*+)"
     rf"[ \t\r]*+(//[^\n]*+)?\n"
 )
@@ -35,6 +35,7 @@ _COMMENT: Final = re.compile(r"//[^\n]*+")
 _LEFT_SIDE: Final = re.compile(rf"{NAME}\s*+:")
 _NAME: Final = re.compile(NAME)
 _PRIMITIVE: Final = re.compile(r"\w++")
+_EQUALS: Final = re.compile(r"[ \t]*+=")
 _RETURN: Final = re.compile(r"return(?![\w.]|\s*+:)")
 _LIKELY: Final = 2000
 """Names considered for "did you mean"."""
@@ -207,9 +208,12 @@ class EquationReader(DataReader):
         primitive = PRIMITIVES.get(name)
         if primitive is None:
             hint = did_you_mean(name, PRIMITIVES)
+            if _EQUALS.match(self.text, self.pos):
+                hint = f"values are made with their type: {name}: f32[3] = ..."
             self.fail(f"there is no primitive {name!r}", start, len(name), hint)
         given: Params = {}
         spelling = None
+        self.skip(SPACE)
         opened = self.pos
         if self.accept("["):
             given = self.parameters(primitive, opened)
@@ -233,6 +237,8 @@ class EquationReader(DataReader):
             if given:
                 self.expect(",", "or ']' between parameters")
                 self.skip()
+                if self.accept("]"):
+                    break
             start = self.pos
             name = self.name("the name of a parameter")
             if name not in primitive.defaults:

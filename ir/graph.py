@@ -180,6 +180,16 @@ class Equation:
         return describe_equation(self)
 
 
+def equation_key(primitive: Primitive, inputs: tuple[Atom, ...], params: Params) -> Any:
+    """What equations have in common exactly when they compute the same."""
+    operands: Any = frozenset(inputs) if primitive.commutative else inputs
+    if not params:
+        return (primitive, operands)
+    if primitive.float_params:  # 0.0 == -0.0 == False, and nan != nan
+        return (primitive, operands, *params.values(), repr(params))
+    return (primitive, operands, *params.values())
+
+
 class Graph:
     """A function: inputs, equations in order, outputs. Immutable; equal only to itself.
 
@@ -214,9 +224,9 @@ class Graph:
     @property
     def effects(self) -> frozenset[str]:
         if self._effects is None:
-            for graph in walk_graphs(self):  # callees first: no recursion however deep the nest
-                if graph._effects is None:
-                    graph._effects = frozenset().union(*(e.effects for e in graph.equations))
+            # callees first: no recursion however deep the nest
+            for graph in walk_graphs(self, skip=lambda g: g._effects is not None):
+                graph._effects = frozenset().union(*(e.effects for e in graph.equations))
         assert self._effects is not None
         return self._effects
 
@@ -224,9 +234,8 @@ class Graph:
     def nesting(self) -> int:
         """How many graphs deep the regions inside are nested; 0 without any."""
         if self._nesting is None:
-            for graph in walk_graphs(self):
-                if graph._nesting is None:
-                    graph._nesting = max((g.nesting + 1 for g in _callees(graph)), default=0)
+            for graph in walk_graphs(self, skip=lambda g: g._nesting is not None):
+                graph._nesting = max((g.nesting + 1 for g in _callees(graph)), default=0)
         assert self._nesting is not None
         return self._nesting
 
@@ -253,13 +262,16 @@ class Graph:
         return f"@{self.name}({signature}) -> ({results}) with {len(self.equations)} equations"
 
 
-def walk_graphs(*roots: Graph) -> list[Graph]:
-    """Every graph reachable from the roots, once each, callees before callers. No recursion."""
+def walk_graphs(*roots: Graph, skip: Callable[[Graph], bool] | None = None) -> list[Graph]:
+    """Every graph reachable from the roots, once each, callees before callers. No recursion.
+
+    Graphs that `skip` holds for are not entered: what is known of them need not be found again.
+    """
     order: list[Graph] = []
     done: set[Graph] = set()
     stack: list[tuple[Graph, Iterator[Graph]]] = []
     for root in roots:
-        if root in done:
+        if root in done or (skip is not None and skip(root)):
             continue
         done.add(root)
         stack.append((root, _callees(root)))
@@ -269,7 +281,7 @@ def walk_graphs(*roots: Graph) -> list[Graph]:
             if callee is None:
                 stack.pop()
                 order.append(graph)
-            elif callee not in done:
+            elif callee not in done and (skip is None or not skip(callee)):
                 done.add(callee)
                 stack.append((callee, _callees(callee)))
     return order

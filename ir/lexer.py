@@ -14,7 +14,7 @@ SPACE_AND_COMMENTS: Final = re.compile(r"(?:\s++|//[^\n]*+|#[^\n]*+)*+")
 END_OF_LINE: Final = re.compile(r"[ \t\r]*+(?:(?://|#)[^\n]*+)?(?=\n|\}|\Z)")
 _NAME: Final = re.compile(NAME)
 _STRING: Final = re.compile(STRING)
-_TOKEN: Final = re.compile(rf"{TYPE}|{NAME}|{STRING}|[-+]?[\d.][\w.+-]*|->|\S|")
+_TOKEN: Final = re.compile(rf"{TYPE}|[@$]?{NAME}|{STRING}|[-+]?[\d.][\w.+-]*|->|\S|")
 _WIDEST: Final = 120
 
 
@@ -78,7 +78,8 @@ class Cursor:
         token = match.group() if match is not None else ""
         if token:
             return repr(token if len(token) <= 40 else token[:37] + "...")
-        return "the end of the line" if self.pos < len(self.text) else "the end of the text"
+        following = self.text[self.pos : self.pos + 1]
+        return {"": "the end of the text", "\n": "the end of the line"}.get(following, "a space")
 
     def line_of(self, pos: int) -> int:
         return self.text.count("\n", 0, pos) + 1

@@ -307,6 +307,9 @@ def write_elided(_constant: Constant) -> str:
 
 
 def _dense(array: np.ndarray[Any, Any]) -> str:
+    """The elements, in brackets nested like the axes; `[]` if there are none."""
     if array.ndim == 0:
         return scalar_text(array)
+    if array.size == 0:
+        return "[]"
     return f"[{', '.join([_dense(array[i, ...]) for i in range(len(array))])}]"

@@ -34,7 +34,9 @@ _INTEGER = re.compile(r"[-+]?\d+")
 _REAL = re.compile(rf"[-+]?{REAL}")
 _COMPLEX = re.compile(COMPLEX)
 _ESCAPE = re.compile(r"\\(?:([\\\"nrt])|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8}))")
-_STRAY_BACKSLASH = re.compile(rf"(?:[^\\]|{_ESCAPE.pattern})*+")
+_ESCAPED = re.compile(
+    r"(?:[^\\]|\\[\\\"nrt]|\\x[0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\U[0-9a-fA-F]{8})*+", re.DOTALL
+)
 _SHORT_ESCAPES: Final = {"\\": "\\", '"': '"', "n": "\n", "r": "\r", "t": "\t"}
 
 
@@ -59,7 +61,7 @@ def unquote(text: str) -> str:
     inner = text[1:-1]
     if "\\" not in inner:
         return inner
-    if not _STRAY_BACKSLASH.fullmatch(inner):
+    if not _ESCAPED.fullmatch(inner):
         raise ValueError(r"a backslash starts \\ \" \n \r \t \xNN \uNNNN or \UNNNNNNNN")
     return _ESCAPE.sub(_unescape, inner)
 

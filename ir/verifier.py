@@ -140,8 +140,11 @@ def _infer(
         return (result,) if result.__class__ is TensorType else tuple(result)
     except TypeRuleError as error:
         _fail(graph, index, error.claim, error.hint)
-    except (IndexError, ValueError) as error:
-        _fail(graph, index, f"{name} does not take these operands and parameters: {error}")
+    except IndexError:
+        _fail(graph, index, f"{name} does not take {len(types)} operands of these types")
+    except ValueError as error:
+        problem = "" if "unpack" in str(error) else f" with these parameters: {error}"
+        _fail(graph, index, f"{name} does not take these {len(types)} operands{problem}")
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"
         _fail(graph, index, f"{name} does not take these parameters: {problem}")
@@ -151,10 +154,13 @@ def _fail_types(
     graph: Graph, index: int, outputs: tuple[Value, ...], wanted: tuple[TensorType, ...]
 ) -> NoReturn:
     if len(outputs) != len(wanted):
-        _fail(graph, index, f"this makes {len(wanted)} values, not {len(outputs)}")
+        name = graph.equations[index].primitive.name
+        _fail(graph, index, f"{name} makes {len(wanted)} values here, not {len(outputs)}")
     for value, type in zip(outputs, wanted, strict=True):
         if value.type is not type:
-            _fail(graph, index, f"{_name(graph, value)} has type {type}, not {value.type}")
+            name = graph.equations[index].primitive.name
+            stated = f"{_name(graph, value)} is stated to be {value.type}"
+            _fail(graph, index, f"{stated}, but {name} makes {type} here")
     raise AssertionError("types are interned")
 
 

@@ -31,7 +31,7 @@ def value_names(graph: Graph) -> Names:
     used: set[str] = set()
     suffixes: dict[str, int] = {}
     fresh = _short_names()
-    for v in values:
+    for v in dict.fromkeys(values):  # one that is made twice, against the rules, has one name
         name = v.name
         if not name:
             name = next(fresh)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import CovectorError, TypeRuleError
-from .graph import Atom, Equation, Graph, Literal, Location, Value
+from .graph import Atom, Equation, Graph, Literal, Location, Value, equation_key
 from .primitive import PRIMITIVES, Primitive
 from .types import Dtype, TensorType
 
@@ -69,9 +69,7 @@ class Builder:
             folded = primitive.fold(self, inputs, params)
             if folded is not None:
                 return folded
-        key: Any = (primitive, inputs, *params.values()) if params else (primitive, inputs)
-        if primitive.float_params:
-            key = (*key, repr(key[2:]))
+        key = equation_key(primitive, inputs, params)
         outputs = self._seen.get(key)
         if outputs is not None:
             return outputs
@@ -89,12 +87,7 @@ class Builder:
 
     def append(self, eqn: Equation) -> None:
         """Take over an equation as it is, outputs included, for later ones to fold and reuse."""
-        params = eqn.params
-        key: Any = (
-            (eqn.primitive, eqn.inputs, *params.values()) if params else (eqn.primitive, eqn.inputs)
-        )
-        if eqn.primitive.float_params:
-            key = (*key, repr(key[2:]))
+        key = equation_key(eqn.primitive, eqn.inputs, eqn.params)
         self._register(eqn, key)
 
     def _register(self, eqn: Equation, key: Any) -> None:

@@ -36,6 +36,7 @@ class Primitive:
       linear_in: the inputs in which the primitive is linear.
       jointly_linear: linear in all of `linear_in` together (add), rather than in each separately
         (mul, dot_general).
+      commutative: two operands may be swapped without any change of the result.
       not_differentiable: why outputs carry no tangent (comparisons, rounding, index arithmetic).
       effects: why an equation must not be dropped, repeated or reordered; may depend on it.
       has_regions: whether parameters hold graphs.
@@ -48,6 +49,7 @@ class Primitive:
     elementwise: bool = False
     linear_in: tuple[int, ...] = ()
     jointly_linear: bool = False
+    commutative: bool = False
     not_differentiable: str | None = None
     effects: frozenset[str] | Callable[[Equation], frozenset[str]] = NO_EFFECTS
     has_regions: bool = False

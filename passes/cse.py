@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..ir.graph import Equation, Graph, memoised, walk_graphs
+from ..ir.graph import Equation, Graph, equation_key, memoised, walk_graphs
 from .base import Pass
 from .regions import with_regions
 
@@ -33,9 +33,7 @@ def _cse(graph: Graph) -> Graph:
         if eqn.effects:
             kept.append(eqn)
             continue
-        key: Any = (eqn.primitive, eqn.inputs, *eqn.params.values())
-        if eqn.primitive.float_params:
-            key = (*key, repr(key[2:]))
+        key = equation_key(eqn.primitive, eqn.inputs, eqn.params)
         first = seen.setdefault(key, eqn)
         if first is eqn:
             kept.append(eqn)

@@ -139,10 +139,19 @@ def _infer_mul(types: Types, params: dict[str, Any]) -> TensorType:
 
 neg = elementwise("neg", NUMBER, linear_in=(0,), jointly_linear=True)
 (sign,) = _unary("sign", NUMBER)
-add = elementwise("add", NUMBER, 2, linear_in=(0, 1), jointly_linear=True)
-add_any = elementwise("add_any", NUMBER, 2, linear_in=(0, 1), jointly_linear=True)
+add = elementwise("add", NUMBER, 2, linear_in=(0, 1), jointly_linear=True, commutative=True)
+add_any = elementwise(
+    "add_any", NUMBER, 2, linear_in=(0, 1), jointly_linear=True, commutative=True
+)
 sub = elementwise("sub", NUMBER, 2, linear_in=(0, 1), jointly_linear=True)
-mul = define("mul", _infer_mul, elementwise=True, linear_in=(0, 1), defaults={"out_dtype": None})
+mul = define(
+    "mul",
+    _infer_mul,
+    elementwise=True,
+    linear_in=(0, 1),
+    commutative=True,
+    defaults={"out_dtype": None},
+)
 """With an `out_dtype`, operands of any dtypes are converted to it and then multiplied."""
 
 div = elementwise("div", NUMBER, 2, linear_in=(0,))
@@ -246,7 +255,7 @@ lt, le, gt, ge, lt_to, le_to = _binary(
 (eq_to,) = _binary("eq_to", ANY - {"extended"}, result=_to_bool, not_differentiable=DISCRETE)
 (is_finite,) = _unary("is_finite", FLOAT, result=_to_bool, not_differentiable=DISCRETE)
 (not_,) = _unary("not", BITS, not_differentiable=DISCRETE)
-and_, or_, xor = _binary("and or xor", BITS, not_differentiable=DISCRETE)
+and_, or_, xor = _binary("and or xor", BITS, commutative=True, not_differentiable=DISCRETE)
 population_count, clz = _unary("population_count clz", INTEGER, not_differentiable=DISCRETE)
 shift_left, shift_right_arithmetic, shift_right_logical = _binary(
     "shift_left shift_right_arithmetic shift_right_logical", INTEGER, not_differentiable=DISCRETE

@@ -196,6 +196,26 @@ def _constant(eqn: Equation, arrays: Sequence[Any]) -> Sequence[Any]:
     return [eqn.params["value"].array]
 
 
+_LINALG_ENUMS: Final[dict[str, tuple[str, Any]]] = {
+    "eig": ("implementation", lax.linalg.EigImplementation),
+    "eigh": ("algorithm", lax.linalg.EighImplementation),
+    "svd": ("algorithm", lax.linalg.SvdAlgorithm),
+}
+
+
+def _with_algorithm(key: str, algorithms: Any) -> ToJax:
+    def convert(params: dict[str, Any]) -> dict[str, Any]:
+        return {**params, key: params[key] and algorithms[params[key]]}
+
+    return convert
+
+
+for _name, _algorithm in _LINALG_ENUMS.items():
+    _CONVERT[_name] = _with_algorithm(*_algorithm)
+_CONVERT["schur"] = adding(select_callable=None)
+_CONVERT["rng_bit_generator"] = adding(out_sharding=None)
+
+
 @converts("random_seed", "random_wrap")
 def _with_generator(params: dict[str, Any]) -> dict[str, Any]:
     return {"impl": key_implementation(params["impl"])}

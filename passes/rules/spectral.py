@@ -73,12 +73,16 @@ def jvp_eig(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
 
 
 def _state_right_eigenvectors(b: Builder, eqn: Equation) -> Any:
-    """Make the primal outputs, and the right eigenvectors whether asked for or not."""
+    """Make the primal outputs, and the right eigenvectors whether asked for or not.
+
+    Of eigenvalues alone, no derivative depends on how vectors are normalised, so second ones need
+    nobody's word.
+    """
     if eqn.params["compute_right_eigenvectors"]:
         b.append(eqn)
         return eqn.outputs[-1]
     v = Value(TensorType(eqn.inputs[0].type.shape, eqn.outputs[0].type.dtype))
-    params = {**eqn.params, "compute_right_eigenvectors": True}
+    params = {**eqn.params, "compute_right_eigenvectors": True, "enable_eigvec_derivs": True}
     b.define((*eqn.outputs, v), like=eqn, params=params)
     return v
 

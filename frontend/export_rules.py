@@ -183,12 +183,15 @@ def _with_numbers(numbers: Any, params: dict[str, Any]) -> dict[str, Any]:
 
 @converts("scatter", "scatter_add", "scatter_sub", "scatter_mul", "scatter_min", "scatter_max")
 def _scatter_params(params: dict[str, Any]) -> dict[str, Any]:
-    return _with_numbers(lax.ScatterDimensionNumbers, params)
+    numbers = _with_numbers(lax.ScatterDimensionNumbers, params)
+    return {**numbers, "update_jaxpr": None, "update_consts": ()}
 
 
 @binds("scatter", "scatter_add", "scatter_sub", "scatter_mul", "scatter_min", "scatter_max")
 def _scatter(eqn: Equation, arrays: Sequence[Any]) -> Sequence[Any]:
-    return [getattr(lax, eqn.primitive.name)(*arrays, **_scatter_params(eqn.params))]
+    """Through JAX's own function: it traces the function that combines old and new elements."""
+    params = _with_numbers(lax.ScatterDimensionNumbers, eqn.params)
+    return [getattr(lax, eqn.primitive.name)(*arrays, **params)]
 
 
 @binds("constant")

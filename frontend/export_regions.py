@@ -140,7 +140,7 @@ def _custom_jvp(eqn: Equation, arrays: Arrays) -> Arrays:
         flags = inexact_flags(graph.input_types, p["num_consts"])
         if symbolic:
             flags = tuple(f and not _is_zero(t) for f, t in zip(flags, tangents, strict=True))
-        made, out_nonzero = jvp_rule_graph(p["jvp"], graph, flags, p["num_consts"])
+        made, out_nonzero = jvp_rule_graph(p["jvp"], graph, flags)
         given = [t for t, f in zip(tangents, flags, strict=True) if f]
         outputs = eval_graph(made, (*primals, *given))
         results = iter(outputs[len(graph.outputs) :])

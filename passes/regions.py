@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from ..ir.builder import Builder, Operand, Zero
 from ..ir.graph import Atom, Equation, Graph, Params, Value, memoised
 from ..ir.ops.control import split_sizes
+from ..ir.ops.elementwise import convert_element_type
 from ..ir.primitive import Primitive
 from ..ir.types import TensorType
 from .jvp import tangent_name
@@ -116,9 +117,45 @@ def spread(found: Iterable[Operand], flags: Sequence[bool], types: Iterable[Any]
     return [next(rest) if flag else Zero(x.type) for flag, x in zip(flags, types, strict=True)]
 
 
-def new_tangents(values: Sequence[Value], flags: Sequence[bool]) -> list[Value]:
-    """New values for the tangents of the flagged outputs of an equation."""
-    return [Value(v.type, tangent_name(v.name)) for v in select(values, flags)]
+def append_typed(b: Builder, eqn: Equation) -> None:
+    """Append an equation that makes given values, converted where it makes them weakly typed
+    otherwise than they are (a custom rule may return a strong type where its function does not)."""
+    types = eqn.primitive.infer(tuple([x.type for x in eqn.inputs]), eqn.params)
+    listed = (types,) if isinstance(types, TensorType) else types
+    made = [
+        v if v.type is t else Value(t, v.name) for v, t in zip(eqn.outputs, listed, strict=True)
+    ]
+    b.append(eqn.replace(outputs=tuple(made)))
+    for v, x in zip(eqn.outputs, made, strict=True):
+        if v is not x:
+            params = {"new_dtype": v.type.dtype, "weak_type": v.type.weak}
+            b.append(Equation(convert_element_type, (x,), (v,), params, eqn.location))
+
+
+def define_joint(
+    b: Builder,
+    eqn: Equation,
+    inputs: Sequence[Atom],
+    params: Params,
+    out_active: Sequence[bool],
+    primitive: Primitive | None = None,
+    sizes: Sequence[int] = (),
+) -> list[Operand]:
+    """Make the outputs of eqn and their tangents by one equation; the tangents, Zero where none.
+
+    The equation's outputs are those of eqn, then the tangents of the active ones, merged group by
+    group where `sizes` says how the outputs are grouped.
+    """
+    n_tangents: list[None] = [None] * sum(out_active)
+    d_sizes = [sum(group) for group in split_sizes(out_active, sizes)[:-1]]
+    outputs = merge_groups(eqn.outputs, sizes, n_tangents, d_sizes)
+    joint = equation(primitive or eqn.primitive, inputs, outputs, params, eqn)
+    old = set(eqn.outputs)
+    append_typed(b, joint)
+    dys = [v for v in joint.outputs if v not in old]
+    for y, dy in zip(select(eqn.outputs, out_active), dys, strict=True):
+        dy.name = tangent_name(y.name)
+    return spread(dys, out_active, eqn.outputs)
 
 
 def instantiated(b: Builder, operands: Iterable[Operand], flags: Iterable[bool]) -> list[Atom]:

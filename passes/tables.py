@@ -13,7 +13,7 @@ the linear inputs; the cotangents of others are ignored.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from ..ir.builder import Builder, Operand, Zero
 from ..ir.graph import Equation
@@ -110,8 +110,12 @@ def _transpose_from_traits(primitive: Primitive) -> TransposeRule | None:
     return None
 
 
+NOT_LINEAR: Final = (
+    "only linear programs transpose: linearize first; a custom derivative rule must be linear "
+    "in its tangents"
+)
 transpose: RuleTable[TransposeRule] = RuleTable(
-    "transpose", _transpose_from_traits, advice="only linear programs transpose: linearize first"
+    "transpose", _transpose_from_traits, advice=NOT_LINEAR
 )
 
 

@@ -23,6 +23,7 @@ from ..ir.errors import PassError
 from ..ir.graph import Equation, Graph, Value, memoised
 from ..ir.module import Module
 from ..ir.types import has_tangent
+from . import tables
 from .base import Pass
 from .tables import transpose as rules
 from .wrt import derived_module, select_inputs
@@ -110,6 +111,7 @@ def pull(b: Builder, eqn: Equation, cts: dict[Any, list[Any]], linear: set[Any])
     if all([ct.__class__ is Zero for ct in out_cts]) and not eqn.effects:
         return
     is_linear = [x in linear for x in eqn.inputs]
+    check_linear(eqn, is_linear)
     in_cts = rules.find(eqn)(b, eqn, out_cts, is_linear)
     if len(in_cts) != len(eqn.inputs):
         raise PassError(
@@ -120,6 +122,22 @@ def pull(b: Builder, eqn: Equation, cts: dict[Any, list[Any]], linear: set[Any])
     for x, lin, ct in zip(eqn.inputs, is_linear, in_cts, strict=True):
         if lin and ct.__class__ is not Zero:
             cts.setdefault(x, []).append(ct)
+
+
+def check_linear(eqn: Equation, is_linear: Sequence[bool]) -> None:
+    """Raise PassError for an equation that is not linear in these inputs together."""
+    primitive = eqn.primitive
+    if primitive.jointly_linear or not primitive.linear_in:
+        return
+    which = [i for i, flag in enumerate(is_linear) if flag]
+    if len(which) > 1 or which[0] not in primitive.linear_in:
+        several = f"inputs {which} together" if len(which) > 1 else f"input {which[0]}"
+        raise PassError(
+            f"{primitive.name} is not linear in its {several}, which depend on tangents",
+            eqn,
+            stage="transpose",
+            hint=tables.NOT_LINEAR,
+        )
 
 
 def collect(b: Builder, value: Any, cts: dict[Any, list[Any]]) -> Any:

@@ -138,6 +138,32 @@ class Checked:
         graph, _ = batch_graph(self.graph, flags, 3, [True] * len(self.graph.outputs))
         assert_close(interpret(graph, *rows), want)
 
+    def forward_over_reverse(self) -> None:
+        """jvp of vjp agrees with JAX's."""
+        outs = self.flat(*self.args)
+        cts = random_like(outs, 4)
+
+        def pulled(*xs: Any) -> Any:
+            return jax.vjp(self.flat, *xs)[1](cts)
+
+        want = jax.jvp(pulled, self.args, self.tangents)[1]
+        backward = vjp_graph(self.graph, self.active)
+        active = [*self.active, *(False for _ in cts)]
+        force = [i >= len(outs) for i in range(len(backward.outputs))]
+        graph, _ = jvp_graph(backward, active, force)
+        got = interpret(graph, *self.args, *cts, *self.tangents)
+        assert_close(got[-len(want) :], want, rtol=1e-3, atol=1e-4)
+
+    def reverse_over_batch(self) -> None:
+        """vjp of batch agrees with JAX's."""
+        rows = [_rows(x) for x in self.args]
+        outs, pull = jax.vjp(jax.vmap(self.flat), *rows)
+        cts = random_like(outs, 5)
+        flags = [True] * len(self.graph.outputs)
+        graph, _ = batch_graph(self.graph, [True] * len(rows), 3, flags)
+        got = interpret(vjp_graph(graph, self.active), *rows, *cts)
+        assert_close(got[len(outs) :], pull(cts), rtol=1e-3, atol=1e-4)
+
     def cleaned(self) -> None:
         """Clean-up passes keep the outputs, and are idempotent; the text reads back."""
         module = module_of(self.graph)

@@ -194,9 +194,7 @@ def inexact_flags(types: Sequence[TensorType], num_consts: int = 0) -> Flags:
     return tuple(i >= num_consts and has_tangent(t) for i, t in enumerate(types))
 
 
-def jvp_rule_graph(
-    rule: Thunk | Graph, primal: Graph, nonzero: Flags, num_consts: int
-) -> tuple[Graph, Flags]:
+def jvp_rule_graph(rule: Thunk | Graph, primal: Graph, nonzero: Flags) -> tuple[Graph, Flags]:
     """The graph of a `jvp` rule for these flags, and which outputs it gives tangents of."""
     if isinstance(rule, Graph):
         return rule, inexact_flags(primal.output_types)

@@ -15,8 +15,8 @@ from ..partial_eval import Split, split_graph
 from ..regions import (
     Flags,
     arranged,
+    define_joint,
     equation,
-    new_tangents,
     nonzero,
     reject,
     select,
@@ -48,15 +48,8 @@ def define_joint_call(
     if not any(out_nonzero):
         b.append(eqn)
         return spread((), out_nonzero, eqn.outputs)
-    douts = new_tangents(eqn.outputs, out_nonzero)
-    b.define(
-        (*eqn.outputs, *douts),
-        eqn,
-        primitive=primitive,
-        inputs=(*eqn.inputs, *dxs),
-        params=primitive.complete({"graph": forward, **params}),
-    )
-    return spread(douts, out_nonzero, eqn.outputs)
+    complete = {"graph": forward, **params}
+    return define_joint(b, eqn, (*eqn.inputs, *dxs), complete, out_nonzero, primitive)
 
 
 @tables.transpose.rule(call, custom_jvp_call, custom_vjp_call)

@@ -19,8 +19,8 @@ from ..batch import batch_graph
 from ..jvp import jvp_graph
 from ..regions import (
     Flags,
+    define_joint,
     either,
-    new_tangents,
     nonzero,
     reject,
     select,
@@ -55,10 +55,8 @@ def jvp_cond(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
         b.append(eqn)
         return spread((), out_active, eqn.outputs)
     joint = tuple(jvp_graph(branch, active, out_active)[0] for branch in branches)
-    dys = new_tangents(eqn.outputs, out_active)
     inputs = (*eqn.inputs, *select(tangents[1:], active))
-    b.define((*eqn.outputs, *dys), eqn, inputs=inputs, params={"branches": joint})
-    return spread(dys, out_active, eqn.outputs)
+    return define_joint(b, eqn, inputs, {"branches": joint}, out_active)
 
 
 # -- transpose -----------------------------------------------------------------------------------

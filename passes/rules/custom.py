@@ -17,7 +17,7 @@ from ...ir.ops import call as c
 from ...ir.ops.call import Flags, call, custom_jvp_call, custom_vjp_call, custom_vjp_linear
 from .. import dce, tables
 from ..batch import batch_graph
-from ..regions import instantiated, nonzero, select, spread
+from ..regions import append_typed, instantiated, nonzero, select, spread
 from ..tables import Operands, materialise_batch
 from . import custom_thunks as thunks
 from .call import define_joint_call
@@ -69,7 +69,9 @@ def jvp_custom_vjp(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     what = f"fwd rule of @{params['graph'].name}"
     check_rule(eqn, what, fwd, eqn.inputs, (*eqn.outputs, *made))
     residuals = [Value(x.type, x.name) for x in made]
-    b.define((*eqn.outputs, *residuals), eqn, primitive=call, params={"graph": fwd})
+    append_typed(
+        b, eqn.replace(primitive=call, outputs=(*eqn.outputs, *residuals), params={"graph": fwd})
+    )
     dys = b.emit(
         custom_vjp_linear,
         *(*residuals, *instantiated(b, tangents, active)),

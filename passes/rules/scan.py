@@ -20,10 +20,10 @@ from ..jvp import jvp_graph
 from ..regions import (
     Flags,
     arranged,
+    define_joint,
     grow_until_stable,
     instantiated,
     merge_groups,
-    new_tangents,
     nonzero,
     select,
     spread,
@@ -54,25 +54,21 @@ def jvp_scan(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
         b.append(eqn)
         return spread((), out_active, eqn.outputs)
     d_sizes = (sum(consts), sum(carry))
-    dxs, dys = instantiated(b, tangents, active), new_tangents(eqn.outputs, out_active)
+    dxs = instantiated(b, tangents, active)
     n_in, n_out = len(graph.inputs), len(graph.outputs)
     body = arranged(
         forward,
         merge_groups(forward.inputs[:n_in], sizes, forward.inputs[n_in:], d_sizes),
         merge_groups(forward.outputs[:n_out], sizes[1:], forward.outputs[n_out:], d_sizes[1:]),
     )
-    b.define(
-        merge_groups(eqn.outputs, sizes[1:], dys, d_sizes[1:]),
-        eqn,
-        inputs=merge_groups(eqn.inputs, sizes, dxs, d_sizes),
-        params={
-            **eqn.params,
-            "graph": body,
-            "num_consts": n_consts + d_sizes[0],
-            "num_carry": n_carry + d_sizes[1],
-        },
-    )
-    return spread(dys, out_active, eqn.outputs)
+    params = {
+        **eqn.params,
+        "graph": body,
+        "num_consts": n_consts + d_sizes[0],
+        "num_carry": n_carry + d_sizes[1],
+    }
+    inputs = merge_groups(eqn.inputs, sizes, dxs, d_sizes)
+    return define_joint(b, eqn, inputs, params, out_active, sizes=sizes[1:])
 
 
 # -- transpose -----------------------------------------------------------------------------------

@@ -24,12 +24,12 @@ from ..partial_eval import split_graph
 from ..regions import (
     Flags,
     arranged,
+    define_joint,
     either,
     equation,
     grow_until_stable,
     instantiated,
     merge_groups,
-    new_tangents,
     nonzero,
     select,
     spread,
@@ -54,7 +54,7 @@ def jvp_while(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
         b.append(eqn)
         return spread((), carry, eqn.outputs)
     active = (*(False,) * n_cond, *consts, *carry)
-    dxs, dys = instantiated(b, tangents, active), new_tangents(eqn.outputs, carry)
+    dxs = instantiated(b, tangents, active)
     n_in, n_out = len(body.inputs), len(body.outputs)
     d_sizes = (sum(consts),)
     joint_body = arranged(
@@ -63,18 +63,14 @@ def jvp_while(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
         forward.outputs,
     )
     unread = [Value(v.type) for v in forward.outputs[n_out:]]
-    b.define(
-        (*eqn.outputs, *dys),
-        eqn,
-        inputs=merge_groups(eqn.inputs, sizes, dxs, (0, *d_sizes)),
-        params={
-            "cond_graph": _with_more_inputs(condition, unread),
-            "body_graph": joint_body,
-            "cond_nconsts": n_cond,
-            "body_nconsts": n_body + d_sizes[0],
-        },
-    )
-    return spread(dys, carry, eqn.outputs)
+    params = {
+        "cond_graph": _with_more_inputs(condition, unread),
+        "body_graph": joint_body,
+        "cond_nconsts": n_cond,
+        "body_nconsts": n_body + d_sizes[0],
+    }
+    inputs = merge_groups(eqn.inputs, sizes, dxs, (0, *d_sizes))
+    return define_joint(b, eqn, inputs, params, carry)
 
 
 def _with_more_inputs(graph: Graph, more: Sequence[Value]) -> Graph:
@@ -138,8 +134,8 @@ def transpose_while(b: Builder, eqn: Equation, cts: Operands, linear: Sequence[b
             "no place to keep what the backward pass needs of each iteration",
             eqn,
             stage="transpose",
-            hint="use fori_loop or scan with a fixed number of iterations (where or cond inside can "
-            "stop early), forward mode (jvp, jacfwd), or give the function a custom_vjp rule",
+            hint="use fori_loop or scan with a fixed number of iterations (where or cond inside "
+            "can stop early), forward mode (jvp, jacfwd), or give the function a custom_vjp rule",
         )
     n_cond = eqn.params["cond_nconsts"]
     found = transpose_scan(b, counted, cts, linear[n_cond:])

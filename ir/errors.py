@@ -23,7 +23,8 @@ class CovectorError(Exception):
     """Base of all errors that covector raises on purpose.
 
     Attributes: claim (one sentence: what is wrong), equation, location, stage (the pass or layer
-    that noticed) and hint (what to do), each None where it does not apply.
+    that noticed), hint (what to do) and reproducer (a file that repeats the failure), each None
+    where it does not apply.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class CovectorError(Exception):
         self.location = location or (equation.location if equation is not None else None)
         self.stage = stage
         self.hint = hint
+        self.reproducer: str | None = None
         super().__init__(claim)
 
     def __str__(self) -> str:
@@ -52,6 +54,8 @@ class CovectorError(Exception):
         lines += self.describe()
         if self.hint:
             lines.append(f"  {self.hint}")
+        if self.reproducer:
+            lines.append(f"  to repeat it: covector opt --run-reproducer {self.reproducer}")
         return "\n".join(line for line in lines if line.strip())
 
     def describe(self) -> list[str]:

@@ -17,6 +17,7 @@ from jaxlib.mlir import ir
 from ..ir.errors import CovectorError
 from ..ir.graph import Constant, Equation, Graph
 from ..ir.module import Module
+from ..ir.reproducer import explain, keep
 from ..ir.types import ExtendedDtype, TensorType
 from . import jax_compat, rules, tables
 from .context import Context, create
@@ -55,16 +56,27 @@ def lower_module(module: Module, platforms: Sequence[str] = ("cpu",)) -> Lowerin
 def lower_graph(
     graph: Graph, platforms: Sequence[str] = ("cpu",), name: str | None = None
 ) -> Lowering:
-    """Lower a graph and what it calls."""
+    """Lower a graph and what it calls. An error names a file from which it can be repeated."""
     name = graph.name if name is None else name
-    made, constants = _emit(graph, tuple(platforms), name, careful=False)
+    try:
+        return _lower(graph, tuple(platforms), name)
+    except Exception as error:
+        shown = explain("lowering", error)
+        keep(shown, Module({graph.name: graph}, name=name), lower=",".join(platforms))
+        if shown is error:
+            raise
+        raise shown from error
+
+
+def _lower(graph: Graph, platforms: tuple[str, ...], name: str) -> Lowering:
+    made, constants = _emit(graph, platforms, name, careful=False)
     try:
         made.operation.verify()
     except ir.MLIRError as error:
-        _emit(graph, tuple(platforms), name, careful=True)  # raises at the equation at fault
+        _emit(graph, platforms, name, careful=True)  # raises at the equation at fault
         raise CovectorError(f"MLIR refuses the lowering: {error}", stage="lowering") from None
     inputs = tuple(c.type for c in constants) + graph.input_types
-    return Lowering(name, made, constants, inputs, graph.output_types, tuple(platforms))
+    return Lowering(name, made, constants, inputs, graph.output_types, platforms)
 
 
 def _emit(

@@ -1,4 +1,4 @@
-"""What a pass is: a frozen dataclass whose fields are its options, in Python as on the command line."""
+"""What a pass is: a frozen dataclass whose fields are its options, here as on the command line."""
 
 from __future__ import annotations
 
@@ -31,22 +31,29 @@ class Pass:
 
     def run(self, module: Module) -> Module:
         """The transformed module. Raises PassError when the module does not allow the pass."""
-        graphs = {
-            name: memoised(graph, self, lambda graph=graph: self.run_graph(graph))
-            for name, graph in module.graphs.items()
-        }
-        return module.replace(graphs=graphs)
+        return module.replace(graphs={n: self._changed(g) for n, g in module.graphs.items()})
+
+    def _changed(self, graph: Graph) -> Graph:
+        changed: Graph = memoised(graph, self, lambda: self.run_graph(graph))
+        return changed
 
     def run_graph(self, graph: Graph) -> Graph:
         raise NotImplementedError(f"{type(self).__name__} defines neither run nor run_graph")
 
+    def counters(self, before: Module, after: Module) -> dict[str, int]:
+        """What the pass did, as counts with names, for `--stats`."""
+        return {}
+
+    def describe(self) -> str:
+        """The pass as in a pipeline string, with all options."""
+        return self._text([f.name for f in fields(self)])
+
     def __str__(self) -> str:
-        """The pass as a pipeline string shows it: options that differ from their defaults."""
-        given = [
-            f"{f.name}={_option_text(getattr(self, f.name))}"
-            for f in fields(self)
-            if getattr(self, f.name) != f.default
-        ]
+        """The pass as in a pipeline string, with the options that differ from their defaults."""
+        return self._text([f.name for f in fields(self) if getattr(self, f.name) != f.default])
+
+    def _text(self, options: list[str]) -> str:
+        given = [f"{name}={_option_text(getattr(self, name))}" for name in options]
         return self.name + (f"{{{' '.join(given)}}}" if given else "")
 
 
@@ -83,8 +90,17 @@ def make_pass(name: str, options: dict[str, Any]) -> Pass:
 
 def read_option(pass_name: str, key: str, value: Any, annotation: Any) -> Any:
     """An option's value from its text. Raises UsageError naming what was expected."""
+    return read_value(annotation, value, f"option {key} of pass {pass_name}")
+
+
+_EXPECTED = {"bool": "true or false", "int": "an integer", "float": "a number"}
+
+
+def read_value(annotation: Any, value: Any, what: str) -> Any:
+    """A value of the annotated type from its text. Raises UsageError that calls it `what`."""
     kind = str(annotation).removesuffix("| None").strip()
-    if value is None or (value == "None" and "None" in str(annotation)):
+    is_optional = kind != str(annotation)
+    if is_optional and (value is None or value == "None"):
         return None
     try:
         if kind.startswith("tuple"):
@@ -95,10 +111,7 @@ def read_option(pass_name: str, key: str, value: Any, annotation: Any) -> Any:
             return {"true": True, "1": True, "false": False, "0": False}[value.lower()]
         return {"int": int, "float": float, "str": str}[kind](value)
     except (KeyError, ValueError):
-        raise UsageError(
-            f"option {key} of pass {pass_name} takes {kind.replace('tuple', 'a list of')}, "
-            f"got {value!r}"
-        ) from None
+        raise UsageError(f"{what} takes {_EXPECTED.get(kind, kind)}, got {value!r}") from None
 
 
 def _items(value: Any) -> list[Any]:

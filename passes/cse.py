@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..ir.graph import Equation, Graph, equation_key, memoised, walk_graphs
+from ..ir.module import Module
 from .base import Pass
+from .counting import fewer_equations
 from .regions import with_regions
 
 
@@ -59,3 +61,6 @@ class Cse(Pass):
 
     def run_graph(self, graph: Graph) -> Graph:
         return cse_graph(graph)
+
+    def counters(self, before: Module, after: Module) -> dict[str, int]:
+        return fewer_equations(before, after, "merged")

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..ir.graph import Equation, Graph, Value, memoised
+from ..ir.module import Module
 from ..ir.primitive import RuleTable
 from .base import Pass
+from .counting import fewer_equations
 from .regions import Flags, select
 
 DceRule = Callable[[Equation, Flags], Equation]
@@ -111,3 +113,6 @@ class Dce(Pass):
 
     def run_graph(self, graph: Graph) -> Graph:
         return remove_dead(graph)
+
+    def counters(self, before: Module, after: Module) -> dict[str, int]:
+        return fewer_equations(before, after, "dropped")

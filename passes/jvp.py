@@ -21,6 +21,7 @@ from ..ir.graph import Equation, Graph, Value, memoised
 from ..ir.module import Module
 from ..ir.types import has_tangent
 from .base import Pass
+from .counting import new_equations
 from .tables import jvp as rules
 from .tables import restates_primal
 from .wrt import derived_module, select_inputs
@@ -107,3 +108,6 @@ class Jvp(Pass):
     def run(self, module: Module) -> Module:
         flags = select_inputs(module, self.wrt, self.name)
         return derived_module(module, jvp_graph(module.main, flags)[0])
+
+    def counters(self, before: Module, after: Module) -> dict[str, int]:
+        return new_equations(before, after, "tangent equations")

@@ -1,26 +1,55 @@
-"""Pipelines: lists of passes, written `linearize{wrt=0},transpose,cse,dce`, and their manager."""
+"""Pipelines: lists of passes, written `linearize{wrt=0},transpose,cse,dce`."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from ..ir.errors import CovectorError, UsageError
-from ..ir.memory import collector_paused
+from ..ir.errors import UsageError, did_you_mean
 from ..ir.module import Module
-from .base import Pass, make_pass
+from .base import PASSES, Pass, make_pass
+from .manager import Manager
+from .observers import Observer
+from .settings import Settings
+from .timing import Timer
 
 _STEP = re.compile(r"\s*([A-Za-z_][\w-]*)\s*(?:\{([^{}]*)\})?\s*")
 
-Observer = Callable[[int, Pass, Module, Module], None]
-"""Called after each step with its number, the pass, and the module before and after."""
+
+@dataclass(frozen=True)
+class NamedPipeline:
+    """A pipeline with a name: its passes as text, and why they are these. Options that are given
+    to the name go to the first pass."""
+
+    passes: str
+    reason: str
+
+
+PIPELINES: dict[str, NamedPipeline] = {
+    "clean": NamedPipeline(
+        "fold,cse,dce",
+        "exact identities, then repeated, then unread equations: each makes work for the next",
+    ),
+    "flat": NamedPipeline(
+        "inline,fold,cse,dce", "calls become equations, so that cleaning sees across them"
+    ),
+    "reverse": NamedPipeline(
+        "linearize,transpose,fold,cse,dce", "primal and pullback as two programs, cleaned"
+    ),
+    "gradient": NamedPipeline(
+        "grad,fold,cse,dce", "the gradient as one program, without the primal parts nobody reads"
+    ),
+}
+"""Pipelines that can stand in a pipeline by name; add to it to have your own."""
 
 
 def parse_pipeline(text: str) -> tuple[Pass, ...]:
     """The passes of a pipeline string. Raises UsageError at the place that is not one.
 
     A pass is its name, then options in braces, separated by spaces: `batch{in_axes=0,None}`.
+    The name of a named pipeline stands for its passes.
     """
     passes: list[Pass] = []
     position = 0
@@ -31,7 +60,7 @@ def parse_pipeline(text: str) -> tuple[Pass, ...]:
                 return ()
             raise UsageError(f"a pass name is missing in the pipeline {text!r} at {position}")
         name, options = match.groups()
-        passes.append(make_pass(name, _parse_options(name, options or "")))
+        passes.extend(_make_steps(name, _parse_options(name, options or "")))
         position = match.end()
         if position < len(text):
             if text[position] != ",":
@@ -43,6 +72,19 @@ def parse_pipeline(text: str) -> tuple[Pass, ...]:
             if position == len(text):
                 raise UsageError(f"the pipeline {text!r} ends with a comma")
     return tuple(passes)
+
+
+def _make_steps(name: str, options: dict[str, Any]) -> tuple[Pass, ...]:
+    if name in PASSES:
+        return (make_pass(name, options),)
+    if name in PIPELINES:
+        first, *rest = parse_pipeline(PIPELINES[name].passes)
+        return (make_pass(first.name, options) if options else first, *rest)
+    known = [*PASSES, *PIPELINES]
+    raise UsageError(
+        f"there is no pass {name!r}",
+        hint=did_you_mean(name, known) or f"passes and pipelines: {', '.join(sorted(known))}",
+    )
 
 
 def _parse_options(name: str, text: str) -> dict[str, str | bool]:
@@ -57,53 +99,47 @@ def _parse_options(name: str, text: str) -> dict[str, str | bool]:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Passes in order, verified after each.
-
-    `verify` checks the module after every pass; `observers` see every step.
-    """
+    """Passes in order. `observers` see every step; `settings` say what else happens."""
 
     passes: tuple[Pass, ...]
-    verify: bool = True
+    settings: Settings | None = None
     observers: tuple[Observer, ...] = field(default=(), compare=False)
 
     @classmethod
-    def of(cls, passes: str | Iterable[Pass | str], **fields: object) -> Pipeline:
-        """A pipeline from its string, or from passes and strings."""
-        if isinstance(passes, str):
-            return cls(parse_pipeline(passes), **fields)  # type: ignore[arg-type]
+    def of(
+        cls,
+        passes: str | Iterable[Pass | str],
+        observers: Sequence[Observer] = (),
+        **switches: Any,
+    ) -> Pipeline:
+        """A pipeline from its string, or from passes and strings; switches as in `Settings`."""
         steps: list[Pass] = []
-        for step in passes:
+        for step in [passes] if isinstance(passes, str) else passes:
             steps.extend(parse_pipeline(step) if isinstance(step, str) else [step])
-        return cls(tuple(steps), **fields)  # type: ignore[arg-type]
+        settings = Settings.of(switches) if switches else None
+        return cls(tuple(steps), settings, tuple(observers))
 
-    def run(self, module: Module) -> Module:
+    def run(self, module: Module, timer: Timer | None = None) -> Module:
         """The module after all passes. Errors name the pass in which they arose."""
-        for number, step in enumerate(self.passes):
-            before = module
-            try:
-                with collector_paused():
-                    module = step.run(before)
-                    if self.verify:
-                        module.verify()
-            except CovectorError as error:
-                if error.stage is None:
-                    error.stage = f"pass {step}"
-                raise
-            for observer in self.observers:
-                observer(number, step, before, module)
-        return module
+        settings = self.settings if self.settings is not None else Settings.of({})
+        return Manager(self.passes, settings, self.observers, timer).run(module)
+
+    def describe(self) -> str:
+        """The pipeline string with all options of all passes."""
+        return ",".join(step.describe() for step in self.passes)
 
     def __str__(self) -> str:
         return ",".join(map(str, self.passes))
 
 
-def run_passes(
-    module: Module, passes: str | Sequence[Pass | str], *, verify: bool = True
-) -> Module:
-    """Run a pipeline over a module: `run_passes(m, "linearize{wrt=0},transpose,cse,dce")`."""
+def run_passes(module: Module, passes: str | Sequence[Pass | str], **switches: Any) -> Module:
+    """Run a pipeline over a module: `run_passes(m, "linearize{wrt=0},transpose,cse,dce")`.
+
+    Keyword arguments are the switches of `Settings`: `run_passes(m, p, print_after_all=True)`.
+    """
     if not isinstance(module, Module):
         raise UsageError(
             f"run_passes takes a covector Module, got {type(module).__name__}",
             hint="make one with covector.make_ir(f)(*args), covector.parse or covector.load",
         )
-    return Pipeline.of(passes, verify=verify).run(module)
+    return Pipeline.of(passes, **switches).run(module)

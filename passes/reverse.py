@@ -16,6 +16,7 @@ from ..ir.graph import Graph, Value, memoised
 from ..ir.module import Module
 from ..ir.types import has_tangent, is_complex
 from .base import Pass
+from .counting import new_equations
 from .linearize import Linearized, linearize_graph
 from .transpose import cotangent_name, linear_flags, transpose_into
 from .wrt import derived_module, select_inputs
@@ -91,6 +92,9 @@ class Vjp(Pass):
         flags = select_inputs(module, self.wrt, self.name)
         return derived_module(module, vjp_graph(module.main, flags))
 
+    def counters(self, before: Module, after: Module) -> dict[str, int]:
+        return new_equations(before, after, "pullback equations")
+
 
 @dataclass(frozen=True)
 class Grad(Pass):
@@ -117,3 +121,6 @@ class Grad(Pass):
         flags = select_inputs(module, self.wrt, self.name)
         grad = grad_graph(graph, flags, len(graph.outputs) - 1, self.value)
         return derived_module(module, grad)
+
+    def counters(self, before: Module, after: Module) -> dict[str, int]:
+        return new_equations(before, after, "pullback equations")

@@ -319,11 +319,10 @@ def test_a_file_that_is_neither_text_nor_program(run: Run) -> None:
 
 
 def test_a_bug_of_ours_is_one_message(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise KeyError("oops")
 
-    monkeypatch.setattr("covector.tools.opt.write_module", fail, raising=False)
-    monkeypatch.setattr("covector.tools.output.write_module", fail)
+    monkeypatch.setattr("covector.tools.opt.emit", fail)
     status, _, err = run("opt", "sin.cvir")
     assert status == 70 and err.startswith("internal error: KeyError: 'oops'\n  at ")
     monkeypatch.setenv("COVECTOR_TRACEBACK", "1")

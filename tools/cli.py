@@ -15,6 +15,7 @@ from typing import Final, NoReturn
 import click
 
 from ..ir.errors import CovectorError, UsageError, did_you_mean
+from .output import BAD_PROGRAM, BAD_USAGE, exit_status, report
 
 COMMANDS: Final = {
     "trace": "programs",
@@ -26,8 +27,6 @@ COMMANDS: Final = {
 }
 """The file of each command, imported when the command is called."""
 
-BAD_PROGRAM: Final = 1
-BAD_USAGE: Final = 2
 OUR_FAULT: Final = 70
 INTERRUPTED: Final = 130
 
@@ -99,7 +98,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         return 0
     except CovectorError as error:
         report(error)
-        return BAD_USAGE if isinstance(error, UsageError) else BAD_PROGRAM
+        return exit_status(error)
     except RecursionError:
         click.echo("error: the program is nested too deeply", err=True)
         return BAD_PROGRAM
@@ -129,12 +128,6 @@ def _as_usage_error(error: click.ClickException) -> UsageError:
         )
     message = error.format_message().rstrip(".")
     return UsageError(message[:1].lower() + message[1:], hint=f"see {command} --help")
-
-
-def report(error: CovectorError) -> None:
-    """One error on standard error: its kind (if it is not about the command), claim, place, facts."""
-    kind = "error" if isinstance(error, UsageError) else type(error).__name__
-    click.echo(f"{kind}: {error}", err=True)
 
 
 def report_bug(error: Exception) -> None:

@@ -268,7 +268,7 @@ def _adjoint(
     others = [x for x, flag in zip(arrays, flags, strict=True) if not flag]
     got = list(trial.run(transposed, [*others, *cts]))
     nonzero = iter(transpose_graph(linear, flags)[1])
-    findings = []
+    findings: list[Finding] = []
     k = 0
     for i, flag in enumerate(flags):
         if not flag:

@@ -6,24 +6,14 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Final
 
 import click
 
-from ..ir.errors import UsageError
+from ..ir.errors import CovectorError, UsageError
 
-if TYPE_CHECKING:
-    from ..ir.module import Module
-
-
-def write_module(module: Module, output: str | None, locations: bool = True) -> None:
-    """Write a program as text, or as a `.cvir` file if the output is named so."""
-    from ..ir.printer import print_module
-
-    if output is not None and output.endswith(".cvir"):
-        module.save(output)
-        return
-    write(print_module(module, locations=locations), output, highlight=True)
+BAD_PROGRAM: Final = 1
+BAD_USAGE: Final = 2
 
 
 def write(text: str, output: str | None, *, highlight: bool = False) -> None:
@@ -89,3 +79,14 @@ def print_highlighted(text: str) -> None:
     highlighter = Program()
     for line in text.splitlines():
         console.print(highlighter(line))
+
+
+def report(error: CovectorError) -> None:
+    """One error on standard error: its kind, unless it is about the command, and all it says."""
+    kind = "error" if isinstance(error, UsageError) else type(error).__name__
+    click.echo(f"{kind}: {error}", err=True)
+
+
+def exit_status(error: CovectorError) -> int:
+    """1 for a program that is wrong, 2 for a command that is."""
+    return BAD_USAGE if isinstance(error, UsageError) else BAD_PROGRAM

@@ -3,44 +3,56 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .options import ARGS, INPUTS, JSON, LOAD, LOCATIONS, OUTPUT, PASSES, SEED
-from .output import write, write_file, write_module
+from .emit import EMIT, emit
+from .options import ARGS, INPUTS, JSON, LOAD, LOCATIONS, OUTPUT, PASSES, SEED, combined
+from .output import write, write_file
+from .switches import HIDDEN_SWITCHES, WithForms, given
 from .targets import load_files, read_target, transformed
 
+TARGET = combined(click.argument("target"), ARGS, PASSES, LOAD, HIDDEN_SWITCHES)
+"""What is traced or read, the pipeline to run over it, and the switches of `opt` for that."""
 
-@click.command()
-@click.argument("target")
-@ARGS
-@PASSES
-@LOAD
+
+def _prepare(
+    target: str, args: str | None, passes: str, load: tuple[str, ...], switches: dict[str, Any]
+) -> Any:
+    load_files(load)
+    return transformed(read_target(target, args), passes, given(switches))
+
+
+@click.command(cls=WithForms)
+@TARGET
+@EMIT
 @LOCATIONS
+@JSON
 @OUTPUT
 def trace(
     target: str,
     args: str | None,
     passes: str,
     load: tuple[str, ...],
+    form: str,
     locations: bool,
+    as_json: bool,
     output: str | None,
+    **switches: Any,
 ) -> None:
-    """Trace a Python function and print its program.
+    """Trace a Python function and print its program. The switches of opt work here too.
 
     Example: covector trace examples/gpt.py:loss
     """
-    load_files(load)
-    write_module(transformed(read_target(target, args), passes), output, locations)
+    module = _prepare(target, args, passes, load, switches)
+    emit(module, output, "json" if as_json else form, locations, switches["elide_larger"])
 
 
-@click.command()
-@click.argument("target")
-@ARGS
-@PASSES
-@LOAD
+@click.command(cls=WithForms)
+@TARGET
 @click.option(
     "--platform",
     type=click.Choice(["cpu", "cuda", "rocm", "tpu"]),
@@ -48,7 +60,8 @@ def trace(
     show_default=True,
     help="What to lower for; the device need not be there.",
 )
-@click.option("--locations/--no-locations", default=False, help="Print MLIR locations (off).")
+@click.option("--locations/--no-locations", default=False, help="Print MLIR locations (no).")
+@JSON
 @OUTPUT
 def lower(
     target: str,
@@ -57,24 +70,35 @@ def lower(
     load: tuple[str, ...],
     platform: str,
     locations: bool,
+    as_json: bool,
     output: str | None,
+    **switches: Any,
 ) -> None:
-    """Lower a program to StableHLO.
+    """Lower a program to StableHLO. The switches of opt work here too.
 
     Example: covector lower examples/gpt.py:loss --passes "grad{wrt=0}" --platform tpu
     """
     from ..lowering.emit import lower_module
 
-    load_files(load)
-    module = transformed(read_target(target, args), passes)
-    write(lower_module(module, platforms=(platform,)).as_text(locations), output)
+    lowering = lower_module(_prepare(target, args, passes, load, switches), (platform,))
+    text = lowering.as_text(locations)
+    if as_json:
+        text = json.dumps(
+            {
+                "name": lowering.name,
+                "platforms": lowering.platforms,
+                "constants": [{"name": c.name, "type": str(c.type)} for c in lowering.constants],
+                "inputs": [str(t) for t in lowering.in_types],
+                "outputs": [str(t) for t in lowering.out_types],
+                "stablehlo": text,
+            },
+            indent=1,
+        )
+    write(text, output)
 
 
-@click.command()
-@click.argument("target")
-@ARGS
-@PASSES
-@LOAD
+@click.command(cls=WithForms)
+@TARGET
 @INPUTS
 @SEED
 @click.option("--interpret", is_flag=True, help="Evaluate with NumPy instead of compiling.")
@@ -90,6 +114,7 @@ def run(
     interpret: bool,
     save: str | None,
     as_json: bool,
+    **switches: Any,
 ) -> None:
     """Run a program on random inputs, or on those of a file, and print what it returns.
 
@@ -97,8 +122,7 @@ def run(
     """
     from .data import describe_outputs, load_inputs, outputs_as_json, random_inputs
 
-    load_files(load)
-    module = transformed(read_target(target, args), passes)
+    module = _prepare(target, args, passes, load, switches)
     graph = module.main
     arrays = load_inputs(graph, inputs) if inputs else random_inputs(graph, seed)
     if interpret:

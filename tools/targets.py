@@ -6,7 +6,7 @@ import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,13 +75,11 @@ def read_target(target: str, args: str | None = None) -> Module:
     return read_program(target)
 
 
-def transformed(module: Module, passes: str, verify: bool = True) -> Module:
-    """The module after a pipeline, which may be empty."""
-    if not passes.strip():
-        return module
-    from ..passes import run_passes
+def transformed(module: Module, passes: str, switches: Mapping[str, Any]) -> Module:
+    """The module after a pipeline, run as the switches say."""
+    from ..passes.pipeline import run_passes
 
-    return run_passes(module, passes, verify=verify)
+    return run_passes(module, passes, **switches)
 
 
 # -- Python files --------------------------------------------------------------------------------

@@ -1,0 +1,154 @@
+"""Files from which a failure can be repeated: the program, what was done to it, and versions.
+
+    // RUN: covector opt --run-reproducer %s
+    // passes: linearize,cse
+    // settings: verify_roundtrip=true
+    // versions: covector 0.1.0, python 3.13.1, numpy 2.4.0, jax 0.12.0
+    // error: VerifyError: y is made twice
+    module @main { ... }
+
+The program is the one that the failing pass was given, and `passes` what was still to be run.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from .errors import CovectorError, PassError, UsageError
+from .module import Module
+from .printer import module_sections, write_elided, write_inline
+
+RUN_LINE: Final = "// RUN: covector opt --run-reproducer %s"
+LARGEST: Final = 64 << 20
+"""Bytes of constants beyond which their contents are left out."""
+
+_FIELD: Final = re.compile(r"// (passes|lower|settings|versions|error): ?(.*)")
+
+
+@dataclass(frozen=True)
+class Reproducer:
+    """A program, what was done to it (`lower`: platforms to lower it for), and how that failed."""
+
+    module: Module
+    passes: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    error: str = ""
+    lower: str = ""
+
+    def text(self) -> str:
+        """The contents of the file."""
+        size = sum(c.type.nbytes for c in self.module.constants())
+        write = write_inline if size <= LARGEST else write_elided
+        settings = " ".join(f"{k}={v}" for k, v in self.settings.items())
+        header = {
+            "passes": self.passes,
+            "lower": self.lower,
+            "settings": settings,
+            "versions": _versions(),
+            "error": self.error.partition("\n")[0],
+        }
+        lines = [RUN_LINE, *(f"// {k}: {v}" for k, v in header.items() if v)]
+        return "\n".join([*lines, *module_sections(self.module, write), ""])
+
+    def save(self, path: str | Path | None = None) -> Path:
+        """Write the file, whole or not at all; without a path, into the temporary folder.
+
+        The name there follows from the contents: a failure that repeats fills one file.
+        """
+        text = self.text()
+        if path is None:
+            import hashlib
+            import tempfile
+
+            digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+            path = Path(tempfile.gettempdir()) / f"covector-reproducer-{digest}.cvir"
+        path = Path(path)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        return path
+
+
+def read_reproducer(text: str, file: str) -> Reproducer:
+    """A reproducer from its text. Raises UsageError for text that is none."""
+    if not text.startswith(RUN_LINE):
+        raise UsageError(
+            f"{file} is not a reproducer",
+            hint="reproducers are written where a pass or lowering fails",
+        )
+    from .parser import parse
+
+    found: dict[str, str] = {}
+    for line in text.splitlines()[1:]:
+        match = _FIELD.fullmatch(line)
+        if match is None:
+            break
+        found[match.group(1)] = match.group(2)
+    settings = dict(part.split("=", 1) for part in found.get("settings", "").split())
+    return Reproducer(
+        parse(text, file=file, verify=False),
+        found.get("passes", ""),
+        settings,
+        found.get("error", ""),
+        found.get("lower", ""),
+    )
+
+
+def keep(
+    error: CovectorError,
+    module: Module,
+    *,
+    passes: str = "",
+    settings: Mapping[str, str] | None = None,
+    lower: str = "",
+    path: str | None = None,
+) -> None:
+    """Write a reproducer and have the error name it.
+
+    `path` says where, or the environment variable COVECTOR_REPRODUCER; `off` writes none. If the
+    file cannot be written there is none: the error itself matters more.
+    """
+    path = path or os.environ.get("COVECTOR_REPRODUCER")
+    if path == "off" or error.reproducer is not None:
+        return
+    claim = f"{type(error).__name__}: {error.claim}"
+    try:
+        found = Reproducer(module, passes, settings or {}, claim, lower)
+        error.reproducer = str(found.save(path))
+    except Exception:
+        return
+
+
+def explain(what: str, error: Exception) -> CovectorError:
+    """An error of ours as it is; for any other, a PassError that says where it was raised."""
+    if isinstance(error, CovectorError):
+        return error
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""
+    said = f": {error}" if str(error) else ""
+    hint = f"raised at {place}" if place else None
+    return PassError(f"{what} failed with {type(error).__name__}{said}", hint=hint)
+
+
+def _versions() -> str:
+    """The versions of what may matter."""
+    import importlib.metadata
+
+    found = [f"python {platform.python_version()}"]
+    for name in ("covector", "numpy", "ml_dtypes", "jax", "jaxlib"):
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return ", ".join(found)

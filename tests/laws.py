@@ -1,7 +1,7 @@
 """The laws of the passes, checked on one program: what a test of a primitive or a rule calls.
 
-Programs are JAX functions; their meaning and derivatives according to JAX are the reference, and the
-interpreter runs what covector makes of them, so nothing is compiled here.
+Programs are JAX functions; their meaning and derivatives according to JAX are the reference. The
+interpreter runs what covector makes of them, so nothing of ours is compiled here.
 """
 
 from __future__ import annotations
@@ -17,10 +17,8 @@ import covector
 from covector.ir.graph import Graph
 from covector.ir.interpret import evaluate
 from covector.ir.module import Module, module_of
-from covector.ir.types import has_tangent
 from covector.passes import run_passes
 from covector.passes.batch import batch_graph
-from covector.passes.dce import dce_graph
 from covector.passes.jvp import jvp_graph
 from covector.passes.linearize import linearize_graph
 from covector.passes.reverse import vjp_graph
@@ -105,9 +103,7 @@ class Checked:
         all_cts = [
             next(rest) if is_inexact(y) else np.zeros(y.shape, jax.dtypes.float0) for y in outs
         ]
-        want = [
-            ct for ct, active in zip(pull(all_cts), self.active, strict=True) if active
-        ]
+        want = [ct for ct, active in zip(pull(all_cts), self.active, strict=True) if active]
         got = interpret(vjp_graph(self.graph, self.active), *self.args, *cts)
         assert_close(got[: len(outs)], outs)
         assert_close(got[len(outs) :], want)

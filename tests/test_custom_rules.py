@@ -197,7 +197,9 @@ def test_a_rule_that_is_not_linear_says_where() -> None:
 def test_a_rule_of_wrong_types_is_an_error() -> None:
     graph = made(scaled_sin, X, Y).main
     (eqn,) = [e for e in graph.equations if e.primitive.name == "custom_jvp_call"]
-    wrong = Thunk("wrong", lambda flags: (made(lambda a, b, c, d: (a, c[0]), X, Y, X, Y).main, (True,)))
+    wrong = Thunk(
+        "wrong", lambda flags: (made(lambda a, b, c, d: (a, c[0]), X, Y, X, Y).main, (True,))
+    )
     broken = graph.with_equations([eqn.replace(params={**eqn.params, "jvp": wrong})])
     with pytest.raises(PassError, match=r"jvp rule of @scaled_sin returns .*f32\[3\], f32\[\]"):
         jvp_graph(broken, (True, True))
@@ -249,7 +251,7 @@ def test_custom_vjp(function: Any) -> None:
 def test_forward_mode_over_custom_vjp_is_an_error() -> None:
     graph = made(lambda x, y: clipped(x, y), X, Y).main
     joint, _ = jvp_graph(graph, (True, True))
-    with pytest.raises(CovectorError, match="forward-mode.*@?clipped") as caught:
+    with pytest.raises(CovectorError, match=r"forward-mode.* clipped") as caught:
         interpret(joint, X, Y, X, Y)
     assert "test_custom_rules.py" in str(caught.value)
     parts = linearize_graph(graph, (True, True))

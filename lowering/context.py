@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxlib.mlir import ir
 
 from ..ir.errors import CovectorError
-from ..ir.graph import Atom, Constant, Equation, Graph, Literal, Value
-from ..ir.primitive import RuleTable
+from ..ir.graph import Atom, Constant, Equation, Graph, Literal, Location, Value
+from ..ir.primitive import Primitive, RuleTable
 from ..ir.types import Dtype, TensorType
 from . import borrow
 from .mlir_types import Attributes, Locations, MlirTypes, Symbols, tail
@@ -36,11 +36,16 @@ class Context:
     """
 
     def __init__(
-        self, module: ir.Module, platforms: tuple[str, ...], rules: RuleTable[Lower]
+        self,
+        module: ir.Module,
+        platforms: tuple[str, ...],
+        rules: RuleTable[Lower],
+        called: Set[Primitive],
     ) -> None:
         self.module = module
         self.platforms = platforms
         self.rules = rules
+        self.called = called
         self.types = MlirTypes(module.context)
         self.attributes = Attributes(module.context, self.types)
         self.locations = Locations(module.context)
@@ -189,36 +194,57 @@ class Context:
     ) -> list[MlirValue]:
         """Emit a graph's equations here, applied to operands; its outputs.
 
-        Those of an expansion carry the place of the equation that is expanded.
+        Those of an expansion carry the place of the equation that is expanded. Calls of what is no
+        function are entered without recursion.
         """
-        env: dict[Any, MlirValue] = dict(zip(graph.inputs, operands, strict=True))
+        frames: list[Any] = []
+        env, rest = dict(zip(graph.inputs, operands, strict=True)), iter(graph.equations)
         place = self.equation.location if self.equation is not None else None
-        find, named, scalar = self.rules.rules.get, self.locations.named, self.scalar
-        for eqn in graph.equations:
-            outputs = eqn.outputs
-            if not is_expansion:
-                value = outputs[0].name if outputs else None
-                self.location = named(eqn.location or place, value, eqn.primitive.name)
-                self.equation = eqn
-            operands = [env[x] if x.__class__ is Value else scalar(x) for x in eqn.inputs]  # type: ignore[arg-type]
-            rule = find(eqn.primitive) or self.rules.find(eqn)
-            try:
-                results = rule(self, eqn, operands)
-                if self.careful:
-                    check(self, eqn, results)
-            except CovectorError:
-                raise
-            except Exception as error:
-                raise CovectorError(
-                    f"lowering failed: {type(error).__name__}: {error}",
-                    self.equation,
-                    stage="lowering",
-                ) from error
-            if len(outputs) == 1:
-                env[outputs[0]] = results[0]
+        scalar, functions = self.scalar, self.functions
+        while True:
+            for eqn in rest:
+                if not is_expansion:
+                    self._enter(eqn, place)
+                operands = [env[x] if x.__class__ is Value else scalar(x) for x in eqn.inputs]  # type: ignore[index, arg-type]
+                if eqn.primitive in self.called and eqn.params["graph"] not in functions:
+                    frames.append((graph, env, rest, place, eqn.outputs))
+                    graph, place = eqn.params["graph"], eqn.location or place
+                    env, rest = (
+                        dict(zip(graph.inputs, operands, strict=True)),
+                        iter(graph.equations),
+                    )
+                    break
+                results = self._apply(eqn, operands)
+                if len(results) == 1:
+                    env[eqn.outputs[0]] = results[0]
+                else:
+                    env.update(zip(eqn.outputs, results, strict=True))
             else:
+                results = [env[x] if x.__class__ is Value else scalar(x) for x in graph.outputs]  # type: ignore[index, arg-type]
+                if not frames:
+                    return results
+                graph, env, rest, place, outputs = frames.pop()
                 env.update(zip(outputs, results, strict=True))
-        return [env[x] if x.__class__ is Value else scalar(x) for x in graph.outputs]  # type: ignore[arg-type]
+
+    def _enter(self, eqn: Equation, place: Location | None) -> None:
+        """Note which equation the coming operations are of; `place` is where it has none itself."""
+        outputs = eqn.outputs
+        value = outputs[0].name if outputs else None
+        self.location = self.locations.named(eqn.location or place, value, eqn.primitive.name)
+        self.equation = eqn
+
+    def _apply(self, eqn: Equation, operands: Sequence[MlirValue]) -> Sequence[MlirValue]:
+        rule = self.rules.rules.get(eqn.primitive) or self.rules.find(eqn)
+        try:
+            results = rule(self, eqn, operands)
+            if self.careful:
+                check(self, eqn, results)
+        except CovectorError:
+            raise
+        except Exception as error:
+            claim = f"lowering failed: {type(error).__name__}: {error}"
+            raise CovectorError(claim, self.equation, stage="lowering") from error
+        return results
 
     def call(self, graph: Graph, operands: Sequence[MlirValue]) -> list[MlirValue]:
         """Call the function that a graph has become."""

@@ -7,26 +7,19 @@ Callees come first and nothing here recurses, so that a program may nest as deep
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from jaxlib.mlir import ir
 
 from ..ir.errors import CovectorError
-from ..ir.graph import Constant, Equation, Graph
+from ..ir.graph import Constant, Graph
 from ..ir.module import Module
 from ..ir.reproducer import explain, keep
-from ..ir.types import ExtendedDtype, TensorType
+from ..ir.types import TensorType
 from . import jax_compat, rules, tables
 from .context import Context, create
-
-SMALL: Final = 16
-"""Captured arrays of at most so many elements are written into the program."""
-
-DEEP: Final = 16
-"""Regions nested deeper than this become functions: MLIR and XLA recurse over regions."""
+from .plan import Plan
 
 
 @dataclass(frozen=True)
@@ -90,7 +83,7 @@ def _emit(
         attributes["sym_name"] = ir.StringAttr.get(name)
         attributes["mhlo.num_partitions"] = ir.IntegerAttr.get(i32, 1)
         attributes["mhlo.num_replicas"] = ir.IntegerAttr.get(i32, 1)
-        ctx = Context(module, platforms, rules.LOWERINGS)
+        ctx = Context(module, platforms, rules.LOWERINGS, tables.called)
         ctx.careful = careful
         plan = Plan.of(main)
         for graph in plan.functions:
@@ -122,81 +115,3 @@ def _emit_function(ctx: Context, graph: Graph, symbol: str, public: bool) -> Non
     with ir.InsertionPoint(block):
         results = ctx.write(graph, arguments[len(constants) :])
         create("func.return", [], results, loc=ctx.locations.unknown)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is emitted: which graphs as functions, callees first, each with its constants."""
-
-    functions: list[Graph]
-    constants: dict[Graph, tuple[Constant, ...]]
-
-    @staticmethod
-    def of(main: Graph) -> Plan:
-        order = _callees_first(main)
-        uses: Counter[Graph] = Counter()
-        is_function = {main}
-        for graph in order:
-            for eqn, region in _regions(graph):
-                uses[region] += 1
-                if eqn.primitive in tables.called or uses[region] > 1:
-                    is_function.add(region)
-        _cut_deep_nests(order, is_function)
-        constants: dict[Graph, tuple[Constant, ...]] = {}
-        for graph in order:
-            needed = dict.fromkeys(_own_constants(graph))
-            for _, region in _regions(graph):
-                needed.update(dict.fromkeys(constants[region]))
-            constants[graph] = tuple(needed)
-        return Plan([g for g in order if g in is_function], constants)
-
-
-def _cut_deep_nests(order: Sequence[Graph], is_function: set[Graph]) -> None:
-    """Make functions of bodies that would stand too many regions deep."""
-    depth: dict[Graph, int] = {}
-    for graph in order:
-        inside = [depth[g] for _, g in _regions(graph) if g not in is_function]
-        depth[graph] = 1 + max(inside, default=0)
-        if depth[graph] > DEEP:
-            is_function.add(graph)
-
-
-def _regions(graph: Graph) -> Iterator[tuple[Equation, Graph]]:
-    """The graphs that lowering emits for the equations of a graph."""
-    for eqn in graph.equations:
-        if eqn.primitive.has_regions:
-            for region in tables.callees.find(eqn)(eqn):
-                yield eqn, region
-
-
-def _callees_first(main: Graph) -> list[Graph]:
-    order: list[Graph] = []
-    done = {main}
-    stack = [(main, _regions(main))]
-    while stack:
-        graph, rest = stack[-1]
-        found = next(rest, None)
-        if found is None:
-            stack.pop()
-            order.append(graph)
-        elif found[1] not in done:
-            done.add(found[1])
-            stack.append((found[1], _regions(found[1])))
-    return order
-
-
-def _own_constants(graph: Graph) -> Iterator[Constant]:
-    for eqn in graph.equations:
-        for value in eqn.params.values():
-            if value.__class__ is Constant and not is_written_out(value):
-                yield value
-
-
-def is_written_out(constant: Constant) -> bool:
-    """Whether a captured array is small, and at hand, so that the program can hold its elements."""
-    if isinstance(constant.type.dtype, ExtendedDtype) or constant.type.size > SMALL:
-        return False
-    return bool(getattr(constant.array, "is_fully_addressable", True))
-
-
-__all__ = ["Lowering", "lower_graph", "lower_module"]

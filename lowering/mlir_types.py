@@ -6,7 +6,7 @@ and costs as much as making an operation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -72,6 +72,14 @@ class Attributes:
         self._arrays: dict[tuple[int, ...], ir.Attribute] = {}
         self._flags: dict[tuple[bool, ...], ir.Attribute] = {}
         self._scalars: dict[Literal, ir.Attribute] = {}
+        self._others: dict[Any, Any] = {}
+
+    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """`make()`, called once for this key."""
+        found = self._others.get(key)
+        if found is None:
+            found = self._others[key] = make()
+        return found
 
     def parse(self, text: str) -> ir.Attribute:
         """An attribute from its MLIR text."""

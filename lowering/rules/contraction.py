@@ -18,6 +18,7 @@ from ..tables import lower
 from .elementwise import convert
 
 Operands = Sequence[MlirValue]
+AxesPair = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 @lower.rule(ops.dot_general)
@@ -26,13 +27,8 @@ def lower_dot_general(ctx: Context, eqn: Equation, operands: Operands) -> Operan
     if is_algorithm(p["precision"]):
         return _by_algorithm(ctx, eqn, operands)
     lhs, rhs = unify(ctx, eqn, operands)
-    (lhs_contracting, rhs_contracting), (lhs_batch, rhs_batch) = p["dimension_numbers"]
-    numbers = hlo.DotDimensionNumbers.get(
-        lhs_batching_dimensions=list(lhs_batch),
-        rhs_batching_dimensions=list(rhs_batch),
-        lhs_contracting_dimensions=list(lhs_contracting),
-        rhs_contracting_dimensions=list(rhs_contracting),
-    )
+    axes = p["dimension_numbers"]
+    numbers = ctx.attributes.once(("dot", axes), lambda: _dot_numbers(*axes))
     return [
         ctx.op(
             "stablehlo.dot_general",
@@ -43,6 +39,16 @@ def lower_dot_general(ctx: Context, eqn: Equation, operands: Operands) -> Operan
             precision_config=precision(ctx, p["precision"]),
         )
     ]
+
+
+def _dot_numbers(contracting: AxesPair, batch: AxesPair) -> Any:
+    """((contracting axes of lhs, of rhs), (batch axes of lhs, of rhs)) as StableHLO says them."""
+    return hlo.DotDimensionNumbers.get(
+        lhs_batching_dimensions=list(batch[0]),
+        rhs_batching_dimensions=list(batch[1]),
+        lhs_contracting_dimensions=list(contracting[0]),
+        rhs_contracting_dimensions=list(contracting[1]),
+    )
 
 
 def precision(ctx: Context, wanted: Any) -> ir.Attribute:

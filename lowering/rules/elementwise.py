@@ -178,6 +178,20 @@ def expand_integer_pow(b: Builder, x: Any, y: int) -> Any:
     return b.div(1, result) if y < 0 else result
 
 
+@expansion(e.polynomial)
+def expand_polynomial(b: Builder, x: Any, *coefficients: Any, unroll: int | None) -> Any:
+    """Horner's rule, written out."""
+    total = coefficients[-1]
+    for c in reversed(coefficients[:-1]):
+        total = b.add(b.mul(total, x), c)
+    shape = e.broadcast_shapes("polynomial", tuple(z.type for z in (x, *coefficients)))
+    return (
+        total
+        if total.type.shape == shape
+        else b.broadcast(total, shape, range(len(total.type.shape)))
+    )
+
+
 @lower.rule(e.pow_)
 def lower_pow(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     out = eqn.outputs[0].type

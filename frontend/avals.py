@@ -9,7 +9,7 @@ import numpy as np
 
 from ..ir.errors import UsageError
 from ..ir.types import ExtendedDtype, TensorType
-from .jax_compat import ShapedArray, is_extended, key_dtype, typeof
+from .jax_compat import ShapedArray, eval_context, is_extended, key_dtype, typeof
 
 _TYPES: Final[dict[Any, TensorType]] = {}
 _AVALS: Final[dict[TensorType, Any]] = {}
@@ -77,4 +77,5 @@ def to_struct(type: TensorType) -> jax.ShapeDtypeStruct:
 
 def key_words(keys: Any) -> np.ndarray[Any, Any]:
     """The words of JAX's typed keys, along a new last axis."""
-    return np.asarray(jax.random.key_data(keys))
+    with eval_context():  # they may be captured while a function is recorded
+        return np.asarray(jax.random.key_data(keys))

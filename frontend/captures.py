@@ -12,8 +12,9 @@ import numpy as np
 from ..ir.builder import Builder
 from ..ir.graph import Atom, Constant, Literal
 from ..ir.ops.call import constant
+from ..ir.ops.random import KEY_WORDS, key_tag, random_wrap
 from ..ir.types import ExtendedDtype, TensorType
-from .avals import to_type
+from .avals import key_words, to_type
 from .jax_compat import FlatFunction, Tracer, typeof
 
 
@@ -24,8 +25,22 @@ def constant_atom(b: Builder, x: Any, aval: Any = None) -> Atom:
         if isinstance(x, int | float) and x != 0:  # 0.0 and -0.0 are equal, yet not the same
             return _literal(x, type)
         return Literal(np.asarray(x), type)
+    tag = key_tag(type.dtype)
+    if tag in KEY_WORDS:  # text and files hold words, not keys
+        words = key_words(x)
+        held = b.emit(constant, value=Constant(words, to_type(typeof(words))))[0]
+        key: Atom = b.emit(random_wrap, held, impl=tag)[0]
+        return key
     atom: Atom = b.emit(constant, value=Constant(x, type))[0]
     return atom
+
+
+def constant_behind(b: Builder, atom: Atom) -> Constant | None:
+    """The constant that `constant_atom` made an equation for, to be given its name."""
+    eqn = b.definition(atom)
+    if eqn is not None and eqn.primitive is random_wrap:
+        eqn = b.definition(eqn.inputs[0])
+    return eqn.params["value"] if eqn is not None and eqn.primitive is constant else None
 
 
 @lru_cache(maxsize=4096)

@@ -13,7 +13,8 @@ from typing import Any
 import jax
 
 # Trace, Tracer: the protocol that a tracing interpreter implements; ours is a subclass of each.
-# set_current_trace, take_current_trace, trace_ctx: which trace records the operations that run now.
+# set_current_trace, take_current_trace, trace_ctx: which trace records the operations that run now;
+# eval_context: none does.
 # typeof: the JAX type of anything that may be an operand.
 # escaped_tracer_error: JAX's own words for a tracer that outlived its trace.
 # Primitive, Jaxpr, Literal, DropVar: what jaxprs are made of.
@@ -64,6 +65,7 @@ SymbolicZero: Any = ad_util.SymbolicZero
 CotangentZero: Any = ad_util.Zero
 typeof = core.typeof
 set_current_trace = core.set_current_trace
+eval_context = core.eval_context
 take_current_trace = core.take_current_trace
 escaped_tracer_error = core.escaped_tracer_error
 canonicalize = dtypes.canonicalize_value

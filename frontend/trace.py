@@ -18,7 +18,7 @@ from ..ir.graph import Atom, Graph, Location, Value
 from ..ir.ops.call import call
 from ..ir.types import TensorType
 from .avals import _AVALS, to_aval
-from .captures import constant_atom, find_name, identity_of
+from .captures import constant_atom, constant_behind, find_name, identity_of
 from .importer import rule_for
 from .jax_compat import (
     Trace,
@@ -159,10 +159,10 @@ class GraphTrace(Trace):  # type: ignore[misc]
             return known[1]
         made = constant_atom(self.builder, x)
         if made.__class__ is Value:
-            definition = self.builder.definition(made)
-            if definition is not None and made.name is None:
+            constant = constant_behind(self.builder, made)
+            if constant is not None and made.name is None:
                 name = find_name(keeper, find_user_frame(sys._getframe(1)))
-                definition.params["value"].name = made.name = name
+                constant.name = made.name = name
             self._arrays[key] = (keeper, made)
         return made
 

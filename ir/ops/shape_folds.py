@@ -90,11 +90,12 @@ def fold_concatenate(b: Builder, inputs: Inputs, params: Params) -> Folded:
 
 def fold_pad(b: Builder, inputs: Inputs, params: Params) -> Folded:
     """Padding by nothing is x."""
-    x, _ = inputs
-    for low, high, interior in params["padding_config"]:
-        if low or high or interior:
-            return None
-    return (x,) if x.type.weak <= inputs[1].type.weak else None
+    x, value = inputs
+    config = params["padding_config"]
+    if any(low or high or interior for low, high, interior in config):
+        return None
+    keeps_type = len(config) == len(x.type.shape) and x.type.weak <= value.type.weak
+    return (x,) if keeps_type else None
 
 
 def fold_rev(b: Builder, inputs: Inputs, params: Params) -> Folded:

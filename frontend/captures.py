@@ -68,16 +68,30 @@ def find_name(x: Any, frame: FrameType | None, default: str | None = "const") ->
     if frame is None:
         return default
     scopes = (frame.f_locals, {n: frame.f_globals.get(n) for n in frame.f_code.co_names})
-    for scope in scopes:
-        for name, value in scope.items():
-            if value is x:
-                return name
-    for scope in scopes:
-        for name, value in scope.items():
-            for part, inner in _parts(value):
-                if inner is x:
-                    return f"{name}.{part}"
+    variables = [item for scope in scopes for item in scope.items()]
+    parts = [(f"{name}.{part}", y) for name, held in variables for part, y in _parts(held)]
+    for name, value in (*variables, *parts):
+        if value is x:
+            return name
+    for name, value in (*variables, *parts):
+        if _was_narrowed(value, x):
+            return name
     return default
+
+
+def _was_narrowed(original: Any, x: Any) -> bool:
+    """Whether x is what a 64-bit NumPy array became as an operand."""
+    return (
+        isinstance(original, np.ndarray)
+        and isinstance(x, np.ndarray)
+        and original.shape == x.shape
+        and original.dtype != x.dtype
+        and x.size <= _COMPARED
+        and np.array_equal(original.astype(x.dtype), x)
+    )
+
+
+_COMPARED: Final = 100_000
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:

@@ -15,6 +15,7 @@ import jax
 from ..ir.builder import Builder
 from ..ir.graph import Graph, Thunk
 from ..ir.ops.call import Flags, custom_jvp_call, custom_vjp_call
+from ..ir.primitive import Primitive
 from ..ir.types import TensorType
 from .avals import to_aval
 from .captures import closure_tracers
@@ -23,9 +24,13 @@ from .jax_compat import (
     CotangentZero,
     SymbolicZero,
     backward_cotangents,
+    function_key,
     instantiate_zero,
     jvp_rule_from_params,
     reset_stores,
+    restore,
+    stored_values,
+    trace_context,
     vjp_rule_from_params,
 )
 from .trace import GraphTrace, trace_flat
@@ -35,18 +40,11 @@ def record_custom_jvp(
     trace: GraphTrace, fun: Any, jvp: Any, tracers: Sequence[Any], symbolic_zeros: bool
 ) -> list[Any]:
     """Record a call of a jax.custom_jvp function; its outputs as tracers."""
-    graph, consts, atoms = _trace_function(trace, fun, tracers, (jvp,))
-    types = [t.type for t in atoms]
-    rule = jvp_thunk(jvp, types, symbolic_zeros, aliases=consts)
-    return trace.emit(
-        custom_jvp_call,
-        *(trace.atom(t) for t in consts),
-        *atoms,
-        graph=graph,
-        jvp=rule,
-        num_consts=len(consts),
-        symbolic_zeros=symbolic_zeros,
-    )
+
+    def make_rules(types: list[TensorType], consts: Sequence[Any]) -> dict[str, Thunk]:
+        return {"jvp": jvp_thunk(jvp, types, symbolic_zeros, aliases=consts)}
+
+    return _record(trace, custom_jvp_call, (fun, jvp), tracers, symbolic_zeros, make_rules)
 
 
 def record_custom_vjp(
@@ -59,40 +57,63 @@ def record_custom_vjp(
     symbolic_zeros: bool,
 ) -> list[Any]:
     """Record a call of a jax.custom_vjp function; its outputs as tracers."""
-    graph, consts, atoms = _trace_function(trace, fun, tracers, (fwd, bwd))
-    rules = VjpRules(fwd, bwd, out_trees, [x.type for x in atoms], symbolic_zeros, consts)
-    return trace.emit(
-        custom_vjp_call,
-        *(trace.atom(t) for t in consts),
-        *atoms,
-        graph=graph,
-        fwd=Thunk(_name(fwd), rules.forward),
-        bwd=Thunk(_name(bwd), rules.backward),
-        num_consts=len(consts),
-        symbolic_zeros=symbolic_zeros,
-    )
+
+    def make_rules(types: list[TensorType], consts: Sequence[Any]) -> dict[str, Thunk]:
+        rules = VjpRules(fwd, bwd, out_trees, types, symbolic_zeros, consts)
+        return {"fwd": Thunk(_name(fwd), rules.forward), "bwd": Thunk(_name(bwd), rules.backward)}
+
+    return _record(trace, custom_vjp_call, (fun, fwd, bwd), tracers, symbolic_zeros, make_rules)
 
 
-def _trace_function(
-    trace: GraphTrace, fun: Any, tracers: Sequence[Any], rules: Sequence[Any]
-) -> tuple[Graph, tuple[Any, ...], list[Any]]:
-    """The function's graph, the tracers that it or its rules close over, and its operands.
+def _record(
+    trace: GraphTrace,
+    primitive: Primitive,
+    functions: tuple[Any, ...],
+    tracers: Sequence[Any],
+    symbolic_zeros: bool,
+    make_rules: Callable[[list[TensorType], Sequence[Any]], dict[str, Thunk]],
+) -> list[Any]:
+    """Trace the first of `functions`, and record its call together with its rules, the others.
 
     Rules are traced later, when the tracers that they close over are dead: what they may read is
-    found in their closures now, and becomes operands.
+    found in their closures now, and becomes operands. A function that closes over nothing is traced
+    once in a recording, so that all its calls share one graph and one set of rules.
     """
+    fun = functions[0]
     atoms = [trace.atom(x) for x in tracers]
-    closed_over = closure_tracers(*rules)
-    made = trace_flat(
-        fun.call_wrapped, [x.type for x in atoms], name=_name(fun), aliases=closed_over
-    )
-    return made.graph, (*made.captured, *closed_over), atoms
+    types = [x.type for x in atoms]
+    key = (*function_key(*functions), tuple(types), symbolic_zeros, trace_context())
+    known = trace.shared.get(key) if _is_hashable(key) else None
+    if known is not None:
+        params, stored = known
+        restore(fun, stored)
+        return trace.emit(primitive, *atoms, **params)
+    closed_over = closure_tracers(*functions[1:])
+    made = trace_flat(fun.call_wrapped, types, name=_name(fun), aliases=closed_over, outer=trace)
+    consts = (*made.captured, *closed_over)
+    params = {
+        "graph": made.graph,
+        **make_rules(types, consts),
+        "num_consts": len(consts),
+        "symbolic_zeros": symbolic_zeros,
+    }
+    if not consts and _is_hashable(key):
+        trace.shared[key] = params, stored_values(fun)
+    return trace.emit(primitive, *map(trace.atom, consts), *atoms, **params)
+
+
+def _is_hashable(key: Any) -> bool:
+    try:
+        hash(key)
+    except TypeError:
+        return False
+    return True
 
 
 def _name(flat_function: Any) -> str:
-    """The rule's name as Python; lambdas and partial functions have a poor one."""
+    """The name of a function or rule, fit for the text; many rules are called just `_`."""
     name = str(getattr(flat_function, "__name__", "rule"))
-    return "".join(c if c.isalnum() or c == "_" else "_" for c in name)
+    return "".join(c if c.isalnum() or c == "_" else "_" for c in name).strip("_") or "rule"
 
 
 # -- forward rules -------------------------------------------------------------------------------

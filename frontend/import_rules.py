@@ -11,12 +11,12 @@ import jax
 
 from ..ir.builder import Builder
 from ..ir.errors import UsageError
-from ..ir.graph import Literal
+from ..ir.graph import Graph, Literal
 from ..ir.ops.call import call
 from ..ir.ops.control import cond
 from ..ir.types import INT32, scalar_type
-from .importer import Params, converts, graph_of, graph_of_open, plain, records
-from .jax_compat import has_shardings, is_inlined, scan_sizes, threefry_partitionable
+from .importer import SPECIAL, Params, converts, graph_of, graph_of_open, plain, records
+from .jax_compat import ClosedJaxpr, has_shardings, is_inlined, scan_sizes, threefry_partitionable
 from .policies import policy_from_jax
 
 # -- calls -----------------------------------------------------------------------------------------
@@ -35,7 +35,34 @@ def _record_jit(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[An
 
 @records("closed_call", "core_call", "call")
 def _record_call(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
-    return b.emit(call, *inputs, graph=graph_of(params["call_jaxpr"]))
+    return b.emit(call, *inputs, graph=_graph_of_either(params["call_jaxpr"]))
+
+
+def _graph_of_either(jaxpr: Any) -> Graph:
+    """The graph of a jaxpr, closed or with constants as its first inputs."""
+    return graph_of(jaxpr) if isinstance(jaxpr, ClosedJaxpr) else graph_of_open(jaxpr)
+
+
+def _inlined(parameter: str) -> Any:
+    """The body of a call that only says more than its body: how to lower, batch or save it."""
+
+    def record(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
+        return tuple(b.inline(_graph_of_either(params[parameter]), inputs))
+
+    return record
+
+
+SPECIAL["eval_jaxpr"] = SPECIAL["composite"] = _inlined("jaxpr")
+SPECIAL["remat_opt"] = _inlined("fwd_jaxpr")
+SPECIAL["custom_vmap_call"] = _inlined("call")
+
+
+@records("device_put")
+def _device_put(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
+    """Its operands: where they are is not the program's, unless it names a device."""
+    if any(device is not None for device in params["devices"]):
+        raise UsageError("device_put to a given device is not supported in a traced function")
+    return inputs
 
 
 # -- control flow ----------------------------------------------------------------------------------

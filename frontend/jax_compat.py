@@ -229,6 +229,32 @@ def reset_stores(flat_fun: Any) -> None:
             store.reset()
 
 
+def stored_values(flat_fun: Any) -> list[Any]:
+    """What a flat function has left behind when it ran."""
+    return [None if store is None else store.val for store in flat_fun.stores]
+
+
+def restore(flat_fun: Any, values: list[Any]) -> None:
+    """Leave behind what an equal flat function did, instead of running this one."""
+    for store, value in zip(flat_fun.stores, values, strict=True):
+        if store is not None:
+            store.store(value)
+
+
+def function_key(flat_fun: Any, *rules: Any) -> Any:
+    """What makes two flat functions with rules the same: the user's functions, and the flattening.
+
+    How the rules are flattened follows from that of the function.
+    """
+    flattening = tuple(arguments for _, arguments in flat_fun.transforms)
+    return flat_fun.f, flattening, *(rule.f for rule in rules)
+
+
+def trace_context() -> Any:
+    """JAX's options that tracing depends on."""
+    return config.trace_context()
+
+
 def is_recompute(answer: Any) -> bool:
     """Whether a checkpoint policy says so in the long form of its answers."""
     return answer is partial_eval.Recompute

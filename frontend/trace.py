@@ -9,11 +9,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 from ..ir.builder import Builder
-from ..ir.errors import CovectorError
+from ..ir.errors import ArgumentError, CovectorError
 from ..ir.graph import Atom, Graph, Location, Value
 from ..ir.ops.call import call
 from ..ir.types import TensorType
@@ -49,6 +49,12 @@ class GraphTracer(Tracer):  # type: ignore[misc]
         origin: str = self._trace.describe_origin(self.atom)
         return origin
 
+    @property
+    def _debug_info(self) -> SimpleNamespace:
+        """What JAX's error for a tracer that outlived its trace says of it."""
+        where = self._trace.describe_origin(self.atom).strip("\n.")
+        return SimpleNamespace(func_src_info=self._trace.name, traced_for=f"covector. {where}")
+
 
 register_tracer(GraphTracer)
 
@@ -59,13 +65,18 @@ class GraphTrace(Trace):  # type: ignore[misc]
     captured: tracers of enclosing traces that the function read, with the values that stand for
     them; `aliases` maps tracers of a trace that is over to values of this one (custom rules are
     traced late, and may have closed over what was being traced then).
+    shared: what one recording, with all that is nested in it, traces only once.
     """
 
-    __slots__ = ("_arrays", "_naming", "aliases", "builder", "captured", "finished", "inputs", "name")
+    __slots__ = (
+        "_arrays", "_naming", "aliases", "builder", "captured", "finished", "inputs", "name",
+        "shared",
+    )  # fmt: skip
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, outer: GraphTrace | None = None) -> None:
         super().__init__()
         self.name = name
+        self.shared: dict[Any, Any] = outer.shared if outer is not None else {}
         self.builder = Builder()
         self.inputs: list[Value] = []
         self.captured: dict[int, tuple[Any, Value]] = {}
@@ -129,7 +140,10 @@ class GraphTrace(Trace):  # type: ignore[misc]
         """A call of a flat function that JAX has not traced: it is traced here and called."""
         atoms = [self.atom(x) for x in tracers]
         made = trace_flat(
-            f.call_wrapped, [x.type for x in atoms], name=str(params.get("name", primitive.name))
+            f.call_wrapped,
+            [x.type for x in atoms],
+            name=str(params.get("name", primitive.name)),
+            outer=self,
         )
         return self.emit(call, *(self.atom(t) for t in made.captured), *atoms, graph=made.graph)
 
@@ -262,13 +276,14 @@ def trace_flat(
     name: str = "f",
     input_names: Sequence[str | None] | None = None,
     aliases: Sequence[Any] = (),
+    outer: GraphTrace | None = None,
 ) -> Recording:
     """Record a function of flat arrays that returns a flat sequence.
 
     `aliases` are tracers that the function may read although their trace is over: each becomes an
-    input, before those of `in_types`.
+    input, before those of `in_types`. `outer` is the trace for which a part is traced here.
     """
-    trace = GraphTrace(name)
+    trace = GraphTrace(name, outer)
     names = input_names or (None,) * len(in_types)
     for tracer in aliases:
         value = Value(_type_of_tracer(tracer), getattr(getattr(tracer, "atom", None), "name", None))
@@ -278,8 +293,19 @@ def trace_flat(
     trace.inputs += values
     with set_current_trace(trace):
         outputs = flat_fun(*[GraphTracer(trace, v) for v in values])
-        graph = trace.finish([canonicalize(x) for x in outputs])
+        graph = trace.finish([_checked(x, i, name) for i, x in enumerate(outputs)])
     return Recording(graph, tuple(x for x, _ in trace.captured.values()))
+
+
+def _checked(x: Any, position: int, name: str) -> Any:
+    """An output as an operand. Raises ArgumentError for what is no array."""
+    try:
+        return canonicalize(x)
+    except TypeError:
+        raise ArgumentError(
+            f"output {position} of {name} is {x!r}, a {type(x).__name__}: functions that are traced "
+            "return arrays and scalars, nested in pytrees"
+        ) from None
 
 
 def recording_trace() -> GraphTrace | None:

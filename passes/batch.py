@@ -15,6 +15,7 @@ from ..ir.errors import PassError
 from ..ir.graph import Equation, Graph, Value, memoised
 from ..ir.module import Module
 from .base import Pass
+from .counting import new_equations
 from .tables import batch as rules
 from .tables import materialise_batch
 from .wrt import derived_module
@@ -40,36 +41,44 @@ def _batch(
     graph: Graph, batched: tuple[bool, ...], size: int, forced: tuple[bool, ...]
 ) -> tuple[Graph, tuple[bool, ...]]:
     b = Builder()
-    env: dict[Any, Any] = {}  # old value -> batched value; absent: not batched, and the same value
+    env: dict[Any, Any] = {}  # old value -> new value, where they differ
+    active: set[Any] = set()  # old values whose new ones have a batch axis
     inputs = []
     for v, is_batched in zip(graph.inputs, batched, strict=True):
         if is_batched:
             env[v] = Value(v.type.with_shape((size, *v.type.shape)), v.name)
+            active.add(v)
         inputs.append(env.get(v, v))
     for eqn in graph.equations:
-        batch_equation(b, eqn, env, size)
-    outputs = []
-    for v, force in zip(graph.outputs, forced, strict=True):
-        outputs.append(materialise_batch(b, v, False, size) if force and v not in env
-                       else env.get(v, v))
-    is_out_batched = tuple(v in env or f for v, f in zip(graph.outputs, forced, strict=True))
-    return b.graph(inputs, outputs, f"{graph.name}.batch"), is_out_batched
+        batch_equation(b, eqn, env, active, size)
+    out_batched = tuple(v in active or f for v, f in zip(graph.outputs, forced, strict=True))
+    outputs = [
+        materialise_batch(b, env.get(v, v), v in active, size) if is_batched else env.get(v, v)
+        for v, is_batched in zip(graph.outputs, out_batched, strict=True)
+    ]
+    return b.graph(inputs, outputs, f"{graph.name}.batch"), out_batched
 
 
-def batch_equation(b: Builder, eqn: Equation, env: dict[Any, Any], size: int) -> None:
+def batch_equation(
+    b: Builder, eqn: Equation, env: dict[Any, Any], active: set[Any], size: int
+) -> None:
     """Append the batched form of one equation, or the equation itself if nothing it reads is."""
+    b.location = eqn.location
     if env.keys().isdisjoint(eqn.inputs):
         b.append(eqn)
         return
-    b.location = eqn.location
-    inputs = [env.get(x, x) for x in eqn.inputs]
-    flags = [x in env for x in eqn.inputs]
+    inputs = tuple([env.get(x, x) for x in eqn.inputs])
+    if active.isdisjoint(eqn.inputs):
+        b.append(eqn.replace(inputs=inputs))
+        return
+    flags = [x in active for x in eqn.inputs]
     outputs, out_batched = rules.find(eqn)(b, eqn, inputs, flags, size)
     for old, new, is_batched in zip(eqn.outputs, outputs, out_batched, strict=True):
         if new.__class__ is Value and new.name is None:
             new.name = old.name
-        # A rule may give an output without batch axis: it is then a new value of the old type.
-        env[old] = new if is_batched else materialise_batch(b, new, False, size)
+        env[old] = new
+        if is_batched:
+            active.add(old)
 
 
 @dataclass(frozen=True)
@@ -99,3 +108,6 @@ class Batch(Pass):
         force = [True] * len(graph.outputs)
         batched, _ = batch_graph(graph, [axis == 0 for axis in axes], self.size, force)
         return derived_module(module, batched)
+
+    def counters(self, before: Module, after: Module) -> dict[str, int]:
+        return new_equations(before, after, "batched")

@@ -1,17 +1,89 @@
-"""Check one step of a pipeline on numbers, by the law of its pass."""
+"""Check the steps of a pipeline on numbers: by the law of each pass, and by XLA against NumPy."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 
+from ..ir.graph import Graph
 from ..ir.interpret import evaluate
 from ..ir.module import Module
+from ..ir.printer import atom_texts
+from ..ir.types import dtype_category, dtype_name, real_dtype
 from ..passes.base import Pass
-from .laws import LAWS, Finding, Trial
+from .data import finite_inputs
+from .laws import LAWS, Finding, Trial, difference
 from .widen import wide_array, widened
+
+Run = Callable[[Graph, Sequence[Any]], Sequence[Any]]
+
+OWN_RULES: Final = frozenset(
+    {"custom_jvp_call", "custom_vjp_call", "custom_vjp_linear", "stop_gradient"}
+)
+"""Primitives whose derivative is what the user says, whatever differences of values say."""
+
+_TOLERANCES: Final = {"f64": 1e-9, "f32": 1e-3, "f16": 3e-2, "bf16": 1e-1}
+
+
+@dataclass(frozen=True)
+class Report:
+    """One step, checked. `law` is None for a law that is not known here, `xla` without XLA.
+
+    `arrays` are inputs of the entry after it.
+    """
+
+    step: Pass
+    before: Module
+    after: Module
+    law: list[Finding] | None
+    xla: list[Finding] | None
+    own_rules: frozenset[str]
+    arrays: Sequence[Any]
+
+    @property
+    def ok(self) -> bool:
+        return next(self.failures(), None) is None
+
+    def label(self, finding: Finding) -> str:
+        """What a finding is about: an output by name and type."""
+        graph = self.after.graphs[finding.graph]
+        if finding.index is None:
+            return finding.note
+        v = graph.outputs[finding.index]
+        return f"{atom_texts(graph)[v]}: {v.type}"
+
+    def failures(self) -> Iterator[Finding]:
+        """What is wrong. Derivatives where the user states rules are not held against a pass."""
+        if not (self.own_rules and self.step.law != "equal outputs"):
+            yield from (f for f in self.law or () if not f.ok)
+        yield from (f for f in self.xla or () if not f.ok)
+
+
+def check_pipeline(
+    passes: Sequence[Pass],
+    module: Module,
+    arrays: Sequence[Any] | None = None,
+    *,
+    seed: int = 0,
+    xla: Run | None = None,
+) -> Iterator[Report]:
+    """Run the passes one by one and check each.
+
+    `arrays` are inputs of the entry; random ones are drawn without, and where a pass changes what
+    the entry takes. `xla` runs graphs a second way.
+    """
+    given = arrays if arrays is not None else finite_inputs(module.main, seed, evaluate)
+    for step in passes:
+        after = step.run(module).verify()
+        law = check_step(step, module, after, given, seed)
+        if after.main.input_types != module.main.input_types:
+            given = further_inputs(after.main, given, seed)
+        compared = compare_runs(after, given, seed, xla) if xla is not None else None
+        yield Report(step, module, after, law, compared, own_rules(module), given)
+        module = after
 
 
 def check_step(
@@ -30,3 +102,44 @@ def check_step(
         return law(Trial(step, before, after, arrays, evaluate, random, exact=1e-4, close=3e-2))
     wide = [wide_array(x) for x in arrays]
     return law(Trial(step, wide_before, wide_after, wide, evaluate, random))
+
+
+def further_inputs(graph: Graph, arrays: Sequence[Any], seed: int) -> list[Any]:
+    """Inputs for a program with other inputs: those of before where they still fit, in front."""
+    drawn = finite_inputs(graph, seed, evaluate)
+    for i, (x, t) in enumerate(zip(arrays, graph.input_types, strict=False)):
+        if np.shape(x) != t.shape:
+            break
+        drawn[i] = x
+    return drawn
+
+
+def compare_runs(module: Module, arrays: Sequence[Any], seed: int, run: Run) -> list[Finding]:
+    """Each public graph run another way, compared with its NumPy meaning."""
+    findings = []
+    for graph in module.graphs.values():
+        inputs = arrays if graph is module.main else finite_inputs(graph, seed, evaluate)
+        findings += compare_graph(graph, inputs, run)
+    return findings
+
+
+def compare_graph(graph: Graph, arrays: Sequence[Any], run: Run) -> list[Finding]:
+    """Findings about each output of a graph."""
+    pairs = zip(run(graph, arrays), evaluate(graph, arrays), strict=True)
+    return [
+        Finding(graph.name, i, difference(a, b), tolerance(graph.outputs[i].type))
+        for i, (a, b) in enumerate(pairs)
+    ]
+
+
+def tolerance(type: Any) -> float:
+    """How far two ways to compute a value may differ, relative to its largest element."""
+    if dtype_category(type.dtype) not in ("float", "complex"):
+        return 0.0
+    return _TOLERANCES.get(dtype_name(real_dtype(type.dtype)), 0.3)
+
+
+def own_rules(module: Module) -> frozenset[str]:
+    """The primitives in a module that state derivatives of their own."""
+    graphs = module.all_graphs()
+    return OWN_RULES & {eqn.primitive.name for g in graphs for eqn in g.equations}

@@ -24,6 +24,8 @@ COMMANDS: Final = {
     "run": "programs",
     "passes": "listings",
     "primitives": "listings",
+    "check": "check",
+    "bisect": "bisect",
 }
 """The file of each command, imported when the command is called."""
 

@@ -54,7 +54,7 @@ def count_nonfinite(x: Any) -> int:
 def random_array(type: TensorType, random: np.random.Generator, draw: Draw = DRAWS[0]) -> Any:
     """One array of a type. Raises UsageError for dtypes that have no random values here."""
     if isinstance(type.dtype, ExtendedDtype):
-        raise UsageError(f"cannot make random values of type {type}; give inputs in a file")
+        return _random_keys(type, random)
     category = dtype_category(type.dtype)
     if category == "bool":
         return random.integers(0, 2, type.shape).astype(type.dtype)
@@ -64,6 +64,18 @@ def random_array(type: TensorType, random: np.random.Generator, draw: Draw = DRA
     if category == "complex":
         values = values + 1j * draw(random, type.shape)
     return np.asarray(values).astype(type.dtype)
+
+
+def _random_keys(type: TensorType, random: np.random.Generator) -> Any:
+    """Keys of random words. Raises UsageError for a type that is not one of keys."""
+    from ..ir.interpret.keys import wrap
+    from ..ir.ops.random import KEY_WORDS, key_tag
+
+    tag = key_tag(type.dtype)
+    if tag not in KEY_WORDS:
+        raise UsageError(f"cannot make random values of type {type}")
+    words = random.integers(0, 2**32, (*type.shape, KEY_WORDS[tag]), dtype=np.uint32)
+    return wrap(words, tag)
 
 
 def load_inputs(graph: Graph, path: str) -> list[Any]:

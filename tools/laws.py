@@ -29,12 +29,17 @@ Run = Callable[[Graph, Arrays], Arrays]
 
 @dataclass(frozen=True)
 class Finding:
-    """How far one output is from what the law says, relative to its largest element."""
+    """How far one output is from what the law says, relative to its largest element.
+
+    `index` is its position among the outputs of the graph, None for what is no output; `note` says
+    what that is.
+    """
 
     graph: str
-    output: str
+    index: int | None
     error: float
     tolerance: float
+    note: str = ""
 
     @property
     def ok(self) -> bool:
@@ -67,7 +72,7 @@ class Trial:
     def compare(self, graph: Graph, got: Arrays, want: Arrays, first: int = 0) -> list[Finding]:
         """Findings about outputs of a graph, from number `first` on, that should be equal."""
         return [
-            Finding(graph.name, label(graph, first + i), difference(a, b), self.exact)
+            Finding(graph.name, first + i, difference(a, b), self.exact)
             for i, (a, b) in enumerate(zip(got, want, strict=True))
         ]
 
@@ -97,12 +102,9 @@ def difference(a: Any, b: Any, floor: float = 1e-300) -> float:
     return float("inf") if not np.isfinite(worst) else worst / scale
 
 
-def label(graph: Graph, i: int) -> str:
-    """An output as in reports: its name and type."""
-    if i >= len(graph.outputs):
-        return f"output {i}, which is missing"
-    v = graph.outputs[i]
-    return f"{v.name or f'output {i}'}: {v.type}"
+def miscounted(graph: Graph, note: str) -> list[Finding]:
+    """A graph returns more or fewer values than the law speaks of."""
+    return [Finding(graph.name, None, float("inf"), 0.0, note)]
 
 
 def pairing(a: Arrays, b: Arrays) -> float:
@@ -121,13 +123,15 @@ def equal_outputs(trial: Trial) -> list[Finding]:
         after = trial.after.graphs.get(name)
         if after is None:
             continue
-        arrays = trial.arrays if before is trial.before.main else _arguments(trial, before)
+        arrays = _arguments(trial, before)
         findings += trial.compare(after, trial.run(after, arrays), trial.run(before, arrays))
     return findings
 
 
 def _arguments(trial: Trial, graph: Graph) -> Arrays:
-    """Arguments of a public graph that is not the entry: residuals of the entry where they fit."""
+    """Arguments of a public graph: for one that is not the entry, its residuals where they fit."""
+    if graph is trial.before.main:
+        return trial.arrays
     residuals = _residuals(trial, trial.before, graph)
     return [*residuals, *(trial.direction(t) for t in graph.input_types[len(residuals) :])]
 
@@ -187,9 +191,9 @@ def _compare_tangents(
     estimates = derivative(trial.run, trial.before.main, trial.arrays, flags, tangents)
     wanted = _select(estimates, nonzero)
     if len(got) != len(wanted):
-        return [Finding(graph.name, f"{len(got)} tangents, not {len(wanted)}", np.inf, 0.0)]
+        return miscounted(graph, f"{len(got)} tangents, not {len(wanted)}")
     return [
-        Finding(graph.name, label(graph, first + i), estimate.error_of(dy), trial.close)
+        Finding(graph.name, first + i, estimate.error_of(dy), trial.close)
         for i, (dy, estimate) in enumerate(zip(got, wanted, strict=True))
     ]
 
@@ -224,7 +228,7 @@ def _compare_cotangents(
     flags, main = trial.flags(), trial.before.main
     wanted = [i for i, flag in enumerate(flags) if flag]
     if len(got) != len(wanted):
-        return [Finding(graph.name, f"{len(got)} cotangents, not {len(wanted)}", np.inf, 0.0)]
+        return miscounted(graph, f"{len(got)} cotangents, not {len(wanted)}")
     findings = []
     for k, (i, ct) in enumerate(zip(wanted, got, strict=True)):
         dx = trial.direction(main.inputs[i].type)
@@ -234,7 +238,7 @@ def _compare_cotangents(
             difference(pairing([dx], [ct]), pairing(dys, cts), _noise(dys, cts))
             for dys in zip(*(e.values for e in estimates), strict=True)
         )
-        findings.append(Finding(graph.name, label(graph, first + k), error, trial.close))
+        findings.append(Finding(graph.name, first + k, error, trial.close))
     return findings
 
 
@@ -275,7 +279,7 @@ def _adjoint(
             continue
         has_ct = next(nonzero)
         if has_ct and k >= len(got):
-            return [*findings, Finding(transposed.name, f"{len(got)} cotangents", np.inf, 0.0)]
+            return findings + miscounted(transposed, f"only {len(got)} cotangents")
         t = trial.direction(linear.inputs[i].type)
         pushed = [
             t if j == i else np.zeros_like(x) if flags[j] else x for j, x in enumerate(arrays)
@@ -283,8 +287,9 @@ def _adjoint(
         dys = _select(trial.run(linear, pushed), active)
         pulled = pairing([t], [got[k]]) if has_ct else 0.0
         error = difference(pulled, pairing(dys, cts), _noise(dys, cts))
-        name = label(transposed, k) if has_ct else f"no cotangent of {linear.inputs[i]!r}"
-        findings.append(Finding(transposed.name, name, error, trial.exact))
+        note = "" if has_ct else f"no cotangent of {linear.inputs[i]!r}"
+        index = k if has_ct else None
+        findings.append(Finding(transposed.name, index, error, trial.exact, note))
         k += has_ct
     return findings
 

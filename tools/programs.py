@@ -128,9 +128,9 @@ def run(
     if interpret:
         outputs: Any = module.interpret(*arrays)
     else:
-        from ..frontend.execute import execute
+        from .xla import run_xla
 
-        outputs = execute(graph, arrays)
+        outputs = run_xla(graph, arrays)
     describe = outputs_as_json if as_json else describe_outputs
     write(describe(graph, outputs), None)
     if save:

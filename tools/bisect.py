@@ -1,0 +1,181 @@
+"""`covector bisect`: which pass goes wrong first, and with which equation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..ir.errors import UsageError
+from .options import ARGS, INPUTS, JSON, LOAD, PASSES, SEED
+from .output import BAD_PROGRAM, write
+from .targets import load_files, read_target
+
+if TYPE_CHECKING:
+    from ..ir.module import Module
+    from ..passes.base import Pass
+    from .symptoms import Symptom
+
+PREDICATE = click.option(
+    "--predicate",
+    metavar="COMMAND",
+    help="What is wrong: COMMAND exits with 0 for a file with such a program (%s, or at its end).",
+)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The first pass that goes wrong, on what program, on which arrays, and how."""
+
+    number: int
+    step: Pass
+    module: Module
+    arrays: Sequence[Any]
+    symptom: Symptom
+    details: tuple[str, ...]
+
+
+@click.command()
+@click.argument("target")
+@ARGS
+@PASSES
+@INPUTS
+@SEED
+@PREDICATE
+@click.option("--nan", is_flag=True, help="Look for the equation that first makes a NaN.")
+@click.option("--xla/--no-xla", default=True, help="Compare XLA with NumPy too (yes).")
+@click.option("-o", "--output", metavar="FILE", help="Write the smallest program found to FILE.")
+@LOAD
+@JSON
+def bisect(
+    target: str,
+    args: str | None,
+    passes: str,
+    inputs: str | None,
+    seed: int,
+    predicate: str | None,
+    nan: bool,
+    xla: bool,
+    output: str | None,
+    load: tuple[str, ...],
+    as_json: bool,
+) -> int:
+    """Find the pass, then the equation, with which a result first goes wrong.
+
+    Wrong is what `covector check` finds, an error that a pass raises, what --predicate says, or
+    --nan. Exits with 1 if something is found, 0 if nothing is wrong.
+
+    Example: covector bisect loss.cvir --passes "linearize,transpose,clean"
+    """
+    from ..ir.interpret import evaluate
+    from ..passes.pipeline import parse_pipeline
+    from .culprit import find_culprit
+    from .data import finite_inputs, load_inputs
+    from .xla import run_xla
+
+    load_files(load)
+    steps = parse_pipeline(passes)
+    module = read_target(target, args)
+    main = module.main
+    arrays = load_inputs(main, inputs) if inputs else finite_inputs(main, seed, evaluate)
+    if nan:
+        return _report_nan(steps, module, arrays, seed, as_json)
+    if predicate is not None:
+        found = _first_by_predicate(steps, module, arrays, predicate)
+    else:
+        found = _first_wrong(steps, module, arrays, seed, run_xla if xla else None)
+    if found is None:
+        write(json.dumps(None) if as_json else "nothing is wrong", None)
+        return 0
+    culprit = find_culprit(found.symptom, found.module, found.arrays)
+    if output is not None:
+        write(str(culprit.module if culprit is not None else found.module), output)
+    if as_json:
+        data = {"pass": str(found.step), "number": found.number, "details": found.details}
+        data["culprit"] = culprit.as_json() if culprit is not None else None
+        write(json.dumps(data, indent=1), None)
+        return BAD_PROGRAM
+    lines = [f"pass {found.number} of {len(steps)} is the first to go wrong: {found.step}"]
+    lines += [f"  {detail}" for detail in found.details]
+    if culprit is None:
+        lines.append("no part of the program shows it by itself")
+    else:
+        lines += [culprit.describe(), "", "with this program:", str(culprit.module)]
+    write("\n".join(lines), None)
+    return BAD_PROGRAM
+
+
+def _first_wrong(
+    steps: Sequence[Pass], module: Module, arrays: Sequence[Any], seed: int, xla: Any
+) -> _Found | None:
+    """The first pass that raises, breaks its law, or whose result XLA computes otherwise."""
+    from .checking import check_pipeline
+    from .symptoms import Failure, WrongNumbers, failure
+
+    for number, step in enumerate(steps, 1):
+        error = failure([step], module)
+        if error is not None:
+            symptom = Failure.of((step,), error)
+            return _Found(number, step, module, arrays, symptom, (symptom.describe(),))
+        (report,) = check_pipeline([step], module, arrays, seed=seed, xla=xla)
+        wrong = list(report.failures())
+        if wrong:
+            details = tuple(
+                f"@{f.graph} {report.label(f)}: error {f.error:.1e}, at most {f.tolerance:.0e} "
+                f"({'XLA against NumPy' if f in (report.xla or ()) else step.law})"
+                for f in wrong
+            )
+            numbers = WrongNumbers((step,), seed, xla)
+            return _Found(number, step, module, arrays, numbers, details)
+        module, arrays = report.after, report.arrays
+    return None
+
+
+def _first_by_predicate(
+    steps: Sequence[Pass], module: Module, arrays: Sequence[Any], command: str
+) -> _Found | None:
+    """The first pass after which the user's command exits with 0."""
+    from .symptoms import Predicate
+
+    if Predicate(command).accepts(module):
+        raise UsageError(
+            "the predicate holds for the program as it is, before any pass",
+            hint="covector reduce makes such a program smaller",
+        )
+    for number, step in enumerate(steps, 1):
+        after = step.run(module)
+        if Predicate(command).accepts(after):
+            symptom = Predicate(command, (step,))
+            return _Found(number, step, module, arrays, symptom, (symptom.describe(),))
+        module = after
+    return None
+
+
+def _report_nan(
+    steps: Sequence[Pass], module: Module, arrays: Sequence[Any], seed: int, as_json: bool
+) -> int:
+    """Print where a NaN is first made, in the first program of the pipeline that makes one."""
+    from .checking import further_inputs
+    from .nonfinite import nan_origin
+
+    origin, before = nan_origin(module.main, arrays), "before any pass"
+    for step in steps:
+        if origin is not None:
+            break
+        old = module
+        module = step.run(module).verify()
+        before = f"after pass {step}"
+        if module.main.input_types != old.main.input_types:
+            arrays = further_inputs(module.main, arrays, seed)
+        origin = nan_origin(module.main, arrays)
+    if as_json:
+        data = None if origin is None else {"program": before, **origin.as_json()}
+        write(json.dumps(data, indent=1), None)
+    elif origin is None:
+        write("no equation makes NaN of operands without", None)
+    else:
+        write(f"{before}:\n{origin.describe()}", None)
+    return BAD_PROGRAM if origin is not None else 0

@@ -1,0 +1,114 @@
+"""`covector check`: is each pass's result right, on numbers?"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..passes.statistics import as_table
+from .options import ARGS, INPUTS, JSON, LOAD, PASSES, SEED
+from .output import BAD_PROGRAM, write
+from .targets import load_files, read_target
+
+if TYPE_CHECKING:
+    from .checking import Report
+    from .laws import Finding
+
+
+@click.command()
+@click.argument("target")
+@ARGS
+@PASSES
+@INPUTS
+@SEED
+@click.option("--trials", default=1, show_default=True, help="How many random inputs to try.")
+@click.option("--xla/--no-xla", default=True, help="Run through XLA too (yes).")
+@LOAD
+@JSON
+def check(
+    target: str,
+    args: str | None,
+    passes: str,
+    inputs: str | None,
+    seed: int,
+    trials: int,
+    xla: bool,
+    load: tuple[str, ...],
+    as_json: bool,
+) -> int:
+    """Check each pass on numbers: its law by NumPy in double precision, and XLA against NumPy.
+
+    Prints the worst error of each output, relative to its largest element; exits with 1 if one is
+    too large.
+
+    Example: covector check loss.cvir --passes "linearize,transpose,cse,dce"
+    """
+    from ..passes.pipeline import parse_pipeline
+    from .checking import check_pipeline
+    from .data import load_inputs
+    from .xla import run_xla
+
+    load_files(load)
+    steps = parse_pipeline(passes)
+    module = read_target(target, args)
+    rows: dict[Any, dict[str, Any]] = {}
+    for trial in range(trials):
+        arrays = load_inputs(module.main, inputs) if inputs else None
+        runner = run_xla if xla else None
+        reports = check_pipeline(steps, module, arrays, seed=seed + trial, xla=runner)
+        for i, report in enumerate(reports):
+            _enter(rows, i, report)
+    found = list(rows.values())
+    write(json.dumps(found, indent=1) if as_json else _as_text(found), None)
+    return BAD_PROGRAM if any(row["verdict"] == "wrong" for row in found) else 0
+
+
+def _enter(rows: dict[Any, dict[str, Any]], i: int, report: Report) -> None:
+    """Add a report's findings to the rows, keeping the worst error of each output."""
+    wrong = set(report.failures())
+    for kind, findings in (("law", report.law), ("xla", report.xla)):
+        for f in findings or ():
+            row = rows.setdefault((i, f.graph, f.index, f.note), _row(report, f))
+            row[kind] = f.error if row[kind] is None else max(row[kind], f.error)
+            if f in wrong:
+                row["verdict"] = "wrong"
+            elif not f.ok and row["verdict"] != "wrong":
+                row["verdict"] = "own rule"
+    if report.law is None:
+        rows[i, "", None, ""] = _row(report, None) | {"verdict": "law not known"}
+
+
+def _row(report: Report, finding: Finding | None) -> dict[str, Any]:
+    return {
+        "pass": str(report.step),
+        "law_text": report.step.law,
+        "graph": finding.graph if finding else "",
+        "output": report.label(finding) if finding else "",
+        "law": None,
+        "xla": None,
+        "verdict": "ok",
+    }
+
+
+def _as_text(rows: list[dict[str, Any]]) -> str:
+    if not rows:
+        return "nothing to check: give --passes"
+    table: list[list[Any]] = [["pass", "output", "law", "xla", ""]]
+    last = None
+    for row in rows:
+        name = row["pass"] if row["pass"] != last else ""
+        last = row["pass"]
+        shown = f"@{row['graph']} {row['output']}" if row["graph"] else row["law_text"]
+        table.append([name, shown, _error(row["law"]), _error(row["xla"]), row["verdict"]])
+    lines = [as_table(table)]
+    if any(row["verdict"] == "own rule" for row in rows):
+        lines.append(
+            "own rule: differs from differences, but the program states derivatives of its own"
+        )
+    return "\n".join(lines)
+
+
+def _error(error: float | None) -> str:
+    return "" if error is None else f"{error:.1e}"

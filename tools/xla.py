@@ -1,0 +1,50 @@
+"""Running graphs through XLA from the command line: 64-bit types as they are, keys as JAX has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..ir.graph import Graph, walk_graphs
+from ..ir.ops.random import KEY_WORDS, key_tag
+from ..ir.types import TensorType, dtype_name
+
+
+def run_xla(graph: Graph, arrays: Sequence[Any]) -> list[Any]:
+    """The outputs of a graph, compiled for JAX's default device, as NumPy arrays."""
+    import jax
+
+    from ..frontend.execute import execute
+
+    with jax.enable_x64(bool(jax.config.jax_enable_x64) or uses_64_bits(graph)):
+        arguments = [_to_jax(x, t) for x, t in zip(arrays, graph.input_types, strict=True)]
+        outputs = execute(graph, arguments)
+        return [_to_numpy(x, t) for x, t in zip(outputs, graph.output_types, strict=True)]
+
+
+def uses_64_bits(graph: Graph) -> bool:
+    """Whether a graph, or one that it holds, has values that JAX makes only in 64-bit mode."""
+    types = {v.type for g in walk_graphs(graph) for v in g.inputs}
+    types |= {v.type for g in walk_graphs(graph) for eqn in g.equations for v in eqn.outputs}
+    return any(dtype_name(t.dtype) in ("f64", "i64", "u64", "c128") for t in types)
+
+
+def _to_jax(x: Any, type: TensorType) -> Any:
+    tag = key_tag(type.dtype)
+    if tag not in KEY_WORDS:
+        return x
+    import jax
+
+    from ..ir.interpret.keys import as_keys, unwrap
+
+    return jax.random.wrap_key_data(unwrap(as_keys(x, type)), impl=tag)
+
+
+def _to_numpy(x: Any, type: TensorType) -> Any:
+    if key_tag(type.dtype) not in KEY_WORDS:
+        return np.asarray(x)
+    from ..ir.interpret.keys import as_keys
+
+    return as_keys(x, type)

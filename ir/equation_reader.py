@@ -117,7 +117,7 @@ class EquationReader(DataReader):
         if name in scope or name[0] == "`":
             if name in scope or not _is_canonical(name):
                 return None
-            value = Value(type, unquote(name) or None)
+            value = Value(type, unquote(name))
         else:
             value = Value(type, name)
         scope[name] = value
@@ -184,10 +184,10 @@ class EquationReader(DataReader):
         self.skip()
         self.expect(":", "and a type after the name of a value")
         self.skip()
-        return Value(self.type(), name or None)
+        return Value(self.type(), name)
 
     def declare(self, value: Value, scope: Scope, start: int) -> None:
-        key = quote_name(value.name or "")
+        key = quote_name(str(value.name))
         if key in scope:
             self.fail(f"{key} is made twice", start)
         scope[key] = value
@@ -304,6 +304,6 @@ class EquationReader(DataReader):
 def _is_canonical(name: str) -> bool:
     """Whether a name in backquotes is spelled as the printer spells it."""
     try:
-        return quote_name(unquote(name)) == name
+        return name != "``" and quote_name(unquote(name)) == name
     except ValueError:
         return False

@@ -57,7 +57,10 @@ class Cursor:
         found = self.match(_NAME)
         if found is None:
             self.fail(f"expected {what}, found {self.found()}")
-        return self.unquoted(found.group(), start)
+        name = self.unquoted(found.group(), start)
+        if not name:
+            self.fail(f"{what} is not empty", start)
+        return name
 
     def string(self, what: str) -> str:
         start = self.pos

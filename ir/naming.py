@@ -63,7 +63,7 @@ def graph_names(module: Module) -> dict[Graph, str]:
     """Every graph with its name, in printing order: public ones, then callees as they are used."""
     graphs = [*module.graphs.values(), *_private_graphs(module)]
     # public graphs come first, so that they keep their names
-    return dict(zip(graphs, unique(g.name for g in graphs), strict=True))
+    return dict(zip(graphs, unique(g.name or "f" for g in graphs), strict=True))
 
 
 def _private_graphs(module: Module) -> list[Graph]:

@@ -58,7 +58,7 @@ def print_graph(graph: Graph, *, locations: bool = True, elide_constants: bool =
     from .module import Module
 
     writer = write_elided if elide_constants else write_inline
-    printer = _Printer(Module({graph.name: graph}), locations, indent="")
+    printer = _Printer(Module({graph.name or "f": graph}), locations, indent="")
     return "\n".join([*printer.functions(), *printer.constants(writer), ""])
 
 
@@ -92,7 +92,7 @@ class _Printer:
         table = list(module.constants())
         self.constant_names: dict[Any, str] = {
             c: quote_name(name)
-            for c, name in zip(table, unique(c.name for c in table), strict=True)
+            for c, name in zip(table, unique(c.name or "const" for c in table), strict=True)
         }
         self.literals: dict[Any, str] = {}
 

@@ -137,7 +137,8 @@ def _infer(
     name = eqn.primitive.name
     try:
         result: Any = eqn.primitive.infer(types, eqn.params)
-        return (result,) if result.__class__ is TensorType else tuple(result)
+        made = (result,) if result.__class__ is TensorType else tuple(result)
+        nameless = [dtype_name(t.dtype) for t in made if not _is_known(t.dtype)]
     except TypeRuleError as error:
         _fail(graph, index, error.claim, error.hint)
     except IndexError:
@@ -148,6 +149,9 @@ def _infer(
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"
         _fail(graph, index, f"{name} does not take these parameters: {problem}")
+    if nameless:
+        _fail(graph, index, f"{name} makes the dtype {nameless[0]} here, which has no name")
+    return made
 
 
 def _fail_types(
@@ -224,7 +228,7 @@ def _is_known(dtype: Any) -> bool:
     name = dtype_name(dtype)
     if not _TYPE.fullmatch(f"{name}[]"):
         return False
-    return DTYPE_BY_NAME.get(name) is dtype or isinstance(dtype, ExtendedDtype)
+    return DTYPE_BY_NAME.get(name) == dtype or isinstance(dtype, ExtendedDtype)
 
 
 def _check_type(graph: Graph, index: int | None, value: Value) -> None:

@@ -29,6 +29,12 @@ def graph_of(*equations: Equation, outputs: Any = (), **fields: Any) -> Graph:
     return Graph([x, n], equations, outputs, "f", **fields)
 
 
+def convert(dtype: str) -> Equation:
+    params = {"new_dtype": dtype, "weak_type": False}  # as a string it is plain data
+    made = Value(TensorType((3,), np.dtype(dtype)))
+    return Equation(PRIMITIVES["convert_element_type"], (x,), (made,), params)
+
+
 def power(value: Any) -> Equation:
     return Equation(POW, (x,), (y,), {"y": value})
 
@@ -107,6 +113,10 @@ WRONG: dict[str, tuple[Callable[[], Graph], str]] = {
     "nameless input dtype": (
         lambda: Graph([Value(TensorType((), np.dtype("datetime64[s]")), "d")], [], [], "f"),
         "d has the dtype datetime64[s], which has no name",
+    ),
+    "nameless output dtype": (
+        lambda: graph_of(convert("datetime64[s]")),
+        "makes the dtype datetime64[s] here, which has no name",
     ),
     "location": (
         lambda: graph_of(Equation(NEG, (x,), (y,), {}, ("f.py", 3))),  # type: ignore[arg-type]

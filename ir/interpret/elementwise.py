@@ -209,7 +209,7 @@ def bitcast_convert_type(x: Array, *, new_dtype: Any) -> Array:
     old, new = x.dtype.itemsize, new_dtype.itemsize
     if e.bit_width(x.dtype) != 8 * old or e.bit_width(new_dtype) != 8 * new:
         raise ValueError("dtypes narrower than a byte have no bits of their own in memory")
-    flat = np.ascontiguousarray(x)
+    flat = np.array(x, order="C")
     if old == new:
         return flat.view(new_dtype)
     if old > new:

@@ -1,0 +1,128 @@
+"""Arithmetic, transcendental functions, complex numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+from harness import Case, Law, among, bf16, c64, f32, i8, i32, laws
+
+HAS_NEW_RULES = jax.__version_info__ >= (0, 12)
+"""Whether JAX has the derivatives that it got late, or got wrong before."""
+
+SMALL = "bf16 f16 f64"
+ALL = "bf16 f16 f64 c64 c128"
+POSITIVE = (0.2, 3.0)
+INSIDE = (-0.9, 0.9)
+SHAPES = [
+    ((3, 4), (3, 4)),
+    ((), (3, 4)),
+    ((3, 4), ()),
+    ((3, 1), (1, 4)),
+    ((), ()),
+    ((0, 4), (0, 4)),
+]
+
+
+def both(name: str, shapes: Any = SHAPES, **fields: Any) -> list[Case]:
+    """A case for each way in which two operands may broadcast."""
+    return [Case(name, [f32(*x), f32(*y)], **fields) for x, y in shapes]
+
+
+def each(names: str, *types: Any, **fields: Any) -> list[Case]:
+    """The same case of several primitives."""
+    return [Case(name, list(types), **fields) for name in names.split()]
+
+
+UNARY = [
+    *each("neg square exp exp2 sin cos tanh logistic", f32(3, 4), also=ALL),
+    *each("sinh cosh atan expm1 asinh abs", f32(3, 4), also=ALL),
+    *each("log log1p sqrt rsqrt", f32(3, 4), also=ALL, domain=POSITIVE),
+    *each("log2 cbrt", f32(3, 4), also=SMALL, domain=POSITIVE),
+    *each("one_minus_square floor ceil", f32(3, 4), also=SMALL),
+    *each("asin acos atanh", f32(3, 4), also=SMALL, domain=INSIDE),
+    Case("tan", [f32(3, 4)], also=SMALL, domain=(-1, 1), tol=3),
+    Case("acosh", [f32(3, 4)], also=SMALL, domain=(1.2, 4)),
+    Case("is_finite", [f32(6)], also=SMALL, domain=among(np.inf, np.nan, 1.0, -np.inf)),
+    Case(
+        "sign", [f32(8)], also=SMALL, differences=False, domain=among(-2.0, -0.0, 0.0, 3.0, np.nan)
+    ),
+    *(
+        Case(
+            "round",
+            [f32(7)],
+            {"rounding_method": method},
+            also=SMALL,
+            differences=False,
+            domain=among(-2.5, -0.5, 0.5, 0.49, 1.5, 2.5),
+        )
+        for method in ("AWAY_FROM_ZERO", "TO_NEAREST_EVEN")
+    ),
+    *each("neg square", i32(3), also="u8"),
+    *each("abs sign", i32(3), also="i8"),
+    Case("exp", [f32()]),
+    Case("sin", [f32(0, 3)]),
+    *(
+        Case("integer_pow", [f32(3)], {"y": y}, also=ALL, domain=POSITIVE, tol=4)
+        for y in (-3, -1, 0, 1, 2, 3, 4, 7)
+    ),
+    Case("integer_pow", [i32(3)], {"y": 3}, also="u8"),
+    *(
+        Case(name, [f32(5)], {"accuracy": "HIGHEST"})
+        for name in ("tanh", "logistic", "exp", "expm1", "sin")
+    ),
+]
+
+BINARY = [
+    *(case for name in ("add", "sub", "mul", "div") for case in both(name, also=SMALL)),
+    *(case for name in ("max", "min", "atan2") for case in both(name, also=SMALL)),
+    *both("pow", also=SMALL, domain=POSITIVE, tol=8),
+    *both("rem", domain=[(2.3, 5.0), (0.7, 1.1)], also=SMALL),
+    *both("nextafter", SHAPES[:2], also="f64", differences=False, jax_derivative=HAS_NEW_RULES),
+    Case("add_any", [f32(3), f32(3)]),
+    Case("pow", [f32(3), i32(3)], domain=POSITIVE, tol=4),
+    Case("pow", [f32(), i32(4)], domain=POSITIVE, tol=4),
+    Case("mul", [bf16(3), f32(3)], {"out_dtype": np.dtype("float32")}, wrt=()),
+    Case("mul", [i8(3), i8(3)], {"out_dtype": np.dtype("int32")}, domain=(-120, 120)),
+    *each("add sub mul max min", i32(4), i32(4), also="i8 u8 u32"),
+    *each("div rem", i32(40), i32(40), also="i8 u8 u32", domain=(-5, 5)),
+    Case("div", [i8(2), i8(2)], domain=[np.array([-128, 127]), np.array([-1, 0])], batch=False),
+    Case(
+        "mulhi",
+        [i32(9), i32(9)],
+        also="i8 u8 u32" if HAS_NEW_RULES else "",
+        domain=(-(2**31), 2**31 - 1),
+        batch=False,
+    ),
+]
+
+COMPLEX = [
+    *each("neg square exp exp2 log log1p log2 expm1 sqrt rsqrt abs logistic", c64(3, 4), tol=4),
+    *each("sin cos tan sinh cosh tanh asin acos atan asinh atanh", c64(3, 4), tol=4),
+    Case("acosh", [c64(3, 4)], tol=4, jax_derivative=HAS_NEW_RULES),
+    Case("sign", [c64(3)], tol=4, jax_derivative=HAS_NEW_RULES),
+    Case("integer_pow", [c64(3)], {"y": 3}, tol=4),
+    Case("integer_pow", [c64(3)], {"y": -2}, tol=4),
+    *each("real imag conj", c64(3, 4), also="c128"),
+    Case("conj", [f32(3)], also="f64"),
+    Case("complex", [f32(3, 4), f32(3, 4)], also="f64"),
+    Case("complex", [f32(3, 4), f32()]),
+    *each("add sub mul div add_any", c64(3), c64(3), also="c128", tol=4),
+    Case("pow", [c64(3), c64(3)], domain=(0.5, 2), tol=10),
+    Case("pow", [c64(3), i32(3)], domain=(0.5, 2), tol=10),
+    Case("atan2", [c64(3), c64(3)], domain=(0.5, 2), tol=10),
+    Case("eq", [c64(3), c64(3)], domain=among(0.0, 1.0)),
+    Case("max", [c64(5), c64(5)], wrt=(), domain=among(0.0, 1.0, 1.0 + 1j)),
+]
+
+POLYNOMIALS = [
+    Case("polynomial", [f32(3, 4), f32(), f32(3, 4), f32(3, 1)], also="f64 i32"),
+    Case("polynomial", [f32(3), f32(3)]),
+    Case("polynomial", [f32(), f32(3), f32(1)], jax_derivative=False),  # JAX's fails
+]
+
+
+@laws(UNARY + BINARY + COMPLEX + POLYNOMIALS)
+def test_law(case: Case, law: Law) -> None:
+    law(case)

@@ -302,6 +302,21 @@ def memoised(graph: Graph, key: Any, make: Callable[[], Any]) -> Any:
     return found
 
 
+def memoised_with_forced(
+    graph: Graph,
+    key: Any,
+    make: Callable[[tuple[bool, ...]], tuple[Graph, tuple[bool, ...]]],
+    force: Sequence[bool],
+) -> tuple[Graph, tuple[bool, ...]]:
+    """`make(forced)`, a graph and flags of which the forced ones are set: made once for all `force`
+    that ask for no more flags than are set anyway (`forced` is then empty)."""
+    made: tuple[Graph, tuple[bool, ...]] = memoised(graph, key, lambda: make(()))
+    if any([f and not flag for f, flag in zip(force, made[1], strict=False)]):
+        forced = tuple([f or flag for f, flag in zip(force, made[1], strict=True)])
+        made = memoised(graph, (key, forced), lambda: make(forced))
+    return made
+
+
 def free_names(values: Sequence[Value]) -> set[str]:
     """The name hints in use among values."""
     return {v.name for v in values if v.name is not None}

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from ..ir.builder import Builder
 from ..ir.errors import PassError
-from ..ir.graph import Equation, Graph, Value, memoised
+from ..ir.graph import Equation, Graph, Value, memoised_with_forced
 from ..ir.module import Module
 from .base import Pass
 from .counting import new_equations
@@ -29,12 +29,11 @@ def batch_graph(
     `force` marks outputs that get a batch axis even if they do not depend on the batch. Second
     result: which outputs have one.
     """
-    forced = tuple(force) if force is not None else (False,) * len(graph.outputs)
-    key = ("batch", tuple(batched), size, forced)
-    made: tuple[Graph, tuple[bool, ...]] = memoised(
-        graph, key, lambda: _batch(graph, tuple(batched), size, forced)
-    )
-    return made
+
+    def batch_forced(forced: tuple[bool, ...]) -> tuple[Graph, tuple[bool, ...]]:
+        return _batch(graph, tuple(batched), size, forced or (False,) * len(graph.outputs))
+
+    return memoised_with_forced(graph, ("batch", tuple(batched), size), batch_forced, force or ())
 
 
 def _batch(

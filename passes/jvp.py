@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..ir.builder import Builder, Zero
-from ..ir.graph import Equation, Graph, Value, memoised
+from ..ir.graph import Equation, Graph, Value, memoised_with_forced
 from ..ir.module import Module
 from ..ir.types import has_tangent
 from .base import Pass
@@ -39,11 +39,12 @@ def jvp_graph(
     active = tuple(
         bool(nz) and has_tangent(v.type) for nz, v in zip(nonzero, graph.inputs, strict=True)
     )
-    forced = tuple(force) if force is not None else (False,) * len(graph.outputs)
-    made: tuple[Graph, tuple[bool, ...]] = memoised(
-        graph, ("jvp", active, forced), lambda: _jvp(graph, active, forced)
-    )
-    return made
+
+    def push_forced(forced: tuple[bool, ...]) -> tuple[Graph, tuple[bool, ...]]:
+        return _jvp(graph, active, forced)
+
+    can = [f and has_tangent(v.type) for f, v in zip(force or (), graph.outputs, strict=False)]
+    return memoised_with_forced(graph, ("jvp", active), push_forced, can)
 
 
 def _jvp(
@@ -60,8 +61,8 @@ def _jvp(
     for eqn in graph.equations:
         push(b, eqn, tangents)
     outs = [
-        tangents.get(v) or (Zero(v.type) if f and has_tangent(v.type) else None)
-        for v, f in zip(graph.outputs, forced, strict=True)
+        tangents.get(v) or (Zero(v.type) if forced and forced[i] else None)
+        for i, v in enumerate(graph.outputs)
     ]
     out_nonzero = tuple(t is not None for t in outs)
     outputs = (*graph.outputs, *(t for t in outs if t is not None))

@@ -48,9 +48,13 @@ def split_graph(
 
     `force_unknown` marks outputs to return from the unknown half even if they are known.
     """
-    forced = tuple(force_unknown or (False,) * len(graph.outputs))
-    key = ("split", tuple(unknown), forced)
-    made: Split = memoised(graph, key, lambda: _split(graph, tuple(unknown), forced))
+    flags = tuple(unknown)
+    known = (False,) * len(graph.outputs)
+    made: Split = memoised(graph, ("split", flags), lambda: _split(graph, flags, known))
+    force = tuple(force_unknown or known)
+    if any([f and not u for f, u in zip(force, made.unknown_out, strict=True)]):
+        forced = tuple([f or u for f, u in zip(force, made.unknown_out, strict=True)])
+        made = memoised(graph, ("split", flags, forced), lambda: _split(graph, flags, forced))
     return made
 
 

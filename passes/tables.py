@@ -51,7 +51,7 @@ def jvp_jointly_linear(b: Builder, eqn: Equation, tangents: Operands) -> Operand
 def jvp_multilinear(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     """f(dx, y) + f(x, dy) for an f linear in each of its inputs."""
     (z,) = eqn.outputs
-    terms = []
+    terms: list[Operand] = []
     for i in eqn.primitive.linear_in:
         if not isinstance(tangents[i], Zero):
             inputs = (*eqn.inputs[:i], tangents[i], *eqn.inputs[i + 1 :])

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 from ..ir.builder import Builder, Operand, Zero
 from ..ir.errors import PassError
-from ..ir.graph import Equation, Graph, Value, memoised
+from ..ir.graph import Equation, Graph, Value, memoised_with_forced
 from ..ir.module import Module
 from ..ir.types import has_tangent
 from . import tables
@@ -45,12 +45,12 @@ def transpose_graph(
     Raises MissingRule for an operation that is not linear.
     """
     given = tuple(nonzero) if nonzero is not None else (True,) * len(graph.outputs)
-    forced = tuple(force) if force is not None else (False,) * len(graph.inputs)
-    key = ("transpose", tuple(linear), given, forced)
-    made: tuple[Graph, tuple[bool, ...]] = memoised(
-        graph, key, lambda: _transpose(graph, tuple(linear), given, forced)
-    )
-    return made
+
+    def pull_forced(forced: tuple[bool, ...]) -> tuple[Graph, tuple[bool, ...]]:
+        return _transpose(graph, tuple(linear), given, forced)
+
+    wanted = [f for f, is_linear in zip(force or (), linear, strict=False) if is_linear]
+    return memoised_with_forced(graph, ("transpose", tuple(linear), given), pull_forced, wanted)
 
 
 def _transpose(
@@ -62,8 +62,8 @@ def _transpose(
         for y, given in zip(graph.outputs, nonzero, strict=True)
     ]
     in_cts = transpose_into(b, graph, linear, out_cts)
-    wanted = [f for f, is_linear in zip(forced, linear, strict=True) if is_linear]
-    in_cts = [b.instantiate(ct) if f else ct for ct, f in zip(in_cts, wanted, strict=True)]
+    if forced:
+        in_cts = [b.instantiate(ct) if f else ct for ct, f in zip(in_cts, forced, strict=True)]
     others = [v for v, is_linear in zip(graph.inputs, linear, strict=True) if not is_linear]
     inputs = [*others, *(ct for ct in out_cts if isinstance(ct, Value))]
     outputs = [ct for ct in in_cts if not isinstance(ct, Zero)]

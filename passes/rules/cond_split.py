@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ...ir.builder import Builder
 from ...ir.errors import PassError
-from ...ir.graph import Equation, Graph, Value, memoised
+from ...ir.graph import Atom, Equation, Graph, Value, memoised
 from ...ir.ops.control import cond
 from ...ir.types import TensorType
 from .. import partial_eval
@@ -49,7 +49,7 @@ def split_cond(eqn: Equation, unknown: Sequence[bool]) -> Halves:
     if outputs or slots or any(g.effects for g in halves.known):
         params = {"branches": halves.known}
         first = [equation(cond, (index, *operands), (*outputs, *slots), params, eqn)]
-    at_hand = {"operand": operands, "output": outputs, "slot": slots}
+    at_hand: dict[str, Sequence[Atom]] = {"operand": operands, "output": outputs, "slot": slots}
     residuals = [at_hand[kind][i] for kind, i in halves.sources]
     made = select(eqn.outputs, halves.unknown_out)
     inputs = (index, *residuals, *select(eqn.inputs[1:], flags))

@@ -134,7 +134,7 @@ class _Region:
         """The number that x is in every iteration, if the program states it."""
         found: Atom | None = self.without_conversion(x)
         if not isinstance(found, Literal):
-            position = self.positions.get(found)  # type: ignore[arg-type]
+            position = self.positions.get(found)
             if position is None:
                 return None
             found = self.operands[position + self.n_consts]

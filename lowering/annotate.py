@@ -1,4 +1,6 @@
-"""What a compile knows and a program does not: check `@main` against its types, write donation and shardings on it."""
+"""What a compile knows and a program does not: check `@main` against its types, write donation and
+shardings on it.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +33,20 @@ def check_signature(module: ir.Module, name: str, avals: Avals, tokens: int = 0)
     The first `tokens` inputs and outputs thread ordered effects and have no type of ours.
     """
     function_type = main_function(module).type
-    for word, types, want in (("input", function_type.inputs, avals[0]), ("output", function_type.results, avals[1])):
+    for word, types, want in (
+        ("input", function_type.inputs, avals[0]),
+        ("output", function_type.results, avals[1]),
+    ):
         have = list(types)[tokens:]
         if len(have) != len(want):
-            raise TypeError(f"@main of {name} has {len(have)} {word}s, {len(want)} types were given")
+            raise TypeError(
+                f"@main of {name} has {len(have)} {word}s, {len(want)} types were given"
+            )
         for i, (type_, aval) in enumerate(zip(have, want)):
             if type_ != _tensor_type(aval, module.context):
-                raise TypeError(f"{word} {i} of @main of {name} is {type_}, the type given is {aval.str_short()}")
+                raise TypeError(
+                    f"{word} {i} of @main of {name} is {type_}, the type given is {aval.str_short()}"
+                )
 
 
 def _tensor_type(aval: Any, context: ir.Context) -> ir.Type:
@@ -68,7 +77,9 @@ def annotate(
             jax_compat.run_mlir_passes(copy, "sdy-lift-inlined-meshes")
         unused = _annotate_donation(main, avals, donated, tokens, n_devices)
     if unused:
-        warnings.warn(f"Some donated buffers of {name} were not usable: {', '.join(unused)}", stacklevel=3)
+        warnings.warn(
+            f"Some donated buffers of {name} were not usable: {', '.join(unused)}", stacklevel=3
+        )
     return copy
 
 
@@ -83,7 +94,9 @@ def _annotate_module(module: ir.Module, name: str, n_devices: int) -> None:
 
 def _extend(attributes: Any, index: int, count: int, key: str, value: ir.Attribute) -> ir.ArrayAttr:
     """An array of attribute dictionaries with one more entry in one of them."""
-    dictionaries: list[Any] = list(attributes) if attributes is not None else [ir.DictAttr.get({})] * count
+    dictionaries: list[Any] = (
+        list(attributes) if attributes is not None else [ir.DictAttr.get({})] * count
+    )
     entries = {named.name: named.attr for named in dictionaries[index]}
     dictionaries[index] = ir.DictAttr.get({**entries, key: value})
     return ir.ArrayAttr.get(dictionaries)
@@ -104,7 +117,12 @@ def _annotate_shardings(main: Any, avals: Avals, shardings: Shardings, tokens: i
         for i, (aval, sharding) in enumerate(zip(group, chosen)):
             if sharding is not None:
                 rank = len(jax_compat.base_shape_dtype(aval)[0])
-                setter(main, tokens + i, "sdy.sharding", ir.Attribute.parse(_shardy_text(sharding, rank)))
+                setter(
+                    main,
+                    tokens + i,
+                    "sdy.sharding",
+                    ir.Attribute.parse(_shardy_text(sharding, rank)),
+                )
 
 
 def _shardy_text(sharding: Any, rank: int) -> str:
@@ -116,7 +134,9 @@ def _shardy_text(sharding: Any, rank: int) -> str:
         parts = [*sharding.spec, *[None] * rank][:rank]
         dims = [_dimension_text(part) for part in parts]
     else:
-        raise TypeError(f"an argument has a {type(sharding).__name__}; give it a NamedSharding with jax.device_put")
+        raise TypeError(
+            f"an argument has a {type(sharding).__name__}; give it a NamedSharding with jax.device_put"
+        )
     return f"#sdy.sharding<mesh<[{axes}]>, [{', '.join(dims)}]>"
 
 
@@ -127,8 +147,11 @@ def _dimension_text(part: Any) -> str:
     return "{" + ", ".join(f'"{name}"' for name in names) + "}"
 
 
-def _annotate_donation(main: Any, avals: Avals, donated: Sequence[int], tokens: int, n_devices: int) -> list[str]:
-    """Pair each donated input with an output of its type, else of its size; returns those that fit none.
+def _annotate_donation(
+    main: Any, avals: Avals, donated: Sequence[int], tokens: int, n_devices: int
+) -> list[str]:
+    """Pair each donated input with an output of its type, else of its size; returns those that fit
+    none.
 
     With several devices the layout of an output over them is XLA's choice, so the pairing is too.
     """

@@ -1,7 +1,8 @@
 """Take JAX's own lowering of one primitive and graft it into a module of ours.
 
-For what XLA has only as library calls (LAPACK, cuSOLVER) or as long expansions (threefry): JAX's lowering is
-traced alone, kept as bytecode, and merged as private functions, so that no line of it is written twice.
+For what XLA has only as library calls (LAPACK, cuSOLVER) or as long expansions (threefry): JAX's
+lowering is traced alone, kept as bytecode, and merged as private functions, so that no line of it
+is written twice.
 """
 
 from __future__ import annotations
@@ -18,7 +19,14 @@ from jax.extend.core import primitives as jax_primitives
 from jaxlib.mlir import ir
 
 from .jax_compat import (
-    TypeLike, base_shape_dtype, module_bytes, parse_module, private_primitives, run_mlir_passes, shape_struct, to_aval,
+    TypeLike,
+    base_shape_dtype,
+    module_bytes,
+    parse_module,
+    private_primitives,
+    run_mlir_passes,
+    shape_struct,
+    to_aval,
 )  # fmt: skip
 
 
@@ -46,12 +54,17 @@ def find_primitive(name: str) -> Any:
 
 
 def lower_primitive_with_jax(
-    primitive: Any, in_types: Sequence[TypeLike], params: Mapping[str, Any], platforms: Sequence[str]
+    primitive: Any,
+    in_types: Sequence[TypeLike],
+    params: Mapping[str, Any],
+    platforms: Sequence[str],
 ) -> bytes:
-    """MLIR bytecode of a module whose `@main` is JAX's lowering of one primitive; needs none of the platforms.
+    """MLIR bytecode of a module whose `@main` is JAX's lowering of one primitive; needs none of the
+    platforms.
 
-    Locations are stripped: they would point here, and the caller knows the user's line. For more than one
-    platform, `@main` has a leading `tensor<i32>` argument: the index of the platform in `platforms`.
+    Locations are stripped: they would point here, and the caller knows the user's line. For more
+    than one platform, `@main` has a leading `tensor<i32>` argument: the index of the platform in
+    `platforms`.
     """
     primitive = find_primitive(primitive) if isinstance(primitive, str) else primitive
     key = (primitive, tuple(map(to_aval, in_types)), tuple(platforms))
@@ -64,11 +77,15 @@ def lower_primitive_with_jax(
 
 
 @functools.lru_cache(maxsize=1024)
-def _lower_cached(primitive: Any, avals: tuple[Any, ...], platforms: tuple[str, ...], params: Any) -> bytes:
+def _lower_cached(
+    primitive: Any, avals: tuple[Any, ...], platforms: tuple[str, ...], params: Any
+) -> bytes:
     return _lower(primitive, avals, platforms, {name: value for name, _, value in params})
 
 
-def _lower(primitive: Any, avals: tuple[Any, ...], platforms: tuple[str, ...], params: dict[str, Any]) -> bytes:
+def _lower(
+    primitive: Any, avals: tuple[Any, ...], platforms: tuple[str, ...], params: dict[str, Any]
+) -> bytes:
     specs = list(map(shape_struct, avals))
     bind: Callable[..., Any] = lambda *xs: primitive.bind(*xs, **params)  # noqa: E731
     with wide_types(avals):

@@ -1,7 +1,9 @@
-"""How the arguments of a compiled function divide: static or traced, donated or kept, and in which flat order.
+"""How the arguments of a compiled function divide: static or traced, donated or kept, and in which
+flat order.
 
-The C++ dispatch flattens the traced positional arguments, then the traced keyword arguments by name. A program's inputs
-are in that order or its fast path feeds them wrongly, so it is written down once, here.
+The C++ dispatch flattens the traced positional arguments, then the traced keyword arguments by
+name. A program's inputs are in that order or its fast path feeds them wrongly, so it is written
+down once, here.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ Names = str | Iterable[str] | None
 
 @dataclass(frozen=True)
 class Call:
-    """One call, divided. `leaves` are the flat traced arguments; `static` the rest, by position and by name."""
+    """One call, divided. `leaves` are the flat traced arguments; `static` the rest, by position and
+    by name.
+    """
 
     leaves: tuple[Any, ...]
     tree: Any
@@ -69,14 +73,22 @@ class CallSpec:
         """Divide the arguments of one call."""
         traced = [i for i in range(len(args)) if i not in self.static_argnums]
         traced_names = sorted(k for k in kwargs if k not in self.static_argnames)
-        static: list[tuple[int | str, Any]] = [(i, args[i]) for i in sorted(self.static_argnums) if i < len(args)]
+        static: list[tuple[int | str, Any]] = [
+            (i, args[i]) for i in sorted(self.static_argnums) if i < len(args)
+        ]
         static += [(k, kwargs[k]) for k in sorted(kwargs) if k in self.static_argnames]
         for place, value in static:
             _check_hashable(place, value)
         parts = [args[i] for i in traced], {k: kwargs[k] for k in traced_names}
         leaves, tree = jax.tree.flatten((tuple(parts[0]), parts[1]))
-        given_away = [i in self.donate_argnums for i in traced] + [k in self.donate_argnames for k in traced_names]
-        counts = [len(jax.tree.leaves(x)) for x in (*parts[0], *parts[1].values())] if any(given_away) else []
+        given_away = [i in self.donate_argnums for i in traced] + [
+            k in self.donate_argnames for k in traced_names
+        ]
+        counts = (
+            [len(jax.tree.leaves(x)) for x in (*parts[0], *parts[1].values())]
+            if any(given_away)
+            else []
+        )
         flags = [flag for flag, count in zip(given_away, counts) for _ in range(count)]
         donated = tuple(i for i, flag in enumerate(flags) if flag)
         return Call(tuple(leaves), tree, tuple(static), donated)
@@ -103,7 +115,9 @@ def _parameters(fun: Callable[..., Any] | None) -> list[inspect.Parameter] | Non
 def _pair(
     word: str, parameters: list[inspect.Parameter] | None, numbers: Numbers, names: Names
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    positional = [p for p in parameters or () if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    positional = [
+        p for p in parameters or () if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
     either = [p.name if p.kind is p.POSITIONAL_OR_KEYWORD else None for p in positional]
     nums = _numbers(word, parameters, positional, numbers)
     named = (names,) if isinstance(names, str) else tuple(names or ())
@@ -117,16 +131,23 @@ def _pair(
 
 
 def _numbers(
-    word: str, parameters: list[inspect.Parameter] | None, positional: list[inspect.Parameter], numbers: Numbers
+    word: str,
+    parameters: list[inspect.Parameter] | None,
+    positional: list[inspect.Parameter],
+    numbers: Numbers,
 ) -> tuple[int, ...]:
     nums = (numbers,) if isinstance(numbers, int) else tuple(numbers or ())
     if parameters is None or any(p.kind is p.VAR_POSITIONAL for p in parameters):
         if any(i < 0 for i in nums):
-            raise ValueError(f"{word}_argnums={nums}: a negative number needs a function of known length")
+            raise ValueError(
+                f"{word}_argnums={nums}: a negative number needs a function of known length"
+            )
         return tuple(sorted(nums))
     for i in nums:
         if not -len(positional) <= i < len(positional):
-            raise ValueError(f"{word}_argnums={nums}: the function has {len(positional)} positional arguments")
+            raise ValueError(
+                f"{word}_argnums={nums}: the function has {len(positional)} positional arguments"
+            )
     return tuple(sorted({i % len(positional) for i in nums}))
 
 

@@ -13,6 +13,7 @@ from ..ir.graph import Atom, Constant, Equation, Graph, Literal, Location, Value
 from ..ir.primitive import Primitive, RuleTable
 from ..ir.types import Dtype, TensorType
 from . import borrow
+from .careful import check
 from .mlir_types import Attributes, Locations, MlirTypes, Symbols, tail
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ class Context:
             for eqn in rest:
                 if not is_expansion:
                     self._enter(eqn, place)
-                operands = [env[x] if x.__class__ is Value else scalar(x) for x in eqn.inputs]  # type: ignore[index, arg-type]
+                operands = [env[x] if x.__class__ is Value else scalar(x) for x in eqn.inputs]  # type: ignore[arg-type]
                 if eqn.primitive in self.called and eqn.params["graph"] not in functions:
                     frames.append((graph, env, rest, place, eqn.outputs))
                     graph, place = eqn.params["graph"], eqn.location or place
@@ -220,7 +221,7 @@ class Context:
                 else:
                     env.update(zip(eqn.outputs, results, strict=True))
             else:
-                results = [env[x] if x.__class__ is Value else scalar(x) for x in graph.outputs]  # type: ignore[index, arg-type]
+                results = [env[x] if x.__class__ is Value else scalar(x) for x in graph.outputs]  # type: ignore[arg-type]
                 if not frames:
                     return results
                 graph, env, rest, place, outputs = frames.pop()
@@ -296,27 +297,3 @@ class Context:
             names: Any = [op.attributes["sym_name"] for op in self.module.body.operations]
             self.symbols.taken.update(name.value for name in names)
         return self._call(name, [self.types[t] for t in outputs], operands)
-
-
-def check(ctx: Context, eqn: Equation, results: Sequence[MlirValue]) -> None:
-    """Verify what one equation became. Raises CovectorError naming it."""
-    if len(results) != len(eqn.outputs):
-        claim = (
-            f"{eqn.primitive.name} was lowered to {len(results)} values, it has {len(eqn.outputs)}"
-        )
-        raise CovectorError(claim, eqn, stage="lowering")
-    for value, output in zip(results, eqn.outputs, strict=True):
-        if value.type != ctx.types[output.type]:
-            claim = f"{eqn.primitive.name} was lowered to {value.type}, its output is {output.type}"
-            raise CovectorError(claim, eqn, stage="lowering")
-        owner = value.owner
-        if isinstance(owner, ir.Block):
-            continue
-        try:
-            owner.operation.verify()
-        except ir.MLIRError as error:
-            raise CovectorError(
-                f"{eqn.primitive.name} was lowered to an operation that MLIR refuses: {error}",
-                eqn,
-                stage="lowering",
-            ) from None

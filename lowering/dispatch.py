@@ -1,4 +1,6 @@
-"""From a Python call to an executable: known signatures in C++, as jax.jit has them, new ones through one callback."""
+"""From a Python call to an executable: known signatures in C++, as jax.jit has them, new ones
+through one callback.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from .execute import Executable
 
 @dataclass(frozen=True)
 class Plan:
-    """How to run every call of one signature: `executable(*constants, *leaves)`, its outputs in `out_tree`."""
+    """How to run every call of one signature: `executable(*constants, *leaves)`, its outputs in
+    `out_tree`.
+    """
 
     executable: Executable
     out_tree: Any
@@ -25,7 +29,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class Done:
-    """A call that was answered itself (it was traced, or run some other way): nothing to remember."""
+    """A call that was answered itself (it was traced, or run some other way): nothing to remember.
+    """
 
     value: Any
 
@@ -46,12 +51,14 @@ def make_dispatcher(
 ) -> Callable[..., Any]:
     """A callable like `jax.jit(fun)` that asks `cache_miss(call)` once per signature.
 
-    A signature is the trees, types, weak types and committed placements of the traced arguments, the static arguments,
-    and JAX's configuration. While something is being traced, nothing is remembered and every call is asked about.
-    The executable's inputs are the plan's constants, then the call's leaves. If a leaf is a tracer, the answer must be
-    `Done`. Dispatchers of equal `fun` and `key` share what they know; without a key, nothing is shared.
+    A signature is the trees, types, weak types and committed placements of the traced arguments,
+    the static arguments, and JAX's configuration. While something is being traced, nothing is
+    remembered and every call is asked about. The executable's inputs are the plan's constants, then
+    the call's leaves. If a leaf is a tracer, the answer must be `Done`. Dispatchers of equal `fun`
+    and `key` share what they know; without a key, nothing is shared.
 
-    Where JAX has no C++ dispatch that we know, signatures are looked up in Python: slower, never different.
+    Where JAX has no C++ dispatch that we know, signatures are looked up in Python: slower, never
+    different.
     """
     spec = CallSpec.resolve(fun, static_argnums, static_argnames, donate_argnums, donate_argnames)
     label = str(name or getattr(fun, "__name__", "compiled"))
@@ -75,8 +82,12 @@ def _python_function(fun: Callable[..., Any] | None, lookup: _Lookup) -> Callabl
     return call
 
 
-def _finish(function: Any, fun: Callable[..., Any] | None, label: str, lookup: _Lookup) -> Callable[..., Any]:
-    """Dress it as the user's function; instance attributes hide what JAX has put on the C++ class for itself."""
+def _finish(
+    function: Any, fun: Callable[..., Any] | None, label: str, lookup: _Lookup
+) -> Callable[..., Any]:
+    """Dress it as the user's function; instance attributes hide what JAX has put on the C++ class
+    for itself.
+    """
     forget_cpp = getattr(function, "_clear_cache", None)
     if fun is not None:
         functools.update_wrapper(function, fun)
@@ -105,7 +116,9 @@ class _Lookup:
     plans: dict[Hashable, Plan] = field(default_factory=dict)
 
     def answer(self, *args: Any, **kwargs: Any) -> tuple[Any, Any, bool]:
-        """Outputs, data for the C++ fast path or None, and whether C++ must forget an earlier entry: never."""
+        """Outputs, data for the C++ fast path or None, and whether C++ must forget an earlier
+        entry: never.
+        """
         call = self.spec.split(args, kwargs)
         signature = _signature(call)
         plan = self.plans.get(signature) if signature is not None else None
@@ -116,7 +129,9 @@ class _Lookup:
             plan = Plan(found.executable, found.out_tree, _placed(found))
             if signature is not None:
                 self.plans[signature] = plan
-        outputs = jax.tree.unflatten(plan.out_tree, plan.executable.call(*plan.constants, *call.leaves))
+        outputs = jax.tree.unflatten(
+            plan.out_tree, plan.executable.call(*plan.constants, *call.leaves)
+        )
         if signature is None:
             return outputs, None, False
         return outputs, _fastpath(plan, call, outputs), False
@@ -127,11 +142,15 @@ def _placed(plan: Plan) -> list[Any]:
 
 
 def _fastpath(plan: Plan, call: Call, outputs: Any) -> Any | None:
-    return jax_compat.fastpath_data(plan.executable.loaded, plan.constants, len(call.leaves), outputs)
+    return jax_compat.fastpath_data(
+        plan.executable.loaded, plan.constants, len(call.leaves), outputs
+    )
 
 
 def _signature(call: Call) -> Hashable | None:
-    """What a plan depends on; None where nothing may be remembered: under a trace, or for what is no array."""
+    """What a plan depends on; None where nothing may be remembered: under a trace, or for what is
+    no array.
+    """
     if not jax_compat.is_trace_clean():
         return None
     try:

@@ -1,6 +1,7 @@
 """StableHLO -> executable: compile a module through XLA and call it with arrays.
 
-An `Executable` is flat: arrays in, arrays out. Trees, static arguments and signatures are dispatch's business.
+An `Executable` is flat: arrays in, arrays out. Trees, static arguments and signatures are
+dispatch's business.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from .jax_compat import TypeLike
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a program runs: its devices, and one sharding an input (None: wherever the program runs)."""
+    """Where a program runs: its devices, and one sharding an input (None: wherever the program
+    runs).
+    """
 
     devices: tuple[Any, ...]
     in_shardings: tuple[Any, ...]
@@ -80,7 +83,9 @@ class Executable:
             return list(self.loaded.unsafe_call(*arrays))
         except jax_compat.InternalFloatingPointError as error:
             kind = getattr(error, "ty", "nan")
-            raise FloatingPointError(f"invalid value ({kind}) in an output of {self.name}") from None
+            raise FloatingPointError(
+                f"invalid value ({kind}) in an output of {self.name}"
+            ) from None
 
     def _check_arguments(self, arrays: Sequence[Any]) -> None:
         if len(arrays) != len(self.in_avals):
@@ -139,17 +144,21 @@ def compile_module(
     host_callbacks: Sequence[Any] = (),
     keepalive: Any = None,
 ) -> Executable:
-    """Compile `@main` of a StableHLO module; JAX's persistent compilation cache serves it when it is on.
+    """Compile `@main` of a StableHLO module; JAX's persistent compilation cache serves it when it
+    is on.
 
-    All arguments are kept, used or not. The module given is not changed. `platform` picks a backend and binds the
-    outputs to it; `placement` (see `place`) picks devices and shardings. Effects, callbacks and what keeps them alive
-    are those that JAX's own lowering of an effectful primitive reports.
+    All arguments are kept, used or not. The module given is not changed. `platform` picks a backend
+    and binds the outputs to it; `placement` (see `place`) picks devices and shardings. Effects,
+    callbacks and what keeps them alive are those that JAX's own lowering of an effectful primitive
+    reports.
     """
     ins, outs = tuple(map(jax_compat.to_aval, in_types)), tuple(map(jax_compat.to_aval, out_types))
     check_signature(mlir_module, name, (ins, outs), len(ordered_effects))
     where = placement or Placement(_devices(platform), (None,) * len(ins))
     shardings = (where.in_shardings, tuple(out_shardings or (None,) * len(outs)))
-    committed = where.committed or out_shardings is not None or _differs_from_default(where, platform)
+    committed = (
+        where.committed or out_shardings is not None or _differs_from_default(where, platform)
+    )
     module = annotate(
         mlir_module, name, (ins, outs), shardings,
         donated=donated, n_devices=len(where.devices), tokens=len(ordered_effects),
@@ -157,10 +166,19 @@ def compile_module(
     host = (ordered_effects, unordered_effects, host_callbacks, keepalive)
     try:
         loaded = jax_compat.load(
-            module, name, (ins, outs), shardings, where.devices, committed, compiler_options or {}, host
+            module,
+            name,
+            (ins, outs),
+            shardings,
+            where.devices,
+            committed,
+            compiler_options or {},
+            host,
         )
     except jax.errors.JaxRuntimeError as error:
-        raise RuntimeError(f"XLA could not compile {name} for {_ids(where.devices)}: {error}") from error
+        raise RuntimeError(
+            f"XLA could not compile {name} for {_ids(where.devices)}: {error}"
+        ) from error
     return Executable(name, ins, outs, where, tuple(donated), loaded)
 
 

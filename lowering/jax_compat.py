@@ -15,34 +15,27 @@ from typing import Any, Protocol
 import jax
 import jax.dtypes as public_dtypes
 import numpy as np
-from jax.extend import backend as jax_backend
-from jax.interpreters import mlir as jax_mlir
 
-# InternalFloatingPointError: what jax_debug_nans raises from inside an execution; users must see the public one.
-from jax._src import api_util
-
-# trace_context: the part of the configuration (x64, default device, ...) that a compiled signature depends on.
-from jax._src import config
-
-# trace_state_clean: whether some transformation is being traced now, when nothing may be cached.
-from jax._src import core
-
-# should_tuple_args: TPU wants very long argument lists passed as one tuple.
-from jax._src import dispatch
+# InternalFloatingPointError: what jax_debug_nans raises from inside an execution; users must see
+# the public one. trace_context: the part of the configuration (x64, default device, ...) that a
+# compiled signature depends on. trace_state_clean: whether some transformation is being traced now,
+# when nothing may be cached. should_tuple_args: TPU wants very long argument lists passed as one
+# tuple. UNSPECIFIED is how "XLA may choose this sharding" is said; physical_sharding is a key
+# array's, in its base words. dispatch_registry: the pytree registry of the C++ dispatch, in which a
+# key array is a container of words.
+from jax._src import api_util, config, core, dispatch, sharding_impls, tree_util
 
 # UnloadedMeshExecutable compiles a module the way jax.jit does; shard_args places arguments.
 from jax._src.interpreters import pxla
 
-# UNSPECIFIED is how "XLA may choose this sharding" is said; physical_sharding is a key array's, in its base words.
-from jax._src import sharding_impls
-
-# dispatch_registry: the pytree registry of the C++ dispatch, in which a key array is a container of words.
-from jax._src import tree_util
-
-# The registry of key types: a type name such as key<fry> can only be resolved through its implementations.
+# The registry of key types: a type name such as key<fry> can only be resolved through its
+# implementations.
 from jax._src.random import prng
+from jax.extend import backend as jax_backend
+from jax.interpreters import mlir as jax_mlir
 
-# DeviceList is the only form of a device assignment that the compile path accepts; ArrayImpl is what C++ can return.
+# DeviceList is the only form of a device assignment that the compile path accepts; ArrayImpl is
+# what C++ can return.
 from jaxlib import xla_client
 from jaxlib.mlir import ir
 from jaxlib.mlir.passmanager import PassManager
@@ -95,7 +88,9 @@ def run_mlir_passes(module: ir.Module, *names: str) -> None:
 def element_type(dtype: Any, context: ir.Context) -> ir.Type:
     """The MLIR element type that a value of this dtype has in a module's signature."""
     with context, ir.Location.unknown():
-        return jax_mlir.dtype_to_ir_type(np.dtype(np.bool_) if dtype == dtypes.float0 else np.dtype(dtype))
+        return jax_mlir.dtype_to_ir_type(
+            np.dtype(np.bool_) if dtype == dtypes.float0 else np.dtype(dtype)
+        )
 
 
 # --- types
@@ -171,7 +166,9 @@ def private_primitives() -> dict[str, Any]:
 
 
 def devices_for(platform: str | None) -> tuple[Any, ...]:
-    """The one device that an uncommitted computation runs on: as jax.jit chooses it, or the platform's first."""
+    """The one device that an uncommitted computation runs on: as jax.jit chooses it, or the
+    platform's first.
+    """
     if platform is not None:
         return (jax_backend.get_backend(platform).local_devices()[0],)
     chosen = settings.jax_default_device
@@ -190,13 +187,17 @@ def load(
     options: Mapping[str, Any],
     host: tuple[Sequence[Any], Sequence[Any], Sequence[Any], Any],
 ) -> Any:
-    """Compile with JAX's caches and load; `host` is ordered effects, other effects, callbacks, what keeps them alive.
+    """Compile with JAX's caches and load; `host` is ordered effects, other effects, callbacks, what
+    keeps them alive.
 
-    A sharding of None leaves the choice to XLA. No argument is dropped: the caller decides what a program reads.
+    A sharding of None leaves the choice to XLA. No argument is dropped: the caller decides what a
+    program reads.
     """
     (ins, outs), (ordered, unordered, callbacks, keepalive) = avals, host
     unspecified: Any = getattr(sharding_impls, "UNSPECIFIED")  # noqa: B009
-    in_shardings, out_shardings = (tuple(unspecified if s is None else s for s in group) for group in shardings)
+    in_shardings, out_shardings = (
+        tuple(unspecified if s is None else s for s in group) for group in shardings
+    )
     backend = devices[0].client
     return pxla.UnloadedMeshExecutable.from_hlo(
         name,
@@ -225,7 +226,9 @@ def load(
 
 
 def place_constants(loaded: Any, constants: Sequence[Any]) -> list[Any]:
-    """Put leading constants where the executable wants them, once, so that no call pays for it again."""
+    """Put leading constants where the executable wants them, once, so that no call pays for it
+    again.
+    """
     return list(loaded.shard_const_args(list(constants))) if constants else []
 
 
@@ -233,11 +236,17 @@ def fastpath_data(loaded: Any, constants: Sequence[Any], n_args: int, outputs: A
     """What C++ needs to run the next call by itself, or None if this one must stay in Python.
 
     It stays in Python when it has effects, when an output is no plain array, or when this JAX keeps
-    the data under names unknown to us. `outputs` are those of a call: C++ learns their tree and types.
+    the data under names unknown to us. `outputs` are those of a call: C++ learns their tree and
+    types.
     """
     try:
         run = loaded.unsafe_call
-        if run.ordered_effects or run.has_unordered_effects or run.has_host_callbacks or settings.jax_no_execution:
+        if (
+            run.ordered_effects
+            or run.has_unordered_effects
+            or run.has_host_callbacks
+            or settings.jax_no_execution
+        ):
             return None
         flat, tree = tree_util.dispatch_registry.flatten(outputs, None)
         if not all(type(x) is xla_client.ArrayImpl for x in flat):
@@ -258,22 +267,31 @@ def fastpath_data(loaded: Any, constants: Sequence[Any], n_args: int, outputs: A
 
 
 def _base_shardings(avals: Sequence[Any], shardings: Sequence[Any]) -> list[Any]:
-    return [sharding_impls.physical_sharding(a, s) if is_key(a) else s for a, s in zip(avals, shardings)]
+    return [
+        sharding_impls.physical_sharding(a, s) if is_key(a) else s for a, s in zip(avals, shardings)
+    ]
 
 
 @functools.cache
 def _signature_cache() -> Any:
-    """Our own C++ cache: in JAX's, our compiled functions and jax.jit's of the same Python function would mix."""
+    """Our own C++ cache: in JAX's, our compiled functions and jax.jit's of the same Python function
+    would mix.
+    """
     return cpp.PjitFunctionCache(capacity=8192)
 
 
 def cpp_function(
-    name: str, fun: Any, miss: Callable[..., Any], static: tuple[Sequence[int], Sequence[str]], key: Hashable
+    name: str,
+    fun: Any,
+    miss: Callable[..., Any],
+    static: tuple[Sequence[int], Sequence[str]],
+    key: Hashable,
 ) -> Any | None:
-    """A callable whose known signatures are looked up and executed in C++, as jax.jit's are; None if this JAX has none.
+    """A callable whose known signatures are looked up and executed in C++, as jax.jit's are; None
+    if this JAX has none.
 
-    `miss(*args, **kwargs)` is called for each new signature and returns the outputs, the fastpath data or None,
-    and False. Equal `fun` and `key` share compiled signatures.
+    `miss(*args, **kwargs)` is called for each new signature and returns the outputs, the fastpath
+    data or None, and False. Equal `fun` and `key` share compiled signatures.
     """
     try:
         return cpp.pjit(

@@ -43,7 +43,7 @@ class Plan:
 
 
 def _choose_functions(order: Sequence[Graph]) -> set[Graph]:
-    """The entry (last in order), what is used several times, what is called, what stands too deep."""
+    """The entry (last in order), what is used several times or called, what stands too deep."""
     uses: Counter[Graph] = Counter()
     called: set[Graph] = set()
     for graph in order:

@@ -15,7 +15,7 @@ from ...ir.ops import contraction as ops
 from ...ir.types import Dtype, dtype_category, is_complex
 from ..context import Context, MlirValue
 from ..tables import lower
-from .elementwise import convert
+from .conversion import convert
 
 Operands = Sequence[MlirValue]
 AxesPair = tuple[tuple[int, ...], tuple[int, ...]]

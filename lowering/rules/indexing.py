@@ -22,7 +22,7 @@ from ..context import Context, MlirValue
 from ..mlir_types import physical, tail
 from ..monoids import compare
 from ..tables import lower
-from .elementwise import convert
+from .conversion import convert
 from .shape import slice_of
 
 Operands = Sequence[MlirValue]

@@ -57,7 +57,7 @@ def lower_seed(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     return _borrow(ctx, eqn, operands, impl=key_implementation(eqn.params["impl"]))
 
 
-@lower.rule(ops.iota_2x32_shape, ops.rng_uniform)
+@lower.rule(ops.iota_2x32_shape, ops.random_fold_in, ops.rng_uniform)
 def lower_as_it_is(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     return _borrow(ctx, eqn, operands, **eqn.params)
 
@@ -69,7 +69,7 @@ def lower_bit_generator(ctx: Context, eqn: Equation, operands: Operands) -> Oper
     return _borrow(ctx, eqn, operands, out_sharding=None, **params)
 
 
-@lower.rule(ops.random_fold_in, ops.threefry2x32, ops.threefry4x32, ops.philox2x32, ops.philox4x32)
+@lower.rule(ops.threefry2x32, ops.threefry4x32, ops.philox2x32, ops.philox4x32)
 def lower_elementwise(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     outputs = [v.type for v in eqn.outputs]
     shape = outputs[0].shape

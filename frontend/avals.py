@@ -12,7 +12,7 @@ from ..ir.types import ExtendedDtype, TensorType
 from .jax_compat import ShapedArray, eval_context, is_extended, key_dtype, typeof
 
 _TYPES: Final[dict[Any, TensorType]] = {}
-_AVALS: Final[dict[TensorType, Any]] = {}
+AVALS: Final[dict[TensorType, Any]] = {}
 
 
 def to_type(aval: Any) -> TensorType:
@@ -28,10 +28,10 @@ def to_type(aval: Any) -> TensorType:
 
 def to_aval(type: TensorType) -> Any:
     """JAX's type for ours."""
-    found = _AVALS.get(type)
+    found = AVALS.get(type)
     if found is None:
         found = ShapedArray(type.shape, to_jax_dtype(type.dtype), weak_type=type.weak)
-        _AVALS[type] = found
+        AVALS[type] = found
         _TYPES.setdefault(found, type)
     return found
 

@@ -19,7 +19,7 @@ from .jax_compat import FlatFunction, Tracer, typeof
 
 
 def constant_atom(b: Builder, x: Any, aval: Any = None) -> Atom:
-    """An atom for a concrete value: a literal for a scalar, else an equation that reads a constant."""
+    """An atom for a concrete value: a literal for a scalar, else a constant's equation."""
     type = to_type(typeof(x) if aval is None else aval)
     if not type.shape and not isinstance(type.dtype, ExtendedDtype):
         if isinstance(x, int | float) and x != 0:  # 0.0 and -0.0 are equal, yet not the same
@@ -49,7 +49,7 @@ def _literal(value: float, type: TensorType) -> Literal:
 
 
 def identity_of(x: Any) -> tuple[int, Any]:
-    """What makes two captures one constant, and the object that must live for as long as that holds.
+    """What makes two captures one constant, and the object that must live as long as that holds.
 
     JAX wraps a NumPy array anew each time that it becomes an operand; the array inside is the same.
     """
@@ -64,7 +64,7 @@ def find_name(x: Any, frame: FrameType | None) -> str: ...
 @overload
 def find_name(x: Any, frame: FrameType | None, default: str | None) -> str | None: ...
 def find_name(x: Any, frame: FrameType | None, default: str | None = "const") -> str | None:
-    """What the user's function calls an object: a variable, or a part of one (`params.w`, `self.w`)."""
+    """What the user's function calls an object: a variable, or part of one (`self.w`)."""
     if frame is None:
         return default
     scopes = (frame.f_locals, {n: frame.f_globals.get(n) for n in frame.f_code.co_names})
@@ -107,7 +107,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def closure_tracers(*functions: Any) -> list[Any]:
-    """The tracers that functions hold in closures, defaults, partial arguments and bound objects."""
+    """The tracers that functions hold in closures, defaults, arguments and bound objects."""
     found: dict[int, Any] = {}
     seen: set[int] = set()
     stack = [(f, 0) for f in reversed(functions)]

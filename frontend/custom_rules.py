@@ -24,6 +24,8 @@ from .jax_compat import (
     CotangentZero,
     SymbolicZero,
     backward_cotangents,
+    evaluate_function,
+    evaluates_now,
     function_key,
     instantiate_zero,
     jvp_rule_from_params,
@@ -80,6 +82,8 @@ def _record(
     once in a recording, so that all its calls share one graph and one set of rules.
     """
     fun = functions[0]
+    if evaluates_now(tracers):
+        return list(evaluate_function(fun, tracers))
     atoms = [trace.atom(x) for x in tracers]
     types = [x.type for x in atoms]
     key = (*function_key(*functions), tuple(types), symbolic_zeros, trace_context())
@@ -122,7 +126,7 @@ def _name(flat_function: Any) -> str:
 def jvp_thunk(
     jvp: Any, types: Sequence[TensorType], symbolic_zeros: bool, aliases: Sequence[Any] = ()
 ) -> Thunk:
-    """The rule of a custom_jvp function of inputs of these types, before them what it closes over."""
+    """The rule of a custom_jvp function of inputs of these types, after what it closes over."""
     n_consts, n = len(aliases), len(types)
 
     def make(nonzero: Flags) -> tuple[Graph, Flags]:
@@ -139,7 +143,9 @@ def jvp_thunk(
             outputs = list(jvp.call_wrapped(*values[:n], *tangents))
             primals, dys = outputs[: len(outputs) // 2], outputs[len(outputs) // 2 :]
             out_nonzero[:] = [not _is_absent(dy) for dy in dys]
-            return primals + [dy for dy, is_nonzero in zip(dys, out_nonzero, strict=True) if is_nonzero]
+            return primals + [
+                dy for dy, is_nonzero in zip(dys, out_nonzero, strict=True) if is_nonzero
+            ]
 
         tangent_types = [t.strong for t, f in zip(types, flagged, strict=True) if f]
         made = trace_flat(flat_rule, [*types, *tangent_types], name=_name(jvp), aliases=aliases)
@@ -165,7 +171,10 @@ def _is_absent(tangent: Any) -> bool:
 
 
 class VjpRules:
-    """The two rules of a custom_vjp function. The forward rule tells how its residuals nest."""
+    """The two rules of a custom_vjp function. The forward rule tells how its residuals nest.
+
+    What the backward rule closes over of a recording comes to it as its first residuals.
+    """
 
     def __init__(
         self,
@@ -178,7 +187,7 @@ class VjpRules:
     ) -> None:
         self.fwd, self.bwd, self.out_trees = fwd, bwd, out_trees
         self.types, self.symbolic_zeros, self.aliases = list(types), symbolic_zeros, list(aliases)
-        self._traced_last: Flags | None = None
+        self.backward_aliases = closure_tracers(bwd) if aliases else []
         self._n_outputs = 0
 
     def forward(self, nonzero: Flags) -> Graph:
@@ -193,16 +202,17 @@ class VjpRules:
             n_own = sum(i is None for i in forwarded)
             own, outputs = iter(results[:n_own]), results[n_own:]
             self._n_outputs = len(outputs)
-            return outputs + [next(own) if i is None else values[i] for i in forwarded]
+            residuals = [next(own) if i is None else values[i] for i in forwarded]
+            return [*outputs, *self.backward_aliases, *residuals]
 
-        self._traced_last = nonzero
         made = trace_flat(flat_forward, self.types, name=_name(self.fwd), aliases=self.aliases)
         return made.graph
 
     def backward(self, nonzero: Flags, ct_nonzero: Flags) -> tuple[Graph, Flags]:
         """(residuals, cotangents) -> cotangents of the inputs."""
         forward = self.forward(nonzero)
-        outputs, residuals = forward.outputs[: self._n_outputs], forward.outputs[self._n_outputs :]
+        n_kept = self._n_outputs + len(self.backward_aliases)
+        outputs, residuals = forward.outputs[: self._n_outputs], forward.outputs[n_kept:]
         in_nonzero: list[bool] = []
 
         def flat_backward(*values: Any) -> list[Any]:
@@ -219,7 +229,7 @@ class VjpRules:
 
         ct_types = [y.type.strong for y, f in zip(outputs, ct_nonzero, strict=True) if f]
         types = [*(x.type for x in residuals), *ct_types]
-        made = trace_flat(flat_backward, types, name=_name(self.bwd))
+        made = trace_flat(flat_backward, types, name=_name(self.bwd), aliases=self.backward_aliases)
         return made.graph, tuple(in_nonzero)
 
 
@@ -254,4 +264,3 @@ def _record_custom_vjp(b: Builder, inputs: tuple[Any, ...], params: Params) -> t
         num_consts=params["num_consts"],
         symbolic_zeros=params["symbolic_zeros"],
     )
-

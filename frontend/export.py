@@ -1,7 +1,7 @@
 """Graphs back to JAX: each equation binds the JAX primitive that it came from.
 
-Evaluated under a JAX transformation, a graph is traced like any JAX code; evaluated while a graph is
-being recorded, it is spliced into that graph, without a detour through JAX.
+Evaluated under a JAX transformation, a graph is traced like any JAX code; evaluated while a graph
+is being recorded, it is spliced into that graph, without a detour through JAX.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def eval_graph(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
 
 
 def call_graph(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
-    """As eval_graph, but kept as one call: of the graph while recording, else of a jitted function."""
+    """As eval_graph, but kept as one call: of the graph, or of a jitted function of it."""
     trace = recording_trace()
     if trace is None:
         return list(jitted(graph)(*arguments))
@@ -41,7 +41,7 @@ def call_graph(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
 
 
 def jitted(graph: Graph) -> Callable[..., Any]:
-    """The graph as a jitted function of flat arguments: one for each graph, so that JAX shares it."""
+    """The graph as a jitted function of flat arguments: one for each graph, for JAX to share."""
 
     def make() -> Callable[..., Any]:
         def run(*arguments: Any) -> list[Any]:
@@ -75,15 +75,12 @@ def _bind_all(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
         raise InterpretError(
             f"@{graph.name} takes {len(graph.inputs)} inputs, got {len(arguments)}"
         )
-    env: dict[Any, Any] = {}
-    for value, x in zip(graph.inputs, arguments, strict=True):
-        env[value] = x
+    env: dict[Any, Any] = dict(zip(graph.inputs, arguments, strict=True))
     last_read = _last_reads(graph)
     for i, eqn in enumerate(graph.equations):
         inputs = [_read(x, env) for x in eqn.inputs]
         outputs = rule_for(eqn.primitive)(eqn, inputs)
-        for value, x in zip(eqn.outputs, outputs, strict=True):
-            env[value] = x
+        env.update(zip(eqn.outputs, outputs, strict=True))
         for value in last_read[i]:
             env.pop(value, None)
     return [_as_stated(_read(x, env), x) for x in graph.outputs]
@@ -138,8 +135,5 @@ def _fitting(trace: GraphTrace, graph: Graph, arguments: Sequence[Any]) -> list[
     atoms = [trace.atom(x) for x in arguments]
     for i, (x, value) in enumerate(zip(atoms, graph.inputs, strict=True)):
         if x.type.strong is not value.type.strong:
-            raise InterpretError(
-                f"input {i} of @{graph.name} has type {value.type}, got {x.type}"
-            )
+            raise InterpretError(f"input {i} of @{graph.name} has type {value.type}, got {x.type}")
     return atoms
-

@@ -1,4 +1,4 @@
-"""Primitives with regions, back in JAX: through its public functions, so that it checks and hoists."""
+"""Primitives with regions, back in JAX: through its public functions, which check and hoist."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from .jax_compat import SymbolicZero
 from .policies import policy_to_jax
 
 Arrays = Sequence[Any]
+Tuple = tuple[Any, ...]
 
 
 @binds("call")
@@ -41,7 +42,7 @@ def _scan(eqn: Equation, arrays: Arrays) -> Arrays:
     consts, carry, xs = split_sizes(arrays, (p["num_consts"], n_carry))
     graph: Graph = p["graph"]
 
-    def step(carry: Arrays, x: Arrays) -> tuple[Arrays, Arrays]:
+    def step(carry: Tuple, x: Tuple) -> tuple[Tuple, Tuple]:
         outputs = eval_graph(graph, (*consts, *carry, *x))
         return tuple(outputs[:n_carry]), tuple(outputs[n_carry:])
 
@@ -56,13 +57,14 @@ def _while(eqn: Equation, arrays: Arrays) -> Arrays:
     p = eqn.params
     cond_consts, body_consts, carry = split_sizes(arrays, (p["cond_nconsts"], p["body_nconsts"]))
 
-    def proceed(carry: Arrays) -> Any:
+    def proceed(carry: Tuple) -> Any:
         return eval_graph(p["cond_graph"], (*cond_consts, *carry))[0]
 
-    def body(carry: Arrays) -> Arrays:
+    def body(carry: Tuple) -> Tuple:
         return tuple(eval_graph(p["body_graph"], (*body_consts, *carry)))
 
-    return list(lax.while_loop(proceed, body, carry))
+    last: Tuple = lax.while_loop(proceed, body, carry)
+    return last
 
 
 @binds("cond")
@@ -80,7 +82,7 @@ def _linear_solve(eqn: Equation, arrays: Arrays) -> Arrays:
     *consts, b = split_sizes(arrays, p["const_lengths"])
     n = len(b)
 
-    def applied(name: str, values: Arrays) -> Callable[..., Any] | None:
+    def applied(name: str, values: Arrays) -> Any:
         graph = p[name]
         if graph is None:
             return None
@@ -171,7 +173,7 @@ def _custom_vjp(eqn: Equation, arrays: Arrays) -> Arrays:
         outputs = eval_graph(fwd_rule_graph(p["fwd"], flags), values)
         return tuple(outputs[:n_out]), (_Flags(flags), outputs[n_out:])
 
-    def backward(kept: Any, cts: Arrays) -> Arrays:
+    def backward(kept: Any, cts: Arrays) -> Tuple:
         flags, residuals = kept
         out_flags = inexact_flags(graph.output_types)
         if symbolic:

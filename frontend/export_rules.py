@@ -1,7 +1,7 @@
 """How each primitive is bound in JAX: by default the JAX primitive of the same name and parameters.
 
-A rule is `(eqn, arrays) -> outputs`. Primitives with regions, and those whose JAX parameters differ,
-have entries of their own.
+A rule is `(eqn, arrays) -> outputs`. Primitives with regions, and those whose JAX parameters
+differ, have entries of their own.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _default(primitive: Primitive) -> Bind:
 
 
 def jax_operation(eqn: Equation) -> tuple[Any, dict[str, Any]]:
-    """The JAX primitive and parameters of an equation; None and ours where JAX has no such primitive."""
+    """The JAX primitive and parameters of an equation; no primitive where JAX has none."""
     convert = _CONVERT.get(eqn.primitive.name, _plain_params)
     return _jax_primitive(eqn.primitive), convert(eqn.params)
 
@@ -139,7 +139,9 @@ for _name in ("broadcast_in_dim", "iota", "convert_element_type"):
     _CONVERT[_name] = adding(sharding=None)
 _CONVERT["reshape"] = adding(dimensions=None, sharding=None)
 for _name in ("sum", "prod", "max", "min"):
-    _CONVERT[f"reduce_{_name}"] = accepted(functools.partial(getattr(lax, f"reduce_{_name}"), axes=(0,)), (2,))
+    _CONVERT[f"reduce_{_name}"] = accepted(
+        functools.partial(getattr(lax, f"reduce_{_name}"), axes=(0,)), (2,)
+    )
 _CONVERT["top_k"] = accepted(lambda x: lax.top_k(x, 1), (2,))
 _CONVERT["erfc"] = accepted(lax.erfc, (2,))
 

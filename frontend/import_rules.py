@@ -10,12 +10,14 @@ from typing import Any
 import jax
 
 from ..ir.builder import Builder
-from ..ir.errors import UsageError
+from ..ir.errors import MissingRule, UsageError
 from ..ir.graph import Graph, Literal
 from ..ir.ops.call import call
 from ..ir.ops.control import cond
+from ..ir.ops.reduction import reduce_max, reduce_min, reduce_sum
+from ..ir.primitive import Primitive
 from ..ir.types import INT32, scalar_type
-from .importer import SPECIAL, Params, converts, graph_of, graph_of_open, plain, records
+from .importer import SPECIAL, Params, Record, converts, graph_of, graph_of_open, plain, records
 from .jax_compat import ClosedJaxpr, has_shardings, is_inlined, scan_sizes, threefry_partitionable
 from .policies import policy_from_jax
 
@@ -70,7 +72,7 @@ def _device_put(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[An
 
 @converts("scan")
 def _scan(params: Params) -> dict[str, Any]:
-    num_consts, num_carry = scan_sizes(dict(params))
+    num_consts, num_carry = scan_sizes(params)
     return {
         "graph": graph_of(params["jaxpr"]),
         "num_consts": num_consts,
@@ -113,9 +115,11 @@ def _checkpoint(params: Params) -> dict[str, Any]:
 # -- dimension numbers -----------------------------------------------------------------------------
 
 
-@converts("gather", "scatter", "scatter-add", "scatter-sub", "scatter-mul", "scatter-min", "scatter-max")
+@converts(
+    "gather", "scatter", "scatter-add", "scatter-sub", "scatter-mul", "scatter-min", "scatter-max"
+)
 def _with_dimension_numbers(params: Params) -> dict[str, Any]:
-    """The object's fields become parameters; the function that a scatter combines with is its name."""
+    """The object's fields become parameters; the name of a scatter tells how it combines."""
     converted = {k: plain(v) for k, v in params["dimension_numbers"]._asdict().items()}
     for name, value in params.items():
         if name not in ("dimension_numbers", "update_jaxpr", "update_consts"):
@@ -170,3 +174,22 @@ def _record_cond(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[A
         chosen = min(max(int(index.value), 0), len(branches) - 1)
         return tuple(b.inline(branches[chosen], operands))
     return b.emit(cond, *inputs, branches=branches)
+
+
+# -- collectives over a vmapped axis ---------------------------------------------------------------
+
+
+def _positional(reduction: Primitive) -> Record:
+    """A collective whose named axes jax.vmap has already made positions: a plain reduction."""
+
+    def record(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
+        axes = params["axes"]
+        if params["axis_index_groups"] is not None or not all(isinstance(a, int) for a in axes):
+            raise MissingRule(f"a collective over the axes {axes} is not supported yet")
+        return tuple(out for x in inputs for out in b.emit(reduction, x, axes=tuple(axes)))
+
+    return record
+
+
+for _name, _reduction in (("psum", reduce_sum), ("pmax", reduce_max), ("pmin", reduce_min)):
+    SPECIAL[_name] = _positional(_reduction)

@@ -1,7 +1,7 @@
 """Jaxprs as graphs, and the table of what each JAX primitive becomes.
 
-What JAX has already traced (regions, jitted functions, closed jaxprs) is read in here; what is traced
-now asks the same table. The entries of the table are in import_rules.
+What JAX has already traced (regions, jitted functions, closed jaxprs) is read in here; what is
+traced now asks the same table. The entries of the table are in import_rules.
 """
 
 from __future__ import annotations
@@ -118,7 +118,9 @@ def rule_for(primitive: Any) -> Record:
 def _make_rule(primitive: Any) -> Record:
     jax_name = primitive.name
     if jax_primitives().get(jax_name) is not primitive:
-        raise MissingRule(f"{jax_name}, which is not a primitive of JAX's own, is not supported yet")
+        raise MissingRule(
+            f"{jax_name}, which is not a primitive of JAX's own, is not supported yet"
+        )
     if jax_name in SPECIAL:
         return SPECIAL[jax_name]
     name = RENAMED.get(jax_name, jax_name.replace("-", "_"))
@@ -147,7 +149,7 @@ def converts(*names: str) -> Callable[[Convert], Convert]:
 
 
 def records(*names: str) -> Callable[[Record], Record]:
-    """`@records("jit")`: enter how an operation is recorded that is not one equation of its kind."""
+    """`@records("jit")`: enter what an operation becomes that is not one equation of its kind."""
 
     def enter(record: Record) -> Record:
         for name in names:
@@ -213,7 +215,9 @@ def _import_body(jaxpr: Any, consts: Any) -> Graph:
     for eqn in jaxpr.eqns:
         _import_equation(b, eqn, env)
     outputs = [_read(b, x, env) for x in jaxpr.outvars]
-    return Graph(inputs, b.equations, outputs, plain_name(debug.func_name if debug else None) or "f")
+    return Graph(
+        inputs, b.equations, outputs, plain_name(debug.func_name if debug else None) or "f"
+    )
 
 
 def _import_equation(b: Builder, eqn: Any, env: dict[Any, Any]) -> None:
@@ -233,12 +237,11 @@ def _import_equation(b: Builder, eqn: Any, env: dict[Any, Any]) -> None:
         raise
     if site is not None and site.names is not None:
         name_outputs(site, outputs)
-    for var, value in zip(eqn.outvars, outputs, strict=True):
-        env[var] = value
+    env.update(zip(eqn.outvars, outputs, strict=True))
 
 
 def name_outputs(site: Site, outputs: tuple[Any, ...]) -> None:
-    """Give the outputs of an operation the names that its expression is assigned to, if they fit."""
+    """Give the outputs of an operation the names that its expression is assigned to."""
     names = site.names or ()
     if len(names) == len(outputs):
         for name, value in zip(names, outputs, strict=True):
@@ -265,4 +268,3 @@ def plain_name(path: str | None) -> str | None:
     if word:
         parts.append(word)
     return ".".join(parts) or None
-

@@ -1,6 +1,6 @@
-"""Every private name of JAX that the frontend needs, and nothing else: one file to read when JAX moves.
+"""Every private name of JAX that the frontend needs, in one file to read when JAX moves.
 
-Supported: jax 0.10 to 0.12. What differs between them is decided here, so that other files read alike.
+Supported: jax 0.10 to 0.12. What differs between them is decided here.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 import functools
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -18,41 +19,36 @@ import jax
 # typeof: the JAX type of anything that may be an operand.
 # escaped_tracer_error: JAX's own words for a tracer that outlived its trace.
 # Primitive, Jaxpr, Literal, DropVar: what jaxprs are made of.
-from jax._src import core
-
-# UNSPECIFIED is the sharding of which the user said nothing.
-from jax._src.sharding_impls import UNSPECIFIED
-
-# TypedInt, TypedFloat, TypedComplex: Python scalars with a dtype, how weakly typed literals are bound.
-from jax._src import literals
-
+# TypedInt, TypedFloat, TypedComplex: Python scalars with a dtype, for weakly typed literals.
 # custom_jvp_call_p, custom_vjp_call_p: the primitives behind jax.custom_jvp and jax.custom_vjp.
-from jax._src import custom_derivatives
-
 # SymbolicZero stands for an absent tangent in rules defined with symbolic_zeros=True; Zero for an
 # absent cotangent in what flattened backward rules return.
-from jax._src import ad_util
-
 # wrap_init: JAX's flat functions, the form in which custom rules travel.
-from jax._src import linear_util
-
 # canonicalize_value: an operand as bind sees it (64-bit values narrowed, Python scalars typed).
-from jax._src import dtypes
+# threefry_partitionable: an option that decides which numbers a key gives.
+# eager_constant_folding: whether what depends on no tracer is computed while tracing.
+# user frames: where an equation of a jaxpr came from.
+# register_exclusion: our frames are not the user's, in JAX's tracebacks as in ours.
+from jax._src import (
+    ad_util,
+    config,
+    core,
+    custom_derivatives,
+    dtypes,
+    linear_util,
+    literals,
+    source_info_util,
+    traceback_util,
+)
 
 # Recompute: a checkpoint policy's long form of False. lower_jaxpr2: see `lowered`.
 from jax._src.interpreters import partial_eval
 
-# threefry_partitionable: an option that decides which numbers a key gives.
-from jax._src import config
+# UNSPECIFIED is the sharding of which the user said nothing.
+from jax._src.named_sharding import UNSPECIFIED
 
 # The registry of key types: `key<fry>` is resolved through its implementations.
 from jax._src.random import prng
-
-# user frames: where an equation of a jaxpr came from.
-from jax._src import source_info_util
-
-# register_exclusion: our frames are not the user's, in JAX's tracebacks as in ours.
-from jax._src import traceback_util
 
 Trace: Any = core.Trace
 Tracer: Any = core.Tracer
@@ -67,7 +63,7 @@ typeof = core.typeof
 set_current_trace = core.set_current_trace
 eval_context = core.eval_context
 take_current_trace = core.take_current_trace
-escaped_tracer_error = core.escaped_tracer_error
+escaped_tracer_error: Any = core.escaped_tracer_error
 canonicalize = dtypes.canonicalize_value
 
 FlatFunction: Any = linear_util.WrappedFun
@@ -90,6 +86,30 @@ def register_tracer(cls: Any) -> None:
     core.pytype_aval_mappings[cls] = lambda x: x.aval
 
 
+def evaluates_now(operands: Any) -> bool:
+    """Whether an operation is to be run while tracing: under jax.ensure_compile_time_eval."""
+    return bool(config.eager_constant_folding.value) and not any(
+        isinstance(x, core.Tracer) for x in operands
+    )
+
+
+def stage_now(value: Any) -> Any:
+    """A concrete value as an array."""
+    return core.eval_trace.stage_value(value)
+
+
+def evaluate(primitive: Any, operands: Any, params: Any) -> Any:
+    """Run an operation although something is being traced."""
+    avals = tuple(core.typeof(x) for x in operands)
+    return primitive.bind_with_trace(core.eval_trace, tuple(operands), avals, params)
+
+
+def evaluate_function(flat_fun: Any, operands: Any) -> Any:
+    """Run a flat function although something is being traced."""
+    with core.set_current_trace(core.eval_trace):
+        return flat_fun.call_wrapped(*operands)
+
+
 # --- types
 
 
@@ -103,7 +123,7 @@ def key_dtype(name: str) -> Any:
 
 
 def is_extended(dtype: Any) -> bool:
-    return bool(jax.dtypes.issubdtype(dtype, jax.dtypes.extended))
+    return bool(jax.numpy.issubdtype(dtype, jax.dtypes.extended))
 
 
 def key_implementation(tag: str) -> Any:
@@ -118,7 +138,7 @@ def threefry_partitionable() -> bool:
 # --- primitives
 
 
-def scan_sizes(params: dict[str, Any]) -> tuple[int, int]:
+def scan_sizes(params: Mapping[str, Any]) -> tuple[int, int]:
     """How many operands of a scan equation are consts and carries: since jax 0.12 told by trees."""
     if "num_consts" in params:
         return params["num_consts"], params["num_carry"]
@@ -127,7 +147,7 @@ def scan_sizes(params: dict[str, Any]) -> tuple[int, int]:
 
 
 def typed_scalar(value: Any, weak: bool) -> Any:
-    """A scalar as an operand of exactly this type: a weak one keeps its dtype under every x64 mode."""
+    """A scalar as an operand of exactly this type, whether 64-bit types are on or not."""
     if not weak or value.dtype.kind not in "ifc":
         return value
     kind = {"i": literals.TypedInt, "f": literals.TypedFloat, "c": literals.TypedComplex}
@@ -146,15 +166,15 @@ def jax_primitives() -> dict[str, Any]:
     return found
 
 
-def is_inlined(params: dict[str, Any]) -> bool:
-    """Whether a jit equation asks to be inlined while tracing: its `inline` is a bool or, later, an enum."""
+def is_inlined(params: Mapping[str, Any]) -> bool:
+    """Whether a jit equation asks to be inlined: `inline` is a bool or, since jax 0.12, an enum."""
     inline = params["inline"]
     if isinstance(inline, enum.Enum):
         return inline.name in ("JAX_EARLY", "JAX_LATE")
     return bool(inline)
 
 
-def has_shardings(params: dict[str, Any]) -> bool:
+def has_shardings(params: Mapping[str, Any]) -> bool:
     """Whether a jit equation constrains shardings or layouts."""
     for name in ("in_shardings", "out_shardings"):
         shardings = params[name]
@@ -174,7 +194,7 @@ def is_default_sharding(value: Any) -> bool:
 
 
 def lowered(closed_jaxpr: Any) -> Any:
-    """The jaxpr without primitives that stand for programs of others (searchsorted, since jax 0.12)."""
+    """The jaxpr without primitives that stand for others (searchsorted, since jax 0.12)."""
     return partial_eval.lower_jaxpr2(closed_jaxpr) if closed_jaxpr.is_high else closed_jaxpr
 
 
@@ -193,7 +213,7 @@ def raw_frames(source_info: Any) -> tuple[list[Any], list[int]]:
 
 
 def is_library_file(file: str) -> bool:
-    """Whether JAX holds a source file to be no user's: its own, the standard library, registered ones."""
+    """Whether JAX holds a source file to be no user's: its own, Python's, registered ones."""
     return not source_info_util.is_user_filename(file)
 
 
@@ -208,12 +228,12 @@ def exclude_from_tracebacks(directory: str) -> None:
 
 def jvp_rule_from_params(params: dict[str, Any]) -> tuple[Any, Any]:
     """The function and the rule of a custom_jvp_call equation, as JAX's flat functions."""
-    return tuple(custom_jvp_call_p.get_bind_params(params)["subfuns"])  # type: ignore[return-value]
+    return tuple(custom_jvp_call_p.get_bind_params(params)["subfuns"])
 
 
 def vjp_rule_from_params(params: dict[str, Any]) -> tuple[Any, Any, Any]:
     """The function, forward and backward rule of a custom_vjp_call equation."""
-    return tuple(custom_vjp_call_p.get_bind_params(params)["subfuns"])  # type: ignore[return-value]
+    return tuple(custom_vjp_call_p.get_bind_params(params)["subfuns"])
 
 
 def flat_function(f: Any, name: str) -> Any:

@@ -1,24 +1,25 @@
 """Where in the user's source an operation came from, and the variable that it was assigned to.
 
-Recording asks once for each operation, so everything is remembered: for a code object, whether it is
-the user's; for an instruction of it, its `Site`.
+Recording asks once for each operation, so everything is remembered: for a code object, whether it
+is the user's; for an instruction of it, its `Site`.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, Final
 
-from ..ir.graph import Location
+from ..ir.graph import Location, Value
 from .jax_compat import exclude_from_tracebacks, is_library_file, raw_frames
 from .source_names import Names, assigned_names
 
 
 class Site:
-    """A place in the user's source: its location, and the targets if the value there is assigned."""
+    """A place in the user's source: its location, and the targets of a value assigned there."""
 
     __slots__ = ("location", "names")
 
@@ -82,7 +83,7 @@ def find_site(frame: FrameType | None) -> tuple[Site | None, FrameType | None]:
             found = _classify(code)
         if found.__class__ is _UserCode:
             offset = frame.f_lasti
-            return found.sites.get(offset) or found.site(offset), inner  # type: ignore[union-attr]
+            return found.sites.get(offset) or found.site(offset), inner
         inner = frame
         frame = frame.f_back
     return None, None
@@ -104,6 +105,25 @@ def _classify(code: CodeType) -> _UserCode | CodeType:
         library = file.startswith("<frozen ") or is_library_file(file)
         found = _CODES[id(code)] = code if library else _UserCode(code)
     return found
+
+
+@dataclass(slots=True)
+class Naming:
+    """The outputs recorded so far by one evaluation of an expression that is assigned.
+
+    The expression may record several operations; the last outputs are its value. As long as the
+    function called from there has the same frame, the expression is still being computed.
+    """
+
+    site: Site
+    frame: FrameType | None
+    outputs: list[Any]
+
+    def apply(self) -> None:
+        names = self.site.names or ()
+        for name, value in zip(reversed(names), reversed(self.outputs), strict=False):
+            if value.__class__ is Value and value.name is None:
+                value.name = name
 
 
 def site_of_equation(eqn: Any) -> Site | None:

@@ -66,7 +66,9 @@ def run(module: Module, *args: Any, **kwargs: Any) -> Any:
     return _wrap(module, execute)(*args, **kwargs)
 
 
-def _wrap(module: Module, evaluate: Callable[[Any, Sequence[Any]], list[Any]]) -> Callable[..., Any]:
+def _wrap(
+    module: Module, evaluate: Callable[[Any, Sequence[Any]], list[Any]]
+) -> Callable[..., Any]:
     graph = module.main
     in_tree = tree_from(module.in_tree) if module.in_tree is not None else None
     out_tree = tree_from(module.out_tree) if module.out_tree is not None else None
@@ -84,5 +86,3 @@ def _wrap(module: Module, evaluate: Callable[[Any, Sequence[Any]], list[Any]]) -
 
     call.__name__ = call.__qualname__ = graph.name
     return call
-
-

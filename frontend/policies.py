@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import FunctionType
 from typing import Any
 
 import jax
@@ -15,19 +16,31 @@ _NAMED_BY_ARGUMENTS = ("save_only_these_names", "save_any_names_but_these")
 
 
 def policy_from_jax(policy: Any) -> str | Thunk | None:
-    """The policy of a checkpoint as a parameter: `"dots_saveable"`, `"save_only_these_names(a,b)"`."""
+    """The policy as a parameter: `"dots_saveable"`, `"save_only_these_names(a,b)"`, a thunk."""
     if policy is None:
         return None
     for name, value in vars(jax.checkpoint_policies).items():
         if value is policy:
             return name
     for name in _NAMED_BY_ARGUMENTS:
-        for held in vars(policy).values() if hasattr(policy, "__dict__") else ():
-            if isinstance(held, frozenset):
-                names = sorted(map(str, held))
-                if getattr(jax.checkpoint_policies, name)(*names) == policy:
-                    return f"{name}({','.join(names)})"
+        if _is_made_by(policy, name):
+            (names,) = (held for held in _held(policy) if isinstance(held, set | frozenset))
+            return f"{name}({','.join(sorted(map(str, names)))})"
     return Thunk(str(getattr(policy, "__name__", "policy")), _Asked(policy))
+
+
+def _is_made_by(policy: Any, name: str) -> bool:
+    """Whether a policy is what that function of jax.checkpoint_policies returns."""
+    sample = getattr(jax.checkpoint_policies, name)()
+    if isinstance(sample, FunctionType):
+        return getattr(policy, "__code__", None) is sample.__code__
+    return type(policy) is type(sample)
+
+
+def _held(policy: Any) -> list[Any]:
+    """What a policy was made from: the fields of an object, or what a function closes over."""
+    cells = getattr(policy, "__closure__", None) or ()
+    return [*vars(policy).values(), *(cell.cell_contents for cell in cells)]
 
 
 def policy_to_jax(policy: Any) -> Any:

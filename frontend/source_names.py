@@ -1,7 +1,7 @@
 """Which variable the value of an expression was assigned to, read from the source's syntax tree.
 
 A file is parsed once, when the first operation is recorded from it. What comes back is keyed by the
-position of the expression, the same position that the interpreter knows for the running instruction.
+position of the expression, which the interpreter also knows for the running instruction.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FILES: Final[dict[str, tuple[list[str], dict[Position, Names]]]] = {}
 
 
 def assigned_names(file: str) -> dict[Position, Names]:
-    """The names that expressions of a source file are assigned to, by position; empty without source."""
+    """The names that expressions of a file are assigned to, by position; empty without source."""
     lines = linecache.getlines(file)
     known = _FILES.get(file)
     if known is not None and known[0] is lines:

@@ -14,10 +14,10 @@ from typing import Any
 
 from ..ir.builder import Builder
 from ..ir.errors import ArgumentError, CovectorError
-from ..ir.graph import Atom, Graph, Location, Value
+from ..ir.graph import Atom, Graph, Value
 from ..ir.ops.call import call
 from ..ir.types import TensorType
-from .avals import _AVALS, to_aval
+from .avals import AVALS, to_aval, to_type
 from .captures import constant_atom, constant_behind, find_name, identity_of
 from .importer import rule_for
 from .jax_compat import (
@@ -26,23 +26,27 @@ from .jax_compat import (
     canonicalize,
     current_trace,
     escaped_tracer_error,
+    evaluate,
+    evaluates_now,
     register_tracer,
     set_current_trace,
+    stage_now,
 )
-from .locations import Site, find_site, find_user_frame
+from .locations import Naming, Site, find_site, find_user_frame
 
 
 class GraphTracer(Tracer):  # type: ignore[misc]
     """Stands for an atom of the graph being recorded while Python computes with it."""
 
     __slots__ = ("atom",)
+    _trace: GraphTrace
+    aval: Any
 
     def __init__(self, trace: GraphTrace, atom: Atom) -> None:
-        self._trace = trace
-        self._line_info = None
+        self._trace = trace  # type: ignore[misc]  # the slots are the base's
         self.atom = atom
         type = atom.type
-        aval = _AVALS.get(type)
+        aval = AVALS.get(type)
         self.aval = aval if aval is not None else to_aval(type)
 
     def _origin_msg(self) -> str:
@@ -83,12 +87,14 @@ class GraphTrace(Trace):  # type: ignore[misc]
         self.aliases: dict[int, Atom] = {}
         self.finished = False
         self._arrays: dict[int, tuple[Any, Atom]] = {}
-        self._naming: _Naming | None = None
+        self._naming: Naming | None = None
 
     # -- what JAX asks of a trace ------------------------------------------------------------------
 
     def process_primitive(self, primitive: Any, tracers: Any, params: Any, /) -> Any:
         """Record one operation; its outputs as tracers."""
+        if evaluates_now(tracers):
+            return evaluate(primitive, tracers, params)
         site, inner = find_site(sys._getframe(1))
         inputs = tuple(
             [
@@ -111,18 +117,20 @@ class GraphTrace(Trace):  # type: ignore[misc]
         return GraphTracer(self, outputs[0])
 
     def stage_value(self, val: Any) -> Any:
+        if evaluates_now((val,)):
+            return stage_now(val)
         return self.tracer(self.atom(val))
 
     def process_custom_jvp_call(
-        self, primitive: Any, fun: Any, jvp: Any, tracers: Any, /, *, symbolic_zeros: bool
+        self, _primitive: Any, fun: Any, jvp: Any, tracers: Any, /, *, symbolic_zeros: bool
     ) -> list[Any]:
-        from .custom_rules import record_custom_jvp
+        from .custom_rules import record_custom_jvp  # which traces rules, with this file
 
         return record_custom_jvp(self, fun, jvp, tracers, symbolic_zeros)
 
     def process_custom_vjp_call(
         self,
-        primitive: Any,
+        _primitive: Any,
         fun: Any,
         fwd: Any,
         bwd: Any,
@@ -162,7 +170,7 @@ class GraphTrace(Trace):  # type: ignore[misc]
         return [GraphTracer(self, x) for x in outputs]
 
     def atom(self, x: Any) -> Atom:
-        """The atom of an operand: a tracer of this trace or an enclosing one, or a concrete value."""
+        """The atom of an operand: a tracer of this or an enclosing trace, or a concrete value."""
         if isinstance(x, Tracer):
             return x.atom if x._trace is self else self._capture(x)
         if isinstance(x, int | float):
@@ -198,18 +206,14 @@ class GraphTrace(Trace):  # type: ignore[misc]
     # -- names -------------------------------------------------------------------------------------
 
     def _name(self, site: Site, call_frame: FrameType | None, outputs: tuple[Any, ...]) -> None:
-        """Note the outputs of an operation whose expression is assigned to variables.
-
-        An expression may record several operations; the last outputs are its value. As long as the
-        function called from there has the same frame, the expression is still being computed.
-        """
+        """Note the outputs of an operation whose expression is assigned to variables."""
         naming = self._naming
         if naming is not None:
             if naming.frame is call_frame and naming.site is site:
                 naming.outputs += outputs
                 return
             naming.apply()
-        self._naming = _Naming(site, call_frame, list(outputs))
+        self._naming = Naming(site, call_frame, list(outputs))
 
     def finish(self, outputs: Sequence[Any]) -> Graph:
         """Close the graph."""
@@ -231,29 +235,11 @@ class GraphTrace(Trace):  # type: ignore[misc]
         made = self.builder.definition(atom)
         if made is None:
             return f"\nIt was met{where}."
-        place: Location | None = made.location
-        at = f" at {place}" if place is not None else ""
+        at = f" at {made.location}" if made.location is not None else ""
         return f"\nIt was made by {made.primitive.name}{at}{where}."
 
 
-@dataclass(slots=True)
-class _Naming:
-    """The outputs recorded so far by one evaluation of an expression that is assigned."""
-
-    site: Site
-    frame: FrameType | None
-    outputs: list[Any]
-
-    def apply(self) -> None:
-        names = self.site.names or ()
-        for name, value in zip(reversed(names), reversed(self.outputs), strict=False):
-            if value.__class__ is Value and value.name is None:
-                value.name = name
-
-
 def _type_of_tracer(x: Any) -> TensorType:
-    from .avals import to_type
-
     return x.atom.type if x.__class__ is GraphTracer else to_type(x.aval)
 
 
@@ -303,8 +289,8 @@ def _checked(x: Any, position: int, name: str) -> Any:
         return canonicalize(x)
     except TypeError:
         raise ArgumentError(
-            f"output {position} of {name} is {x!r}, a {type(x).__name__}: functions that are traced "
-            "return arrays and scalars, nested in pytrees"
+            f"output {position} of {name} is {x!r}, a {type(x).__name__}: traced functions return "
+            "arrays and scalars, nested in pytrees"
         ) from None
 
 

@@ -1,13 +1,14 @@
 """Pytrees as plain data: how a program's flat inputs and outputs nest, fit for text and files.
 
-Tuples, lists, dicts and None are themselves, "*" is a leaf. Any other node is a dict: its type under
-"@", what else distinguishes it under "aux" (as text), its parts under "children". Named tuples are
-found again by their type; other nodes, whose auxiliary data text cannot hold, in this process only.
+Tuples, lists, dicts and None are themselves, "*" is a leaf. Any other node is a dict: its type
+under "@", what else distinguishes it under "aux" (as text), its parts under "children". Named
+tuples are found again by their type; other nodes, whose auxiliary data text cannot hold, in this
+process only.
 """
 
 from __future__ import annotations
 
-import importlib
+import sys
 from typing import Any, Final
 
 import jax
@@ -52,7 +53,7 @@ def _skeleton(tree: Any) -> tuple[Skeleton, bool]:
 
 
 def tree_from(found: Skeleton) -> Any:
-    """The jax.tree structure of a skeleton. Raises UsageError for nodes that cannot be found again."""
+    """The jax.tree structure of a skeleton. Raises UsageError for nodes that are lost."""
     known = _TREES.get(repr(found))
     return known if known is not None else jax.tree.structure(_example(found))
 
@@ -66,15 +67,12 @@ def _example(found: Skeleton) -> Any:
     if "@" not in found:
         return {key: _example(part) for key, part in found.items()}
     module, _, name = found["@"].partition(":")
-    try:
-        kind = importlib.import_module(module)
-        for part in name.split("."):
-            kind = getattr(kind, part)
-    except (ImportError, AttributeError):
-        kind = None  # type: ignore[assignment]
+    kind: Any = sys.modules.get(module)  # a program's text gets nothing imported
+    for part in name.split("."):
+        kind = getattr(kind, part, None)
     if kind is None or not hasattr(kind, "_fields"):
         raise UsageError(
             f"the program nests values in {found['@']}, which cannot be made again from text",
             hint="call it with flat arguments",
         )
-    return kind(*map(_example, found["children"]))  # type: ignore[operator]
+    return kind(*map(_example, found["children"]))

@@ -1,7 +1,7 @@
 """A corpus of ordinary JAX programs, for tests that hold for all programs.
 
-Each is a `Program`: a name, a function, example arguments. Arguments are made by a function, so that
-importing this file computes nothing. `tags` say what a program is not: "integer" (nothing to
+Each is a `Program`: a name, a function, example arguments. Arguments are made by a function, so
+that importing this file computes nothing. `tags` say what a program is not: "integer" (nothing to
 differentiate), "nonsmooth" (finite differences may straddle a kink), "random", "effects".
 """
 
@@ -38,7 +38,9 @@ class Program:
             i
             for i, x in enumerate(self.arguments)
             if jax.tree.leaves(x)
-            and all(jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) for leaf in jax.tree.leaves(x))
+            and all(
+                jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) for leaf in jax.tree.leaves(x)
+            )
         )
 
     def __repr__(self) -> str:
@@ -54,7 +56,9 @@ def program(*arguments: Any, tags: str = "") -> Callable[[Callable[..., Any]], C
     def enter(function: Callable[..., Any]) -> Callable[..., Any]:
         def make_arguments() -> tuple[Any, ...]:
             rng = np.random.default_rng(len(function.__name__))
-            return tuple(jax.tree.map(lambda a: _make(a, rng), x, is_leaf=_is_spec) for x in arguments)
+            return tuple(
+                jax.tree.map(lambda a: _make(a, rng), x, is_leaf=_is_spec) for x in arguments
+            )
 
         PROGRAMS.append(
             Program(function.__name__, function, make_arguments, frozenset(tags.split()))
@@ -365,7 +369,11 @@ def extrema(x):
 
 @program((3, 4))
 def moments(x):
-    return jnp.var(x), jnp.std(x, axis=0, ddof=1), jnp.average(x, axis=1, weights=jnp.arange(1.0, 5.0))
+    return (
+        jnp.var(x),
+        jnp.std(x, axis=0, ddof=1),
+        jnp.average(x, axis=1, weights=jnp.arange(1.0, 5.0)),
+    )
 
 
 @program(flags(3, 4), tags="integer")
@@ -442,7 +450,13 @@ def reshaping(x):
 
 @program((3, 4))
 def moving(x):
-    return jnp.flip(x, 0), jnp.roll(x, 1, axis=1), jnp.rot90(x), jnp.tile(x, (2, 1)), jnp.repeat(x, 2, 0)
+    return (
+        jnp.flip(x, 0),
+        jnp.roll(x, 1, axis=1),
+        jnp.rot90(x),
+        jnp.tile(x, (2, 1)),
+        jnp.repeat(x, 2, 0),
+    )
 
 
 @program((3, 4), (2, 4))
@@ -470,12 +484,23 @@ def array_indexing(x, i, j):
 @program((4, 5), 2)
 def dynamic_indexing(x, n):
     row = lax.dynamic_index_in_dim(x, n, 0, keepdims=False)
-    return x[n], row, lax.dynamic_slice(x, (n, 1), (2, 2)), lax.dynamic_update_slice(x, x[:1], (n, 0))
+    return (
+        x[n],
+        row,
+        lax.dynamic_slice(x, (n, 1), (2, 2)),
+        lax.dynamic_update_slice(x, x[:1], (n, 0)),
+    )
 
 
 @program((4, 5), (5,), integers(4, 3))
 def updates(x, row, i):
-    return x.at[0].set(row), x.at[i].add(1.0), x.at[1, 2].mul(3.0), x.at[:, 1].set(0), x.at[i].set(row)
+    return (
+        x.at[0].set(row),
+        x.at[i].add(1.0),
+        x.at[1, 2].mul(3.0),
+        x.at[:, 1].set(0),
+        x.at[i].set(row),
+    )
 
 
 @program((4, 5), (3,), integers(4, 3), tags="nonsmooth")
@@ -496,7 +521,9 @@ def grids(x, y):
 
 @program((8,), tags="nonsmooth")
 def interpolation(x):
-    return jnp.interp(x, jnp.arange(5.0), jnp.arange(5.0) ** 2), jnp.searchsorted(jnp.arange(4.0), x)
+    return jnp.interp(x, jnp.arange(5.0), jnp.arange(5.0) ** 2), jnp.searchsorted(
+        jnp.arange(4.0), x
+    )
 
 
 @program((6,), integers(3, 6))

@@ -1,4 +1,4 @@
-"""Programs survive the way from JAX to a graph and back: same values, same types, same derivatives."""
+"""Programs survive the way from JAX to a graph and back: same values, types, derivatives."""
 
 from __future__ import annotations
 

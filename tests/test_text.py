@@ -239,3 +239,11 @@ def test_hash_is_the_same_in_another_process() -> None:
 def test_equal_modules_have_equal_hashes() -> None:
     assert {example(): 1}[parse(str(example()))] == 1
     assert example() != "a module"
+
+
+def test_the_documented_example_is_a_program() -> None:
+    document = (Path(__file__).parent.parent / "docs" / "text.md").read_text(encoding="utf-8")
+    indented = document.split("\n\n    module", 1)[1].split("\n\n**Modules", 1)[0]
+    module = parse("module" + indented)
+    assert module.entry == "main"
+    check_text(module)

@@ -1,9 +1,11 @@
-"""Time of one call, ours against jax.jit's, on the same program: they share a C++ path, so the ratio should be 1.
+"""Time of one call, ours against jax.jit's, on the same program: they share a C++ path, so the
+ratio should be 1.
 
     python benchmarks/dispatch.py [--rounds 200]
 
-Rounds of the two are interleaved and the ratio is taken within each round, so that a slow spell of the machine
-touches both; what is printed are medians over the rounds. Exits with 1 when a ratio is off by more than 5 %.
+Rounds of the two are interleaved and the ratio is taken within each round, so that a slow spell of
+the machine touches both; what is printed are medians over the rounds. Exits with 1 when a ratio is
+off by more than 5 %.
 """
 
 from __future__ import annotations
@@ -39,12 +41,15 @@ def add_all_text(n: int) -> str:
     lines = ["%y0 = stablehlo.add %x0, %x0 : tensor<8xf32>"]
     lines += [f"%y{i} = stablehlo.add %y{i - 1}, %x{i} : tensor<8xf32>" for i in range(1, n)]
     body = "\n    ".join([*lines, f"return %y{n - 1} : tensor<8xf32>"])
-    return f"module @add_all {{\n  func.func public @main({inputs}) -> tensor<8xf32> {{\n    {body}\n  }}\n}}"
+    main = f"func.func public @main({inputs}) -> tensor<8xf32> {{\n    {body}\n  }}"
+    return f"module @add_all {{\n  {main}\n}}"
 
 
 def ours(n: int) -> Callable[..., Any]:
     type_ = jax.ShapeDtypeStruct((8,), "float32")
-    executable = compile_module(parse_module(add_all_text(n)), name="add_all", in_types=[type_] * n, out_types=[type_])
+    executable = compile_module(
+        parse_module(add_all_text(n)), name="add_all", in_types=[type_] * n, out_types=[type_]
+    )
     return make_dispatcher(add_all, lambda call: Plan(executable, jax.tree.structure(0)))
 
 
@@ -72,10 +77,14 @@ def compare(n: int, rounds: int) -> tuple[float, float, float]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=200)
     rounds = parser.parse_args().rounds
-    print(f"jax {jax.__version__} on {jax.default_backend()}, {CALLS} calls a round, {rounds} rounds")
+    print(
+        f"jax {jax.__version__} on {jax.default_backend()}, {CALLS} calls a round, {rounds} rounds"
+    )
     print("arguments   covector    jax.jit   ratio")
     worst = 0.0
     for n in (1, 10, 100):

@@ -4,8 +4,8 @@
 
 For the GPT of examples/gpt.py with unrolled blocks: time from Python function to program, of the
 derivative alone, and to StableHLO; equations of the gradient program; time of a compiled gradient.
-Rounds of the two are interleaved; medians are printed, with the ratio ours / JAX. Before anything is
-timed the two gradients are compared.
+Rounds of the two are interleaved; medians are printed, with the ratio ours / JAX. Before anything
+is timed the two gradients are compared.
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ def main() -> None:
     args = (gpt.init(config), next(iter(gpt.batches(config, 1))))
     one_round(args)  # what is only done once in a process is not counted
     rounds = [one_round(args) for _ in range(options.rounds)]
-    print(f"jax {jax.__version__}, GPT of {options.blocks} blocks, medians of {options.rounds} rounds")
+    print(
+        f"jax {jax.__version__}, GPT of {options.blocks} blocks, medians of {options.rounds} rounds"
+    )
     print(f"{'':30}{'covector':>12}{'jax':>12}{'ratio':>8}")
     for name in rounds[0]:
         ours = statistics.median(r[name][0] for r in rounds)

@@ -9,6 +9,7 @@ own, so that neither finds what the other has compiled.
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def mlp_args() -> tuple[Any, Any]:
     sizes = (16, 32, 32, 8)
     params = [
         (jnp.asarray(rng.normal(size=(m, n)), jnp.float32), jnp.zeros(n))
-        for m, n in zip(sizes[:-1], sizes[1:], strict=True)
+        for m, n in itertools.pairwise(sizes)
     ]
     return params, jnp.asarray(rng.normal(size=(64, 16)), jnp.float32)
 
@@ -92,9 +93,7 @@ def first_call(name: str, library: str) -> float:
 
 def compare(name: str, rounds: int) -> None:
     program = PROGRAMS[name]
-    for a, b in zip(
-        jax.tree.leaves(program(covector)), jax.tree.leaves(program(jax)), strict=True
-    ):
+    for a, b in zip(jax.tree.leaves(program(covector)), jax.tree.leaves(program(jax)), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-5)
     first = [first_call(name, library) for library in ("covector", "jax")]
     times: tuple[list[float], list[float]] = ([], [])

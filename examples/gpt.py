@@ -1,7 +1,8 @@
 """Train a small character model on English text, with gradients and compilation by covector.
 
 The model is an ordinary JAX program: plain `jax.numpy`, no covector in it. `--autodiff jax` trains
-the same program with `jax.value_and_grad` and `jax.jit`, `--autodiff both` the one beside the other.
+the same program with `jax.value_and_grad` and `jax.jit`, `--autodiff both` the one beside the
+other.
 
     python examples/gpt.py                       # trains 200 steps, writes gpt-loss.png
     python examples/gpt.py --steps 50 --autodiff both
@@ -13,12 +14,12 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import dataclass
+from pydoc_data import topics
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from pydoc_data import topics
 
 import covector
 
@@ -196,7 +197,9 @@ def plot(losses: dict[str, list[float]], path: str) -> None:
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     for (name, values), style in zip(losses.items(), ("-", "--"), strict=False):
         axes.plot(range(1, len(values) + 1), values, style, label=name)
-    axes.set(xlabel="step", ylabel="loss (nats per character)", title="A small GPT on Python's manual")
+    axes.set(
+        xlabel="step", ylabel="loss (nats per character)", title="A small GPT on Python's manual"
+    )
     axes.legend()
     figure.savefig(path, dpi=150)
     plt.close(figure)
@@ -211,7 +214,9 @@ def example_args() -> dict[str, tuple[Any, ...]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--blocks", type=int, default=Config.blocks)
     parser.add_argument("--autodiff", choices=["covector", "jax", "both"], default="covector")

@@ -60,7 +60,8 @@ def check_grad_inputs(
 def check_scalar_output(fun: Callable[..., Any], staged: Staged, holomorphic: bool) -> None:
     """Raise ArgumentError unless the output is one real scalar (complex, if holomorphic)."""
     name = getattr(fun, "__name__", "the function")
-    if staged.n_out != 1 or jax.tree.structure(0) != staged.out_tree:
+    out_tree: Any = staged.out_tree
+    if staged.n_out != 1 or out_tree != jax.tree.structure(0):
         raise ArgumentError(
             f"gradients are defined for functions that return one scalar; {name} returned "
             f"{staged.out_tree}",

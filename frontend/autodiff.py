@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -18,11 +18,13 @@ from ..passes.linearize import linearize_graph
 from ..passes.reverse import grad_graph
 from ..passes.transpose import linear_flags, transpose_graph
 from .arguments import check_argnums, check_grad_inputs, check_scalar_output, tangent_leaves
-from .avals import type_of
+from .avals import to_jax_dtype, type_of
 from .execute import execute
 from .staging import Staged, function_name, stage
 
 FLOAT0 = jax.dtypes.float0
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def value_and_grad(
@@ -120,7 +122,7 @@ def _leaf_spans(args: Sequence[Any]) -> list[range]:
     """For each argument the positions of its leaves among those of all."""
     spans, start = [], 0
     for arg in args:
-        n = jax.tree.structure(arg).num_leaves
+        n = len(jax.tree.leaves(arg))
         spans.append(range(start, start + n))
         start += n
     return spans
@@ -165,7 +167,8 @@ def zero_tangent(type: TensorType) -> Any:
     """A tangent of zeros for a value of this type."""
     if not has_tangent(type):
         return float0_zeros(type)
-    return jax.numpy.zeros(type.shape, type.dtype)
+    zeros: Any = jax.numpy.zeros(type.shape, to_jax_dtype(type.dtype))
+    return zeros
 
 
 def _primal_leaves(name: str, primals: Any) -> tuple[list[Any], Any]:
@@ -326,7 +329,8 @@ def _check_cotangent(name: str, i: int, ct: Any, want: TensorType) -> None:
 
 
 def linear_transpose(fun: Callable[..., Any], *primals: Any) -> Callable[..., Any]:
-    """The transpose of a function that is linear in all of its arguments, as `jax.linear_transpose`.
+    """The transpose of a function that is linear in all of its arguments, as
+    `jax.linear_transpose`.
 
     Only shapes and dtypes of `primals` matter. The result takes one argument, a cotangent nested as
     fun's output, and returns a tuple with a cotangent for each argument.
@@ -354,14 +358,14 @@ def linear_transpose(fun: Callable[..., Any], *primals: Any) -> Callable[..., An
         out_types=graph.output_types,
         name=function_name(fun),
     )
-    return jax.tree_util.Partial(pull_back, staged.captured)  # type: ignore[no-any-return]
+    return jax.tree_util.Partial(pull_back, staged.captured)
 
 
-def _wraps(fun: Callable[..., Any], transformation: str) -> Callable[[Any], Any]:
+def _wraps(fun: Callable[..., Any], transformation: str) -> Callable[[Function], Function]:
     """Dress a transformed function with the name and documentation of the function."""
 
-    def dress(wrapper: Any) -> Any:
-        functools.update_wrapper(wrapper, fun) if hasattr(fun, "__name__") else None
+    def dress(wrapper: Function) -> Function:
+        functools.update_wrapper(wrapper, fun)
         wrapper.__doc__ = f"{transformation} of {function_name(fun)}.\n\n{fun.__doc__ or ''}"
         return wrapper
 

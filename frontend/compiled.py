@@ -13,6 +13,7 @@ from ..lowering.call_spec import Call, CallSpec
 from ..lowering.dispatch import Done, Plan, make_dispatcher
 from ..lowering.emit import lower_graph
 from ..lowering.execute import Executable
+from ..lowering.jax_compat import configuration
 from ..passes import Pass, run_passes
 from .execute import build, default_platform, is_tracing, program_hash, tidy
 from .export import call_graph
@@ -71,7 +72,8 @@ class Lowered:
         return self._lowering.as_text(locations=debug_info)
 
     def compile(self, compiler_options: Mapping[str, Any] | None = None) -> Compiled:
-        """Compile with XLA for where the arguments are. Raises UsageError for a foreign platform."""
+        """Compile with XLA for where the arguments are. Raises UsageError for a foreign platform.
+        """
         here = default_platform(self.traced.call.leaves)
         if self.platforms != (here,):
             raise UsageError(
@@ -188,19 +190,13 @@ def jit(
 def _plan(traced: Traced, options: Mapping[str, Any] | None) -> Plan:
     """The executable of a program for arguments where they are, found by its structure."""
     call, graph = traced.call, tidy(traced.module.main)
-    where = tuple(
-        x.sharding if getattr(x, "committed", False) else None for x in call.leaves
-    )
+    where = tuple(x.sharding if getattr(x, "committed", False) else None for x in call.leaves)
     chosen = tuple(sorted(options.items())) if options else ()
-    key = (program_hash(graph), where, call.donated, traced.out_tree, chosen, _default_device())
+    key = (program_hash(graph), where, call.donated, traced.out_tree, chosen, configuration())
     if key not in _executables:
         executable, constants = build(graph, call.leaves, donated=call.donated, options=options)
         _executables[key] = Plan(executable, traced.out_tree, [c.array for c in constants])
     return _executables[key]
-
-
-def _default_device() -> Any:
-    return jax.config.jax_default_device
 
 
 def compile(
@@ -222,4 +218,3 @@ def compile(
     call = spec.split(args, kwargs)
     traced = Traced(stage_call(fun, call), call, function_name(fun), passes)
     return traced.lower().compile(compiler_options)
-

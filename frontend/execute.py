@@ -72,7 +72,8 @@ def _make_runner(graph: Graph) -> Runner:
 
 def program_hash(graph: Graph) -> str:
     """The structural hash of a graph as a program."""
-    return Module({"main": graph.renamed("main")}).hash()
+    module = Module({"main": graph.renamed("main")})
+    return module.hash()
 
 
 def build(

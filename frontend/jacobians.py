@@ -15,7 +15,7 @@ from ..ir.types import dtype_category, dtype_name
 from .arguments import check_argnums
 from .autodiff import grad, jvp, vjp
 from .avals import type_of
-
+from .staging import function_name
 from .vectorize import vmap
 
 
@@ -27,7 +27,8 @@ def jacfwd(
 ) -> Callable[..., Any]:
     """The Jacobian of fun, column by column in forward mode, as `jax.jacfwd`.
 
-    For each output leaf a tree of the inputs' structure; leaf shapes are output shape + input shape.
+    For each output leaf a tree of the inputs' structure; leaf shapes are output shape + input
+    shape.
     """
 
     @functools.wraps(fun)
@@ -58,7 +59,8 @@ def jacrev(
 ) -> Callable[..., Any]:
     """The Jacobian of fun, row by row in reverse mode, as `jax.jacrev`.
 
-    For each output leaf a tree of the inputs' structure; leaf shapes are output shape + input shape.
+    For each output leaf a tree of the inputs' structure; leaf shapes are output shape + input
+    shape.
     """
 
     @functools.wraps(fun)
@@ -120,8 +122,7 @@ def _at_arguments(
             full[i] = x
         return fun(*full, **kwargs)
 
-    functools.update_wrapper(partial, fun, assigned=("__name__", "__doc__"))
-    del partial.__wrapped__
+    partial.__name__ = function_name(fun)
     return partial, tuple(args[i] for i in wanted)
 
 
@@ -133,7 +134,8 @@ def _for_argnums(jacobian: Any, out: Any, argnums: int | Sequence[int]) -> Any:
 
 
 def _basis(tree: Any) -> Any:
-    """The standard basis of a tree of arrays: the same tree, each leaf with a leading basis axis."""
+    """The standard basis of a tree of arrays: the same tree, each leaf with a leading basis axis.
+    """
     leaves, structure = jax.tree.flatten(tree)
     types = [type_of(x) for x in leaves]
     total = sum(t.size for t in types)
@@ -174,7 +176,9 @@ def _check_inputs(name: str, tree: Any, holomorphic: bool) -> None:
     for x in jax.tree.leaves(tree):
         category = dtype_category(type_of(x).dtype)
         if holomorphic and category != "complex":
-            raise ArgumentError(f"{name} with holomorphic=True takes complex inputs, got {category}")
+            raise ArgumentError(
+                f"{name} with holomorphic=True takes complex inputs, got {category}"
+            )
         if category not in ("float", "complex"):
             raise ArgumentError(
                 f"{name} takes real- or complex-valued inputs, got {dtype_name(type_of(x).dtype)}"
@@ -190,12 +194,11 @@ def _check_outputs(name: str, tree: Any, holomorphic: bool) -> None:
     for y in jax.tree.leaves(tree):
         category = dtype_category(type_of(y).dtype)
         if holomorphic and category != "complex":
-            raise ArgumentError(f"{name} with holomorphic=True needs complex outputs, got {category}")
+            raise ArgumentError(
+                f"{name} with holomorphic=True needs complex outputs, got {category}"
+            )
         if name == "jacrev" and category == "complex" and not holomorphic:
             raise ArgumentError(
                 "jacrev needs real outputs, got complex ones",
                 hint="pass holomorphic=True for holomorphic functions",
             )
-
-
-

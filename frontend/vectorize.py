@@ -16,7 +16,7 @@ from ..ir.types import TensorType
 from ..passes.batch import batch_graph
 from .avals import type_of
 from .execute import execute
-from .staging import Staged, function_name, stage
+from .staging import Staged, function_name, leaf_names, stage
 
 
 def vmap(
@@ -73,7 +73,7 @@ def flat_axes(what: str, axes: Any, tree: Any) -> list[int | None]:
     flat: list[int | None] = []
 
     def extend(axis: int | None, subtree: Any) -> None:
-        flat.extend([axis] * jax.tree.structure(subtree).num_leaves)
+        flat.extend([axis] * len(jax.tree.leaves(subtree)))
 
     try:
         jax.tree.map(extend, axes, tree, is_leaf=is_axis)
@@ -113,8 +113,6 @@ def _axis_size(
         return sizes.pop()
     if not sizes:
         raise ValueError("vmap must map at least one argument, or be given axis_size")
-    from .staging import leaf_names
-
     names = leaf_names(fun, in_tree)
     facts = ", ".join(
         f"{name}: axis {axis} of {t}"
@@ -140,7 +138,9 @@ def _mapped_graph(
 ) -> tuple[Graph, list[int | None]]:
     """The batched program, with the batch axis moved from and to where the user has it."""
     mapped = staged.active([axis is not None for axis in axes])
-    wanted = flat_axes("out_axes", out_axes, jax.tree.unflatten(staged.out_tree, [0] * staged.n_out))
+    wanted = flat_axes(
+        "out_axes", out_axes, jax.tree.unflatten(staged.out_tree, [0] * staged.n_out)
+    )
     force = [axis is not None for axis in wanted]
     batched, out_batched = batch_graph(staged.graph, mapped, size, force)
     b = Builder()

@@ -46,7 +46,8 @@ class Value:
 
 
 class Literal:
-    """A scalar written into the program. Interned by type and bits: equal literals are identical."""
+    """A scalar written into the program. Interned by type and bits: equal literals are identical.
+    """
 
     __slots__ = ("__weakref__", "type", "value")
     type: TensorType
@@ -314,6 +315,18 @@ def memoised_with_forced(
     if any([f and not flag for f, flag in zip(force, made[1], strict=False)]):
         forced = tuple([f or flag for f, flag in zip(force, made[1], strict=True)])
         made = memoised(graph, (key, forced), lambda: make(forced))
+    return made
+
+
+def transformed(graph: Graph, key: Any, change: Callable[[Graph], Graph]) -> Graph:
+    """A graph changed after all graphs that it holds have been: each once, and without recursion.
+
+    `change` finds what became of a callee in `callee.derived[key]`.
+    """
+    for callee in walk_graphs(graph):
+        if key not in callee.derived:
+            callee.derived[key] = change(callee)
+    made: Graph = graph.derived[key]
     return made
 
 

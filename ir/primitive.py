@@ -1,4 +1,6 @@
-"""What a primitive is: its name, parameters, type rule and the static facts that give default rules."""
+"""What a primitive is: its name, parameters, type rule and the static facts that give default
+rules.
+"""
 
 from __future__ import annotations
 

@@ -42,10 +42,11 @@ def check_signature(module: ir.Module, name: str, avals: Avals, tokens: int = 0)
             raise TypeError(
                 f"@main of {name} has {len(have)} {word}s, {len(want)} types were given"
             )
-        for i, (type_, aval) in enumerate(zip(have, want)):
+        for i, (type_, aval) in enumerate(zip(have, want, strict=True)):
             if type_ != _tensor_type(aval, module.context):
                 raise TypeError(
-                    f"{word} {i} of @main of {name} is {type_}, the type given is {aval.str_short()}"
+                    f"{word} {i} of @main of {name} is {type_}, "
+                    f"the type given is {aval.str_short()}"
                 )
 
 
@@ -113,8 +114,8 @@ def _set_result(main: Any, index: int, key: str, value: ir.Attribute) -> None:
 
 
 def _annotate_shardings(main: Any, avals: Avals, shardings: Shardings, tokens: int) -> None:
-    for setter, group, chosen in zip((_set_argument, _set_result), avals, shardings):
-        for i, (aval, sharding) in enumerate(zip(group, chosen)):
+    for setter, group, chosen in zip((_set_argument, _set_result), avals, shardings, strict=True):
+        for i, (aval, sharding) in enumerate(zip(group, chosen, strict=True)):
             if sharding is not None:
                 rank = len(jax_compat.base_shape_dtype(aval)[0])
                 setter(
@@ -135,7 +136,8 @@ def _shardy_text(sharding: Any, rank: int) -> str:
         dims = [_dimension_text(part) for part in parts]
     else:
         raise TypeError(
-            f"an argument has a {type(sharding).__name__}; give it a NamedSharding with jax.device_put"
+            f"an argument has a {type(sharding).__name__}; "
+            "give it a NamedSharding with jax.device_put"
         )
     return f"#sdy.sharding<mesh<[{axes}]>, [{', '.join(dims)}]>"
 

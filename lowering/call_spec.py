@@ -89,7 +89,8 @@ class CallSpec:
             if any(given_away)
             else []
         )
-        flags = [flag for flag, count in zip(given_away, counts) for _ in range(count)]
+        pairs = zip(given_away, counts, strict=False)  # no counts were made if none is given away
+        flags = [flag for flag, count in pairs for _ in range(count)]
         donated = tuple(i for i, flag in enumerate(flags) if flag)
         return Call(tuple(leaves), tree, tuple(static), donated)
 

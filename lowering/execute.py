@@ -90,11 +90,12 @@ class Executable:
     def _check_arguments(self, arrays: Sequence[Any]) -> None:
         if len(arrays) != len(self.in_avals):
             raise TypeError(f"{self.name} takes {len(self.in_avals)} arrays, got {len(arrays)}")
-        for i, (x, want) in enumerate(zip(arrays, self.in_avals)):
+        for i, (x, want) in enumerate(zip(arrays, self.in_avals, strict=True)):
             have = jax.typeof(x)
             if (have.shape, have.dtype) != (want.shape, want.dtype):
                 raise TypeError(
-                    f"argument {i} of {self.name} is {have.str_short()}, it was compiled for {want.str_short()}"
+                    f"argument {i} of {self.name} is {have.str_short()}, "
+                    f"it was compiled for {want.str_short()}"
                 )
             self._check_device(i, x)
 
@@ -102,7 +103,8 @@ class Executable:
         devices = self.placement.devices
         if getattr(x, "committed", False) and x.sharding.device_set != set(devices):
             raise ValueError(
-                f"argument {i} of {self.name} is committed to {_ids(_device_assignment(x.sharding))}, "
+                f"argument {i} of {self.name} is committed to "
+                f"{_ids(_device_assignment(x.sharding))}, "
                 f"it was compiled for {_ids(devices)}"
             )
 

@@ -268,7 +268,8 @@ def fastpath_data(loaded: Any, constants: Sequence[Any], n_args: int, outputs: A
 
 def _base_shardings(avals: Sequence[Any], shardings: Sequence[Any]) -> list[Any]:
     return [
-        sharding_impls.physical_sharding(a, s) if is_key(a) else s for a, s in zip(avals, shardings)
+        sharding_impls.physical_sharding(a, s) if is_key(a) else s
+        for a, s in zip(avals, shardings, strict=True)
     ]
 
 

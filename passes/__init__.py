@@ -1,40 +1,69 @@
-"""The passes: functions from modules to modules, each also as `passes.<name>(module, **options)`."""
+"""The passes: functions from modules to modules.
+
+Each is a class in a file of its own, a step of pipeline strings, and a function here:
+`passes.linearize(module, wrt=0)`. (The functions have the names of the files; what else a file
+holds is imported from it: `from covector.passes.jvp import jvp_graph`.)
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ..ir import ops
 from ..ir.module import Module
-from . import (
-    batch,
-    cse,
-    dce,
-    fold,
-    inline,
-    jvp,
-    linearize,
-    reverse,
-    rules,
-    transpose,
-)
+from . import batch as _batch
+from . import cse as _cse
+from . import dce as _dce
+from . import fold as _fold
+from . import inline as _inline
+from . import jvp as _jvp
+from . import linearize as _linearize
+from . import reverse as _reverse
+from . import rules
+from . import transpose as _transpose
 from .base import PASSES, Pass, find_pass, make_pass
 from .pipeline import Pipeline, parse_pipeline, run_passes
+
+
+def _function(cls: type[Pass]) -> Callable[..., Module]:
+    def apply(module: Module, **options: Any) -> Module:
+        return Pipeline((make_pass(cls.name, options),)).run(module)
+
+    apply.__name__ = cls.name
+    apply.__doc__ = cls.__doc__
+    return apply
+
+
+batch = _function(_batch.Batch)
+cse = _function(_cse.Cse)
+dce = _function(_dce.Dce)
+fold = _function(_fold.Fold)
+grad = _function(_reverse.Grad)
+inline = _function(_inline.Inline)
+jvp = _function(_jvp.Jvp)
+linearize = _function(_linearize.Linearize)
+transpose = _function(_transpose.Transpose)
+vjp = _function(_reverse.Vjp)
 
 __all__ = [
     "PASSES",
     "Pass",
     "Pipeline",
-    "apply",
+    "batch",
+    "cse",
+    "dce",
     "find_pass",
+    "fold",
+    "grad",
+    "inline",
+    "jvp",
+    "linearize",
     "make_pass",
     "ops",
     "parse_pipeline",
     "rules",
     "run_passes",
+    "transpose",
+    "vjp",
 ]
-
-
-def apply(name: str, module: Module, **options: Any) -> Module:
-    """Run one pass by name, verify the result: `apply("jvp", module, wrt=0)`."""
-    return Pipeline((make_pass(name, options),)).run(module)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..ir.graph import Equation, Graph, equation_key, memoised, walk_graphs
+from ..ir.graph import Equation, Graph, equation_key, transformed
 from ..ir.module import Module
 from .base import Pass
 from .counting import fewer_equations
@@ -17,10 +17,7 @@ from .regions import with_regions
 
 def cse_graph(graph: Graph) -> Graph:
     """A graph, and the graphs that it holds, without repeated equations."""
-    for callee in walk_graphs(graph):  # callees first, so that equal ones are compared once clean
-        memoised(callee, "cse", lambda callee=callee: _cse(callee))
-    made: Graph = graph.derived["cse"]
-    return made
+    return transformed(graph, "cse", _cse)
 
 
 def _cse(graph: Graph) -> Graph:

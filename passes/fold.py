@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..ir.builder import Builder
-from ..ir.graph import Graph, Value, memoised, walk_graphs
+from ..ir.graph import Graph, Value, transformed
 from ..ir.module import Module
 from .base import Pass
 from .counting import fewer_equations
@@ -18,10 +18,7 @@ from .regions import with_regions
 
 def fold_graph(graph: Graph) -> Graph:
     """A graph, and the graphs that it holds, folded."""
-    for callee in walk_graphs(graph):
-        memoised(callee, "fold", lambda callee=callee: _fold(callee))
-    made: Graph = graph.derived["fold"]
-    return made
+    return transformed(graph, "fold", _fold)
 
 
 def _fold(graph: Graph) -> Graph:
@@ -32,9 +29,7 @@ def _fold(graph: Graph) -> Graph:
         if eqn.primitive.has_regions:
             eqn = with_regions(eqn, lambda region: region.derived["fold"])
         inputs = tuple([env.get(x, x) for x in eqn.inputs])
-        for old, new in zip(
-            eqn.outputs, b.emit(eqn.primitive, *inputs, **eqn.params), strict=True
-        ):
+        for old, new in zip(eqn.outputs, b.emit(eqn.primitive, *inputs, **eqn.params), strict=True):
             env[old] = new
             if new.__class__ is Value and new.name is None:
                 new.name = old.name

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..ir.builder import Builder
-from ..ir.graph import Equation, Graph, Value, memoised, walk_graphs
+from ..ir.graph import Equation, Graph, Value, transformed
 from ..ir.module import Module
 from ..ir.ops.call import call
 from .base import Pass
@@ -24,10 +24,7 @@ def inline_graph(graph: Graph, inlined: frozenset[Graph] | None = None) -> Graph
     Callees come first, so that each graph is copied already flat and nesting costs no recursion.
     """
     key = ("inline", inlined)
-    for callee in walk_graphs(graph):
-        memoised(callee, key, lambda callee=callee: _inline(callee, key, inlined))
-    made: Graph = graph.derived[key]
-    return made
+    return transformed(graph, key, lambda callee: _inline(callee, key, inlined))
 
 
 def _inline(graph: Graph, key: Any, inlined: frozenset[Graph] | None) -> Graph:

@@ -77,9 +77,7 @@ def _split(graph: Graph, unknown: tuple[bool, ...], forced: tuple[bool, ...]) ->
     return Split(known, rest, residuals, unknown_out)
 
 
-def _place(
-    eqn: Equation, unknown: set[Any], first: list[Equation], second: list[Equation]
-) -> None:
+def _place(eqn: Equation, unknown: set[Any], first: list[Equation], second: list[Equation]) -> None:
     """Put an equation in the half it belongs to, or take it apart."""
     if unknown.isdisjoint(eqn.inputs):
         first.append(eqn)
@@ -88,7 +86,8 @@ def _place(
     if rule is None:
         if eqn.effects:
             raise PassError(
-                f"{eqn.primitive.name} has effects and depends on unknown values", eqn,
+                f"{eqn.primitive.name} has effects and depends on unknown values",
+                eqn,
                 stage="partial_eval",
             )
         second.append(eqn)

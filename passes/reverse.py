@@ -1,7 +1,7 @@
 """Reverse mode: vjp and grad as compositions of linearize and transpose.
 
-    vjp   (x, ct_y) -> (y, ct_x)
-    grad  x         -> ct_x            for a scalar y, with cotangent 1
+vjp   (x, ct_y) -> (y, ct_x)
+grad  x         -> ct_x            for a scalar y, with cotangent 1
 """
 
 from __future__ import annotations

@@ -52,9 +52,7 @@ def _positions(module: Module, item: int | str, pass_name: str) -> Sequence[int]
 
 def _named(graph: Graph, name: str, pass_name: str) -> list[int]:
     names = [v.name or "" for v in graph.inputs]
-    found = [
-        i for i, n in enumerate(names) if n == name or n.startswith((f"{name}.", f"{name}["))
-    ]
+    found = [i for i, n in enumerate(names) if n == name or n.startswith((f"{name}.", f"{name}["))]
     if not found:
         raise PassError(
             f"{pass_name}: @{graph.name} has no input named {name!r}",

@@ -18,7 +18,14 @@ module @add {
   }
 }
 """
-MLIR_NAMES = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64", "bool": "i1", "uint32": "ui32"}
+MLIR_NAMES = {
+    "float32": "f32",
+    "float64": "f64",
+    "int32": "i32",
+    "int64": "i64",
+    "bool": "i1",
+    "uint32": "ui32",
+}
 
 
 def spec(shape: tuple[int, ...], dtype: Any = np.float32, weak: bool = False) -> Any:
@@ -36,12 +43,22 @@ def identity_module(avals: list[Any]) -> Any:
     body = "".join(f"%y{i} = stablehlo.add %x{i}, %x{i} : {t}\n" for i, t in enumerate(types))
     results = ", ".join(f"%y{i}" for i in range(len(types)))
     end = f"return {results} : {', '.join(types)}" if types else "return"
-    text = f"module @double {{ func.func public @main({inputs}) -> ({', '.join(types)}) {{ {body} {end} }} }}"
+    signature = f"({inputs}) -> ({', '.join(types)})"
+    text = f"module @double {{ func.func public @main{signature} {{ {body} {end} }} }}"
     return jax_compat.parse_module(text)
 
 
 def compile_add(**options: Any) -> Executable:
     three = spec((3,))
     return compile_module(
-        jax_compat.parse_module(ADD), name="add", in_types=[three, three], out_types=[three], **options
+        jax_compat.parse_module(ADD),
+        name="add",
+        in_types=[three, three],
+        out_types=[three],
+        **options,
     )
+
+
+def identity_text(type_: str) -> str:
+    """A module that returns its one argument, of this MLIR type."""
+    return f"module {{ func.func public @main(%x: {type_}) -> {type_} {{ return %x : {type_} }} }}"

@@ -7,11 +7,11 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from stablehlo_samples import spec, tensor
 
 from covector.lowering import jax_compat
 from covector.lowering.borrow import find_primitive, lower_primitive_with_jax, merge_into
 from covector.lowering.execute import compile_module
-from stablehlo_samples import spec, tensor
 
 HERMITIAN = np.array([[4, 1, 0], [1, 3, 1], [0, 1, 2]])
 
@@ -24,7 +24,9 @@ def run_borrowed(name: str, args: list[Any], params: dict[str, Any]) -> list[Any
     module = jax_compat.parse_module("module @caller { func.func private @helper() { return } }")
     merged = merge_into(module, lower_primitive_with_jax(name, avals, params, ("cpu",)), "helper")
     assert merged == "helper_1"
-    module = jax_compat.parse_module(f"{str(module).rstrip()[:-1]} {caller_text(merged, avals, outs)} }}")
+    module = jax_compat.parse_module(
+        f"{str(module).rstrip()[:-1]} {caller_text(merged, avals, outs)} }}"
+    )
     return compile_module(module, name="caller", in_types=avals, out_types=outs).call(*args)
 
 
@@ -47,12 +49,16 @@ def test_cholesky(dtype: Any) -> None:
 
 
 def cholesky_params() -> dict[str, Any]:
-    jaxpr = jax.make_jaxpr(lambda x: jax.lax.linalg.cholesky(x, symmetrize_input=False))(HERMITIAN.astype(np.float32))
+    jaxpr = jax.make_jaxpr(lambda x: jax.lax.linalg.cholesky(x, symmetrize_input=False))(
+        HERMITIAN.astype(np.float32)
+    )
     return dict(jaxpr.eqns[0].params)
 
 
 def eigh_params() -> dict[str, Any]:
-    jaxpr = jax.make_jaxpr(lambda x: jax.lax.linalg.eigh(x, symmetrize_input=False))(HERMITIAN.astype(np.float32))
+    jaxpr = jax.make_jaxpr(lambda x: jax.lax.linalg.eigh(x, symmetrize_input=False))(
+        HERMITIAN.astype(np.float32)
+    )
     return next(dict(e.params) for e in jaxpr.eqns if e.primitive.name == "eigh")
 
 
@@ -87,10 +93,11 @@ def test_lowering_needs_no_device(platform: str) -> None:
 
 def test_merge_renames_only_the_newcomer() -> None:
     source = """module {
-      func.func private @f(%x: tensor<f32>) -> tensor<f32> { %0 = call @f_1(%x) : (tensor<f32>) -> tensor<f32>
+      func.func private @f(%x: tensor<f32>) -> tensor<f32> { %0 = call @f_1(%x) : (tensor<f32>) ->
+      tensor<f32>
         return %0 : tensor<f32> }
-      func.func private @f_1(%x: tensor<f32>) -> tensor<f32> { return %x : tensor<f32> }
-      func.func public @main(%x: tensor<f32>) -> tensor<f32> { %0 = call @f(%x) : (tensor<f32>) -> tensor<f32>
+      func.func private @f_1(%x: tensor<f32>) -> tensor<f32> { return %x : tensor<f32> } func.func
+      public @main(%x: tensor<f32>) -> tensor<f32> { %0 = call @f(%x) : (tensor<f32>) -> tensor<f32>
         return %0 : tensor<f32> }
     }"""
     destination = jax_compat.parse_module(source)

@@ -1,4 +1,6 @@
-"""From a Python call to an executable: signatures, trees, static and donated arguments, tracers, placements."""
+"""From a Python call to an executable: signatures, trees, static and donated arguments, tracers,
+placements.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +11,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from stablehlo_samples import compile_add, identity_module, identity_text
 
 from covector.lowering import dispatch, jax_compat
 from covector.lowering.call_spec import Call, CallSpec
 from covector.lowering.dispatch import Done, Plan, make_dispatcher
 from covector.lowering.execute import Executable, compile_module, place
-from stablehlo_samples import compile_add, identity_module
 
 
 class Doubler:
-    """A cache-miss callback that compiles `leaf + leaf` for every leaf, and counts how often it is asked."""
+    """A cache-miss callback that compiles `leaf + leaf` for every leaf, and counts how often it is
+    asked.
+    """
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
 
     def __call__(self, call: Call) -> Plan | Done:
         self.calls.append(call)
-        if any(isinstance(x, jax.core.Tracer) for x in call.leaves) or not jax_compat.is_trace_clean():
+        if (
+            any(isinstance(x, jax.core.Tracer) for x in call.leaves)
+            or not jax_compat.is_trace_clean()
+        ):
             return Done(jax.tree.unflatten(call.tree, [x + x for x in call.leaves]))
         avals = [jax.typeof(x) for x in call.leaves]
         executable = compile_module(
@@ -63,7 +70,16 @@ def test_calls_of_a_known_signature_stay_in_cpp(monkeypatch: pytest.MonkeyPatch)
 
 def test_what_makes_a_new_signature() -> None:
     run, miss = doubler()
-    arguments = [1, 1.0, np.float32(1), np.ones(2), np.ones(2, np.int32), np.ones(3, np.int32), jnp.ones(3), 2]
+    arguments = [
+        1,
+        1.0,
+        np.float32(1),
+        np.ones(2),
+        np.ones(2, np.int32),
+        np.ones(3, np.int32),
+        jnp.ones(3),
+        2,
+    ]
     for x in arguments:
         run(x)
     kinds = {(jax.typeof(x)) for x in arguments}
@@ -81,10 +97,22 @@ def test_what_makes_a_new_signature() -> None:
 def test_outputs_are_as_jits() -> None:
     run, _ = doubler()
     device = jax.devices()[0]
-    for x in (1, 2.5, np.float32(3), jnp.ones(2), jax.device_put(jnp.ones(2), device), np.ones(2), jnp.int32(1)):
+    for x in (
+        1,
+        2.5,
+        np.float32(3),
+        jnp.ones(2),
+        jax.device_put(jnp.ones(2), device),
+        np.ones(2),
+        jnp.int32(1),
+    ):
         for _ in range(2):
             ours, theirs = run(x)[0][0], jax.jit(same)(x)[0][0]
-            assert (ours.aval, ours.committed, ours.sharding) == (theirs.aval, theirs.committed, theirs.sharding)
+            assert (ours.aval, ours.committed, ours.sharding) == (
+                theirs.aval,
+                theirs.committed,
+                theirs.sharding,
+            )
 
 
 def test_trees_and_keywords_keep_their_order() -> None:
@@ -104,13 +132,20 @@ def test_static_arguments_by_number_and_name() -> None:
     def miss(call: Call) -> Plan:
         calls.append(call)
         avals = [jax.typeof(x) for x in call.leaves]
-        return Plan(compile_module(identity_module(avals), name="s", in_types=avals, out_types=avals), leaf)
+        return Plan(
+            compile_module(identity_module(avals), name="s", in_types=avals, out_types=avals), leaf
+        )
 
     leaf = jax.tree.structure(0)
     run = make_dispatcher(scale, miss, static_argnames=("power", "mode"))
     for _ in range(2):
         run(1.0, 2), run(1.0, 3), run(1.0, power=2), run(1.0, 2, mode="b")
-    assert [c.static for c in calls] == [((1, 2),), ((1, 3),), (("power", 2),), ((1, 2), ("mode", "b"))]
+    assert [c.static for c in calls] == [
+        ((1, 2),),
+        ((1, 3),),
+        (("power", 2),),
+        ((1, 2), ("mode", "b")),
+    ]
     assert calls[3].rebuild([7.0]) == ((7.0, 2), {"mode": "b"})
     with pytest.raises(ValueError, match="hash"):
         run(1.0, [2])
@@ -128,7 +163,9 @@ def test_call_spec_resolves_as_jit_does() -> None:
         CallSpec.resolve(f, static_argnames="e")
     with pytest.raises(ValueError, match="both static and donated"):
         CallSpec.resolve(f, static_argnums=0, donate_argnums=0)
-    call = CallSpec.resolve(f, static_argnums=0, donate_argnums=2).split((0, [1.0, 2.0], {"x": 3.0}), {"d": 4.0})
+    call = CallSpec.resolve(f, static_argnums=0, donate_argnums=2).split(
+        (0, [1.0, 2.0], {"x": 3.0}), {"d": 4.0}
+    )
     assert call.leaves == (1.0, 2.0, 3.0, 4.0) and call.donated == (2,)
 
 
@@ -155,9 +192,11 @@ def test_tracers_are_asked_about_every_time() -> None:
 
 
 def test_keys_are_dispatched_in_cpp(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = "module { func.func public @main(%k: tensor<2xui32>) -> tensor<2xui32> { return %k : tensor<2xui32> } }"
+    text = identity_text("tensor<2xui32>")
     aval = jax.typeof(jax.random.key(0))
-    executable = compile_module(jax_compat.parse_module(text), name="key", in_types=[aval], out_types=[aval])
+    executable = compile_module(
+        jax_compat.parse_module(text), name="key", in_types=[aval], out_types=[aval]
+    )
     run = make_dispatcher(None, lambda call: Plan(executable, jax.tree.structure(0)), name="key")
     assert run(jax.random.key(1)) == jax.random.key(1)
     monkeypatch.setattr(dispatch._Lookup, "answer", None)
@@ -166,7 +205,9 @@ def test_keys_are_dispatched_in_cpp(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_constants_come_first() -> None:
     executable = compile_add()
-    run = make_dispatcher(None, lambda call: Plan(executable, jax.tree.structure(0), [np.ones(3, np.float32)]))
+    run = make_dispatcher(
+        None, lambda call: Plan(executable, jax.tree.structure(0), [np.ones(3, np.float32)])
+    )
     for i in range(3):
         np.testing.assert_array_equal(run(jnp.full(3, float(i))), [i + 1] * 3)
 
@@ -207,7 +248,11 @@ def test_clear_cache_and_disable_jit() -> None:
 
 def test_without_cpp_dispatch_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jax_compat, "cpp", None)
-    for test in (test_what_makes_a_new_signature, test_outputs_are_as_jits, test_trees_and_keywords_keep_their_order):
+    for test in (
+        test_what_makes_a_new_signature,
+        test_outputs_are_as_jits,
+        test_trees_and_keywords_keep_their_order,
+    ):
         test()
     test_static_arguments_by_number_and_name()
     test_donation_through_dispatch()
@@ -253,7 +298,12 @@ def test_callables_of_every_kind() -> None:
         def __call__(self, x: Any) -> Any: ...
         def method(self, x: Any) -> Any: ...
 
-    for fun in (Counter(), Counter().method, functools.partial(same, 1.0), make_dispatcher(same, Doubler())):
+    for fun in (
+        Counter(),
+        Counter().method,
+        functools.partial(same, 1.0),
+        make_dispatcher(same, Doubler()),
+    ):
         run = make_dispatcher(fun, miss := Doubler())
         run(1.0), run(1.0)
         assert len(miss.calls) == 1

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from stablehlo_samples import ADD, compile_add, identity_module, identity_text, spec
 
 from covector.lowering import jax_compat
 from covector.lowering.dispatch import Plan, make_dispatcher
 from covector.lowering.execute import compile_module
-from stablehlo_samples import ADD, compile_add, identity_module, spec
 
 
 def test_call_returns_what_the_module_says() -> None:
@@ -24,8 +24,10 @@ def test_call_returns_what_the_module_says() -> None:
 
 def test_outputs_have_the_types_given() -> None:
     weak = spec((), weak=True)
-    text = "module { func.func public @main(%x: tensor<f32>) -> tensor<f32> { return %x : tensor<f32> } }"
-    executable = compile_module(jax_compat.parse_module(text), name="weak", in_types=[weak], out_types=[weak])
+    text = identity_text("tensor<f32>")
+    executable = compile_module(
+        jax_compat.parse_module(text), name="weak", in_types=[weak], out_types=[weak]
+    )
     (out,) = executable.call(2.0)
     assert out.weak_type and out.dtype == np.float32
 
@@ -39,8 +41,10 @@ def test_key_types_are_words_in_the_module() -> None:
         class dtype:
             name = "key<fry>"
 
-    text = "module { func.func public @main(%k: tensor<2xui32>) -> tensor<2xui32> { return %k : tensor<2xui32> } }"
-    executable = compile_module(jax_compat.parse_module(text), name="k", in_types=[KeyType], out_types=[KeyType])
+    text = identity_text("tensor<2xui32>")
+    executable = compile_module(
+        jax_compat.parse_module(text), name="k", in_types=[KeyType], out_types=[KeyType]
+    )
     (out,) = executable.call(key)
     assert out.dtype == key.dtype
     np.testing.assert_array_equal(jax.random.key_data(out), jax.random.key_data(key))
@@ -48,17 +52,24 @@ def test_key_types_are_words_in_the_module() -> None:
 
 def test_float0_and_empty_signatures() -> None:
     float0 = np.zeros((2,), jax.dtypes.float0)
-    text = "module { func.func public @main(%x: tensor<2xi1>) -> tensor<2xi1> { return %x : tensor<2xi1> } }"
+    text = identity_text("tensor<2xi1>")
     aval = spec((2,), float0.dtype)
-    executable = compile_module(jax_compat.parse_module(text), name="zero", in_types=[aval], out_types=[aval])
+    executable = compile_module(
+        jax_compat.parse_module(text), name="zero", in_types=[aval], out_types=[aval]
+    )
     assert executable.call(float0)[0].dtype == jax.dtypes.float0
     assert compile_module(identity_module([]), name="none", in_types=[], out_types=[]).call() == []
 
 
 def test_unused_arguments_are_kept() -> None:
-    text = "module { func.func @main(%x: tensor<f32>, %y: tensor<f32>) -> tensor<f32> { return %y : tensor<f32> } }"
+    text = (
+        "module { func.func @main(%x: tensor<f32>, %y: tensor<f32>) -> tensor<f32> { "
+        "return %y : tensor<f32> } }"
+    )
     scalar = spec(())
-    executable = compile_module(jax_compat.parse_module(text), name="y", in_types=[scalar] * 2, out_types=[scalar])
+    executable = compile_module(
+        jax_compat.parse_module(text), name="y", in_types=[scalar] * 2, out_types=[scalar]
+    )
     assert executable.call(1.0, np.float32(5))[0] == 5
 
 
@@ -71,7 +82,7 @@ def test_analyses_and_text() -> None:
 
 def test_compiler_options_reach_xla() -> None:
     compile_add(compiler_options={"xla_disable_hlo_passes": "fusion"})
-    with pytest.raises(RuntimeError, match="could not compile add for cpu.*xla_no_such_option"):
+    with pytest.raises(RuntimeError, match=r"could not compile add for cpu.*xla_no_such_option"):
         compile_add(compiler_options={"xla_no_such_option": True})
 
 
@@ -79,7 +90,10 @@ def test_compiler_options_reach_xla() -> None:
     ("arguments", "message"),
     [
         ((np.zeros(3, np.float32),), "add takes 2 arrays, got 1"),
-        ((np.zeros(3, np.float32), np.zeros(4, np.float32)), r"argument 1 of add is float32\[4\], .* float32\[3\]"),
+        (
+            (np.zeros(3, np.float32), np.zeros(4, np.float32)),
+            r"argument 1 of add is float32\[4\], .* float32\[3\]",
+        ),
         ((np.zeros(3, np.int32), np.zeros(3, np.float32)), r"argument 0 of add is int32\[3\]"),
     ],
 )
@@ -92,7 +106,9 @@ def test_types_that_disagree_with_the_module() -> None:
     module, three, four = jax_compat.parse_module(ADD), spec((3,)), spec((4,))
     with pytest.raises(TypeError, match="2 inputs, 1 types were given"):
         compile_module(module, name="add", in_types=[three], out_types=[three])
-    with pytest.raises(TypeError, match=r"output 0 of @main of add is tensor<3xf32>, .* float32\[4\]"):
+    with pytest.raises(
+        TypeError, match=r"output 0 of @main of add is tensor<3xf32>, .* float32\[4\]"
+    ):
         compile_module(module, name="add", in_types=[three, three], out_types=[four])
 
 
@@ -135,23 +151,32 @@ def test_donated_arrays_are_given_away() -> None:
 
 def test_donation_that_fits_no_output_warns() -> None:
     scalar, three = spec(()), spec((3,))
-    text = "module { func.func @main(%x: tensor<3xf32>, %y: tensor<f32>) -> tensor<f32> { return %y : tensor<f32> } }"
+    text = (
+        "module { func.func @main(%x: tensor<3xf32>, %y: tensor<f32>) -> tensor<f32> { "
+        "return %y : tensor<f32> } }"
+    )
     with pytest.warns(UserWarning, match=r"donated buffers of f were not usable: float32\[3\]"):
         compile_module(
-            jax_compat.parse_module(text), name="f", in_types=[three, scalar], out_types=[scalar], donated=(0,)
+            jax_compat.parse_module(text),
+            name="f",
+            in_types=[three, scalar],
+            out_types=[scalar],
+            donated=(0,),
         )
 
 
 def test_the_module_given_is_not_changed() -> None:
     module = jax_compat.parse_module(ADD)
     before = str(module)
-    compile_module(module, name="add", in_types=[spec((3,))] * 2, out_types=[spec((3,))], donated=(1,))
+    compile_module(
+        module, name="add", in_types=[spec((3,))] * 2, out_types=[spec((3,))], donated=(1,)
+    )
     assert str(module) == before
 
 
 def test_debug_nans_raises_the_public_error() -> None:
     executable = compile_add()
-    with jax.debug_nans(True), pytest.raises(FloatingPointError, match="nan.*add"):
+    with jax.debug_nans(True), pytest.raises(FloatingPointError, match=r"nan.*add"):
         executable.call(np.array([np.inf, 0, 0], np.float32), np.array([-np.inf, 0, 0], np.float32))
 
 
@@ -159,11 +184,14 @@ def test_host_callbacks_run() -> None:
     """Callbacks and effects as JAX's own lowering reports them."""
     seen: list[float] = []
     for ordered in (False, True):
-        traced = jax.jit(lambda x, o=ordered: (jax.debug.callback(seen.append, x, ordered=o), x)[1]).trace(1.0)
+        traced = jax.jit(
+            lambda x, o=ordered: (jax.debug.callback(seen.append, x, ordered=o), x)[1]
+        ).trace(1.0)
         lowering = traced.lower()._lowering
         given = lowering.compile_args
         executable = compile_module(
-            lowering.stablehlo(), name="cb", in_types=[spec((), weak=True)], out_types=[spec((), weak=True)],
+            lowering.stablehlo(), name="cb",
+            in_types=[spec((), weak=True)], out_types=[spec((), weak=True)],
             ordered_effects=given["ordered_effects"], unordered_effects=given["unordered_effects"],
             host_callbacks=given["host_callbacks"], keepalive=given["keepalive"],
         )  # fmt: skip

@@ -14,7 +14,7 @@ from .targets import load_files, read_target
 
 if TYPE_CHECKING:
     from .checking import Report
-    from .laws import Finding
+    from .trials import Finding
 
 
 @click.command()
@@ -60,9 +60,12 @@ def check(
         reports = check_pipeline(steps, module, arrays, seed=seed + trial, xla=runner)
         for i, report in enumerate(reports):
             _enter(rows, i, report)
-    found = list(rows.values())
+    found = [rows[key] for key in sorted(rows, key=lambda k: (k[0], k[2] is None, k[1], k[2] or 0))]
     write(json.dumps(found, indent=1) if as_json else _as_text(found), None)
-    return BAD_PROGRAM if any(row["verdict"] == "wrong" for row in found) else 0
+    if any(row["verdict"] == "wrong" for row in found):
+        click.echo(f"which equation is it? covector bisect {target} --passes {passes!r}", err=True)
+        return BAD_PROGRAM
+    return 0
 
 
 def _enter(rows: dict[Any, dict[str, Any]], i: int, report: Report) -> None:
@@ -76,8 +79,8 @@ def _enter(rows: dict[Any, dict[str, Any]], i: int, report: Report) -> None:
                 row["verdict"] = "wrong"
             elif not f.ok and row["verdict"] != "wrong":
                 row["verdict"] = "own rule"
-    if report.law is None:
-        rows[i, "", None, ""] = _row(report, None) | {"verdict": "law not known"}
+    for note in report.notes:
+        rows[i, "", None, note] = _row(report, None) | {"output": note, "verdict": "not checked"}
 
 
 def _row(report: Report, finding: Finding | None) -> dict[str, Any]:
@@ -100,7 +103,7 @@ def _as_text(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         name = row["pass"] if row["pass"] != last else ""
         last = row["pass"]
-        shown = f"@{row['graph']} {row['output']}" if row["graph"] else row["law_text"]
+        shown = f"@{row['graph']} {row['output']}" if row["graph"] else row["output"]
         table.append([name, shown, _error(row["law"]), _error(row["xla"]), row["verdict"]])
     lines = [as_table(table)]
     if any(row["verdict"] == "own rule" for row in rows):

@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "primitives": "listings",
     "check": "check",
     "bisect": "bisect",
+    "reduce": "reduce",
 }
 """The file of each command, imported when the command is called."""
 

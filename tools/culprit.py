@@ -15,7 +15,7 @@ import numpy as np
 
 from ..ir.builder import Builder
 from ..ir.graph import Constant, Equation, Graph, Literal, Value
-from ..ir.interpret import evaluate
+from ..ir.interpret import as_typed, evaluate
 from ..ir.module import Module
 from ..ir.printer import atom_texts, equation_line
 from ..ir.types import has_tangent, is_complex, real_dtype, scalar_type
@@ -140,7 +140,7 @@ def _scalar_sum(graph: Graph, equations: Sequence[Equation], made: Sequence[Valu
     terms = []
     for v in floats:
         x = b.real(v) if is_complex(v.type.dtype) else v
-        weights = np.asarray(random.standard_normal(x.type.shape)).astype(x.type.dtype)
+        weights: Any = as_typed(random.standard_normal(x.type.shape), x.type)
         w = b.constant(value=Constant(weights, x.type.strong, "weights"))
         term = b.reduce_sum(b.mul(w, x), axes=tuple(range(x.type.ndim)))
         terms.append(term if term.type.dtype == result else b.convert(term, result))

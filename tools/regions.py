@@ -16,17 +16,18 @@ Runs = Iterator[tuple[str, Graph, list[Any]]]
 def region_runs(eqn: Equation, arrays: Sequence[Any]) -> Runs:
     """What evaluating an equation evaluates: a callee, a branch, each step of a loop."""
     walk = {"scan": _scan, "while": _while, "cond": _cond}.get(eqn.primitive.name)
+    graph = eqn.params.get("graph")
     if walk is not None:
         yield from walk(eqn, arrays)
-    elif isinstance(graph := eqn.params.get("graph"), Graph):
-        if len(graph.inputs) == len(arrays):
-            yield "", graph, list(arrays)
+    elif isinstance(graph, Graph) and len(graph.inputs) == len(arrays):
+        yield "", graph, list(arrays)
 
 
 def _scan(eqn: Equation, arrays: Sequence[Any]) -> Runs:
     graph, length = eqn.params["graph"], eqn.params["length"]
     n_carry = eqn.params["num_carry"]
-    consts, carry, xs = split_sizes(arrays, (eqn.params["num_consts"], n_carry))
+    consts, start, xs = split_sizes(arrays, (eqn.params["num_consts"], n_carry))
+    carry = list(start)
     steps = range(length)
     for i in reversed(steps) if eqn.params["reverse"] else steps:
         inputs = [*consts, *carry, *(x[i] for x in xs)]
@@ -37,7 +38,8 @@ def _scan(eqn: Equation, arrays: Sequence[Any]) -> Runs:
 def _while(eqn: Equation, arrays: Sequence[Any]) -> Runs:
     condition, body = eqn.params["cond_graph"], eqn.params["body_graph"]
     sizes = (eqn.params["cond_nconsts"], eqn.params["body_nconsts"])
-    cond_consts, body_consts, carry = split_sizes(arrays, sizes)
+    cond_consts, body_consts, start = split_sizes(arrays, sizes)
+    carry = list(start)
     step = 0
     while True:
         yield f"condition {step}", condition, [*cond_consts, *carry]

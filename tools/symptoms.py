@@ -6,10 +6,10 @@ import re
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -19,8 +19,10 @@ from ..ir.module import Module
 from ..ir.reproducer import explain
 from ..passes.base import Pass
 from ..passes.observers import program_text
-from .checking import Run, check_pipeline
+from .checking import Run, check_pipeline, further_inputs
 from .data import finite_inputs
+
+Arrays = Sequence[Any]
 
 
 class Symptom(Protocol):
@@ -30,7 +32,7 @@ class Symptom(Protocol):
     def passes(self) -> tuple[Pass, ...]:
         """The passes under which it shows."""
 
-    def shows(self, module: Module, arrays: Sequence[Any] | None = None) -> bool:
+    def shows(self, module: Module, arrays: Arrays | None = None) -> bool:
         """Whether the program has it. A program that fails in another way has it not."""
 
     def describe(self) -> str:
@@ -49,7 +51,7 @@ class Failure:
     def of(cls, passes: tuple[Pass, ...], error: CovectorError) -> Failure:
         return cls(passes, type(error).__name__, error.claim)
 
-    def shows(self, module: Module, arrays: Sequence[Any] | None = None) -> bool:
+    def shows(self, module: Module, arrays: Arrays | None = None) -> bool:
         error = failure(self.passes, module)
         if error is None or type(error).__name__ != self.kind:
             return False
@@ -79,6 +81,10 @@ def signature(claim: str) -> str:
     return re.sub(r"[\[(][_, ]*[\])]|\b_\b[,\s]*", "_", claim)
 
 
+SEEDS: Final = 3
+"""How many random inputs a program is tried on where none are given."""
+
+
 @dataclass(frozen=True)
 class WrongNumbers:
     """A pass breaks its law, or XLA computes something else than NumPy."""
@@ -87,12 +93,12 @@ class WrongNumbers:
     seed: int = 0
     xla: Run | None = None
 
-    def shows(self, module: Module, arrays: Sequence[Any] | None = None) -> bool:
-        try:
-            reports = check_pipeline(self.passes, module, arrays, seed=self.seed, xla=self.xla)
-            return any(not report.ok for report in reports)
-        except Exception:
-            return False
+    def shows(self, module: Module, arrays: Arrays | None = None) -> bool:
+        return _for_some_inputs(module, arrays, self.seed, lambda given: self._on(module, given))
+
+    def _on(self, module: Module, arrays: Arrays) -> bool:
+        reports = check_pipeline(self.passes, module, arrays, seed=self.seed, xla=self.xla)
+        return any(not report.ok for report in reports)
 
     def describe(self) -> str:
         return "wrong numbers"
@@ -105,19 +111,32 @@ class NotANumber:
     passes: tuple[Pass, ...]
     seed: int = 0
 
-    def shows(self, module: Module, arrays: Sequence[Any] | None = None) -> bool:
-        try:
-            given = arrays if arrays is not None else finite_inputs(module.main, self.seed, evaluate)
-            for step in self.passes:
-                module = step.run(module).verify()
-            if module.main.input_types and len(given) != len(module.main.inputs):
-                given = finite_inputs(module.main, self.seed, evaluate)
-            return any(has_nan(y) for y in evaluate(module.main, given))
-        except Exception:
-            return False
+    def shows(self, module: Module, arrays: Arrays | None = None) -> bool:
+        return _for_some_inputs(module, arrays, self.seed, lambda given: self._on(module, given))
+
+    def _on(self, module: Module, arrays: Arrays) -> bool:
+        types = module.main.input_types
+        for step in self.passes:
+            module = step.run(module).verify()
+        if module.main.input_types != types:
+            arrays = further_inputs(module.main, arrays, self.seed)
+        return any(has_nan(y) for y in evaluate(module.main, arrays))
 
     def describe(self) -> str:
         return "NaN"
+
+
+def _for_some_inputs(
+    module: Module, arrays: Arrays | None, seed: int, test: Callable[[Arrays], bool]
+) -> bool:
+    """Whether a test holds on these arrays, or on some random ones. Errors are another symptom."""
+    try:
+        module.verify()
+        if arrays is not None:
+            return test(arrays)
+        return any(test(finite_inputs(module.main, seed + i, evaluate)) for i in range(SEEDS))
+    except Exception:
+        return False
 
 
 def has_nan(x: Any) -> bool:
@@ -134,7 +153,7 @@ class Predicate:
     command: str
     passes: tuple[Pass, ...] = ()
 
-    def shows(self, module: Module, arrays: Sequence[Any] | None = None) -> bool:
+    def shows(self, module: Module, arrays: Arrays | None = None) -> bool:
         try:
             for step in self.passes:
                 module = step.run(module).verify()
@@ -163,12 +182,12 @@ class Predicate:
 def diagnose(
     passes: tuple[Pass, ...], module: Module, *, seed: int = 0, xla: Run | None = None
 ) -> Symptom | None:
-    """The first of: a failure, wrong numbers, NaN."""
+    """The first of: a failure, NaN, wrong numbers."""
     error = failure(passes, module)
     if error is not None:
         return Failure.of(passes, error)
     found: Symptom
-    for found in (WrongNumbers(passes, seed, xla), NotANumber(passes, seed)):
+    for found in (NotANumber(passes, seed), WrongNumbers(passes, seed, xla)):
         if found.shows(module):
             return found
     return None

@@ -1,4 +1,4 @@
-"""Running graphs through XLA from the command line: 64-bit types as they are, keys as JAX has them."""
+"""Running graphs through XLA: 64-bit types as they are, random keys as JAX has them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def run_xla(graph: Graph, arrays: Sequence[Any]) -> list[Any]:
 
     from ..frontend.execute import execute
 
-    with jax.enable_x64(bool(jax.config.jax_enable_x64) or uses_64_bits(graph)):
+    with jax.enable_x64(bool(jax.enable_x64.value) or uses_64_bits(graph)):
         arguments = [_to_jax(x, t) for x, t in zip(arrays, graph.input_types, strict=True)]
         outputs = execute(graph, arguments)
         return [_to_numpy(x, t) for x, t in zip(outputs, graph.output_types, strict=True)]
@@ -39,7 +39,7 @@ def _to_jax(x: Any, type: TensorType) -> Any:
 
     from ..ir.interpret.keys import as_keys, unwrap
 
-    return jax.random.wrap_key_data(unwrap(as_keys(x, type)), impl=tag)
+    return jax.random.wrap_key_data(jax.numpy.asarray(unwrap(as_keys(x, type))), impl=tag)
 
 
 def _to_numpy(x: Any, type: TensorType) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..ops.fft import fft
+from ..types import TensorType
 from . import means
 
 TRANSFORMS = {
@@ -22,11 +23,10 @@ def _fft(
     x: np.ndarray[Any, Any], fft_type: str, fft_lengths: tuple[int, ...]
 ) -> np.ndarray[Any, Any]:
     axes = tuple(range(x.ndim - len(fft_lengths), x.ndim))
-    if not x.size or not all(fft_lengths):
-        shape = x.shape[: axes[0]] + fft_lengths
-        if fft_type == "RFFT":
-            shape = (*shape[:-1], fft_lengths[-1] // 2 + 1)
-        return np.zeros(shape, x.dtype)
+    if not x.size:
+        params = {"fft_type": fft_type, "fft_lengths": fft_lengths}
+        type: Any = fft.infer((TensorType(x.shape, x.dtype),), params)
+        return np.zeros(type.shape, type.dtype)
     transform: Any = TRANSFORMS[fft_type]
     result: np.ndarray[Any, Any] = transform(x, s=fft_lengths, axes=axes)
     return result

@@ -40,6 +40,13 @@ def key_dtype(tag: str) -> ExtendedDtype:
     return ExtendedDtype(f"key<{tag}>")
 
 
+def _unpack(name: str, types: Types, count: int) -> Types:
+    """The operands' types. Raises TypeRuleError unless there are so many."""
+    if len(types) != count:
+        raise TypeRuleError(f"{name} takes {count} operands, got {len(types)}")
+    return types
+
+
 def _check_keys(name: str, type: TensorType) -> str:
     tag = key_tag(type.dtype)
     if tag is None:
@@ -52,13 +59,13 @@ def _check_keys(name: str, type: TensorType) -> str:
 
 
 def _infer_seed(types: Types, params: Params) -> TensorType:
-    (seeds,) = types
+    (seeds,) = _unpack("random_seed", types, 1)
     accept("random_seed", seeds.dtype, INTEGER)
     return TensorType(seeds.shape, key_dtype(params["impl"]))
 
 
 def _infer_wrap(types: Types, params: Params) -> TensorType:
-    (words,) = types
+    (words,) = _unpack("random_wrap", types, 1)
     dtype, count = key_dtype(params["impl"]), KEY_WORDS[params["impl"]]
     if words.dtype != UINT32 or words.shape[-1:] != (count,):
         raise TypeRuleError(f"a {dtype} is an array u32[{count}]; got {words}")
@@ -66,29 +73,29 @@ def _infer_wrap(types: Types, params: Params) -> TensorType:
 
 
 def _infer_unwrap(types: Types, params: Params) -> TensorType:
-    (keys,) = types
+    (keys,) = _unpack("random_unwrap", types, 1)
     return TensorType((*keys.shape, KEY_WORDS[_check_keys("random_unwrap", keys)]), UINT32)
 
 
 def _infer_split(types: Types, params: Params) -> TensorType:
-    (keys,) = types
+    (keys,) = _unpack("random_split", types, 1)
     _check_keys("random_split", keys)
     return TensorType((*keys.shape, *params["shape"]), keys.dtype)
 
 
 def _infer_fold_in(types: Types, params: Params) -> TensorType:
-    keys, data = types
+    keys, data = _unpack("random_fold_in", types, 2)
     _check_keys("random_fold_in", keys)
     accept("random_fold_in", data.dtype, INTEGER)
     return TensorType(broadcast_shapes("random_fold_in", types), keys.dtype)
 
 
 def _infer_bits(types: Types, params: Params) -> TensorType:
-    (keys,) = types
+    (keys,) = _unpack("random_bits", types, 1)
     _check_keys("random_bits", keys)
     if params["bit_width"] not in (8, 16, 32, 64):
         raise TypeRuleError(
-            f"random_bits come 8, 16, 32 or 64 at a time, not {params['bit_width']}"
+            f"random_bits makes 8, 16, 32 or 64, not {params['bit_width']}"
         )
     dtype = np.dtype(f"uint{params['bit_width']}")
     return TensorType((*keys.shape, *params["shape"]), dtype)
@@ -152,8 +159,7 @@ def _hash(name: str, n_inputs: int, n_outputs: int) -> Primitive:
     """Define an elementwise function of 32-bit words: the key's first, then the counter's."""
 
     def infer(types: Types, params: Params) -> Types:
-        if len(types) != n_inputs:
-            raise TypeRuleError(f"{name} takes {n_inputs} operands, got {len(types)}")
+        _unpack(name, types, n_inputs)
         if same_dtype(name, types) != UINT32:
             raise TypeRuleError(f"{name} takes u32 words, not {dtype_name(types[0].dtype)}")
         return (TensorType(broadcast_shapes(name, types), UINT32),) * n_outputs
@@ -185,7 +191,7 @@ iota_2x32_shape = define(
 
 
 def _infer_gamma(types: Types, params: Params) -> TensorType:
-    keys, a = types
+    keys, a = _unpack("random_gamma", types, 2)
     _check_keys("random_gamma", keys)
     accept("random_gamma", a.dtype, FLOAT)
     if a.shape[: len(keys.shape)] != keys.shape:
@@ -203,7 +209,7 @@ ALGORITHMS: Final = ("RNG_DEFAULT", "RNG_THREE_FRY", "RNG_PHILOX")
 
 
 def _infer_rng_bit_generator(types: Types, params: Params) -> Types:
-    (key,) = types
+    (key,) = _unpack("rng_bit_generator", types, 1)
     if (dtype_name(key.dtype), key.shape) not in (("u32", (4,)), ("u64", (2,))):
         raise TypeRuleError(f"rng_bit_generator takes a key u32[4] or u64[2], not {key}")
     if params["algorithm"] not in ALGORITHMS:
@@ -224,7 +230,7 @@ the interpreter takes Philox, as XLA's CPU and GPU compilers do."""
 
 
 def _infer_rng_uniform(types: Types, params: Params) -> TensorType:
-    low, high = types
+    low, high = _unpack("rng_uniform", types, 2)
     if low.shape or high.shape:
         raise TypeRuleError(f"the bounds of rng_uniform are scalars; got {low} and {high}")
     dtype = same_dtype("rng_uniform", types)

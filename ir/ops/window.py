@@ -7,14 +7,17 @@ padding hold the identity of the reduction.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import TypeRuleError
-from ..graph import Graph
+from ..graph import Atom, Graph
 from ..primitive import REQUIRED, Primitive, Types, define
 from ..types import BOOL, TensorType, dtype_category, dtype_name
 from .elementwise import NUMBER, accept, all_weak, same_dtype
 from .reduction import check_combiner
+
+if TYPE_CHECKING:
+    from ..builder import Builder
 
 Params = dict[str, Any]
 Axes = tuple[int, ...]
@@ -75,6 +78,16 @@ def _infer_windows(name: str, x: TensorType, params: Params) -> Axes:
     )
 
 
+def _fold_extremum(b: Builder, inputs: tuple[Atom, ...], params: Params) -> Any:
+    """Windows of one element, one for each, leave the operand as it is."""
+    (x,) = inputs
+    if params["window_dimensions"] != (1,) * len(x.type.shape):
+        return None
+    same = _infer_windows("", x.type, params) == x.type.shape
+    is_padded = any(p != (0, 0) for p in params["padding"])
+    return inputs if same and not is_padded else None
+
+
 def _reduce_window(name: str, accepted: frozenset[str], **fields: Any) -> Primitive:
     def infer(types: Types, params: Params) -> TensorType:
         accept(name, types[0].dtype, accepted)
@@ -84,8 +97,8 @@ def _reduce_window(name: str, accepted: frozenset[str], **fields: Any) -> Primit
 
 
 reduce_window_sum = _reduce_window("reduce_window_sum", NUMBER, linear_in=(0,), jointly_linear=True)
-reduce_window_max = _reduce_window("reduce_window_max", NUMBER | {"bool"})
-reduce_window_min = _reduce_window("reduce_window_min", NUMBER | {"bool"})
+reduce_window_max = _reduce_window("reduce_window_max", NUMBER | {"bool"}, fold=_fold_extremum)
+reduce_window_min = _reduce_window("reduce_window_min", NUMBER | {"bool"}, fold=_fold_extremum)
 
 
 def _infer_reduce_window(types: Types, params: Params) -> Types:

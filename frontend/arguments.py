@@ -60,8 +60,7 @@ def check_grad_inputs(
 def check_scalar_output(fun: Callable[..., Any], staged: Staged, holomorphic: bool) -> None:
     """Raise ArgumentError unless the output is one real scalar (complex, if holomorphic)."""
     name = getattr(fun, "__name__", "the function")
-    out_tree: Any = staged.out_tree
-    if staged.n_out != 1 or out_tree != jax.tree.structure(0):
+    if staged.n_out != 1 or staged.out_tree != jax.tree.structure(0):
         raise ArgumentError(
             f"gradients are defined for functions that return one scalar; {name} returned "
             f"{staged.out_tree}",
@@ -99,7 +98,7 @@ def tangent_leaves(
             f"tangents come as a tuple or list, one for each primal; got {type(tangents).__name__}"
         )
     leaves, tree = jax.tree.flatten(tuple(tangents))
-    want = jax.tree.structure(tuple(primals))
+    want: Any = jax.tree.structure(tuple(primals))
     if tree != want:
         raise ArgumentError(f"tangents must be nested as the primals: {want}; got {tree}")
     active = []

@@ -72,8 +72,7 @@ def _make_runner(graph: Graph) -> Runner:
 
 def program_hash(graph: Graph) -> str:
     """The structural hash of a graph as a program."""
-    module = Module({"main": graph.renamed("main")})
-    return module.hash()
+    return Module({"main": graph.renamed("main")}).hash()
 
 
 def build(
@@ -104,5 +103,5 @@ def build(
 
 def default_platform(arguments: Sequence[Any]) -> str:
     """The platform where arguments are committed to, or JAX's default one, as lowering names it."""
-    device = place(arguments).devices[0]
-    return {"gpu": "cuda"}.get(device.platform, device.platform)
+    platform = str(place(arguments).devices[0].platform)
+    return "cuda" if platform == "gpu" else platform

@@ -177,5 +177,6 @@ class RuleTable(Generic[Rule]):
         """The rule for an equation. Raises MissingRule that names it and its line."""
         found = self.get(eqn.primitive)
         if found is None:
-            raise MissingRule(f"{eqn.primitive.name} has no {self.name} rule", eqn, hint=self.advice)
+            claim = f"{eqn.primitive.name} has no {self.name} rule"
+            raise MissingRule(claim, eqn, hint=self.advice)
         return found

@@ -33,7 +33,9 @@ _SCALARS: Final = frozenset({int, float, complex, bool, str, type(None), TensorT
 
 def verify_module(module: Module) -> None:
     """Raise VerifyError unless the module obeys every rule."""
-    for what, name in (("module", module.name), *(("graph", key) for key in module.graphs)):
+    names: list[tuple[str, Any]] = [("module", module.name)]
+    names += [("graph", key) for key in module.graphs]
+    for what, name in names:
         if not isinstance(name, str) or not name:
             raise VerifyError(f"the name of a {what} is a string, not {name!r}")
     for key, graph in module.graphs.items():
@@ -98,7 +100,7 @@ def _verify_graph(graph: Graph) -> None:
             _fail(graph, None, f"the input {value!r} is not a value or is taken twice")
         _check_type(graph, None, value)
         made.add(value)
-    linear = graph.linear_from
+    linear: Any = graph.linear_from
     if linear is not None and not (isinstance(linear, int) and 0 <= linear <= len(graph.inputs)):
         _fail(graph, None, f"linear from input {linear!r}, but it has {len(graph.inputs)} inputs")
     inferred: dict[Any, Any] = {}

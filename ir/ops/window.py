@@ -125,8 +125,10 @@ reduce_window = define(
     defaults={"graph": REQUIRED, **WINDOW, **DILATIONS},
     has_regions=True,
 )
-"""`reduce_window[graph, ...] x y x0 y0`: fold each window with the graph
-(acc_x, acc_y, x, y) -> (acc_x, acc_y), which is associative and of which x0, y0 are the identity."""
+"""`reduce_window[graph, ...] x y x0 y0`: fold each window.
+
+The graph (acc_x, acc_y, x, y) -> (acc_x, acc_y) is associative, and x0, y0 its identity.
+"""
 
 # -- selection within windows --------------------------------------------------------------------
 

@@ -53,9 +53,9 @@ class Report:
 
     def label(self, finding: Finding) -> str:
         """What a finding is about: an output by name and type."""
-        graph = self.after.graphs[finding.graph]
         if finding.index is None:
             return finding.note
+        graph = self.after.graphs[finding.graph]
         v = graph.outputs[finding.index]
         return f"{atom_texts(graph)[v]}: {v.type}"
 

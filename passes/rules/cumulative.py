@@ -26,6 +26,8 @@ def transpose_cumsum(b: Builder, eqn: Equation, ct: Operand) -> Operand:
 def jvp_cumprod(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     """z_i = x_i z_(i-1), so dz_i = x_i dz_(i-1) + z_(i-1) dx_i."""
     axis, reverse = eqn.params["axis"], eqn.params["reverse"]
+    if eqn.inputs[0].type.shape[axis] < 2:
+        return tangents
     before = shift(b, eqn.outputs[0], axis, -1 if reverse else 1, 1)
     return [linear_recurrence(b, eqn.inputs[0], b.mul(tangents[0], before), axis, reverse)]
 
@@ -38,6 +40,8 @@ def jvp_cumlogsumexp(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     """
     (x,), (z,), (t,) = eqn.inputs, eqn.outputs, tangents
     axis, forward = eqn.params["axis"], -1 if eqn.params["reverse"] else 1
+    if x.type.shape[axis] < 2:
+        return tangents
     base = z
     if not is_complex(z.type.dtype):  # differences of infinities
         zeros = full_like(b, z, 0)
@@ -55,6 +59,8 @@ def jvp_cumulative_extremum(b: Builder, eqn: Equation, tangents: Operands) -> Op
     """The tangent of the element that is the extremum; equal ones share it, pair by pair."""
     (x,), (z,), (t,) = eqn.inputs, eqn.outputs, tangents
     axis, reverse = eqn.params["axis"], eqn.params["reverse"]
+    if x.type.shape[axis] < 2:
+        return tangents
     choose, wins = (b.max, b.gt) if eqn.primitive is c.cummax else (b.min, b.lt)
 
     def combine(b: Builder, before: Pair, behind: Pair) -> Pair:

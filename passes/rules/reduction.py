@@ -39,6 +39,8 @@ def jvp_extremum(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
 def jvp_reduce_prod(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     """The sum of t_i times the product of the others."""
     axes: Axes = eqn.params["axes"]
+    if eqn.inputs[0].type.size == eqn.outputs[0].type.size:
+        return [b.reduce_sum(tangents[0], axes=axes)]
     return [b.reduce_sum(b.mul(tangents[0], _others(b, eqn.inputs[0], axes)), axes=axes)]
 
 
@@ -66,85 +68,69 @@ def _neighbours(b: Builder, x: Operand, axis: int) -> Operand:
 
 # -- reduction by any combiner -------------------------------------------------------------------
 
-
-def _lines(b: Builder, x: Operand, axes: Axes) -> Operand:
-    """x with the reduced axes merged into one, in front."""
-    shape = x.type.shape
-    rest = tuple(i for i in range(len(shape)) if i not in axes)
-    new_sizes = (math.prod(shape[i] for i in axes), *(shape[i] for i in rest))
-    if isinstance(x, Zero):
-        return Zero(x.type.with_shape(new_sizes))
-    return b.reshape(b.transpose(x, permutation=(*axes, *rest)), new_sizes=new_sizes)
-
-
 Duals = tuple[list[Operand], list[Operand]]
-"""Values, and their tangents (or Zeros)."""
+"""Flat arrays, and their tangents (or Zeros)."""
+
+
+def _shaped(b: Builder, x: Operand, shape: Axes) -> Operand:
+    return Zero(x.type.with_shape(shape)) if isinstance(x, Zero) else b.reshape(x, new_sizes=shape)
+
+
+def _flat(b: Builder, x: Operand, axes: Axes) -> Operand:
+    """x as one row of rows: the reduced axes come first."""
+    order = (*axes, *(i for i in range(x.type.ndim) if i not in axes))
+    if isinstance(x, Zero):
+        return Zero(x.type.with_shape((x.type.size,)))
+    return b.reshape(b.transpose(x, permutation=order), new_sizes=(x.type.size,))
+
+
+def _spread(b: Builder, x: Operand, shape: Axes, axes: Axes = ()) -> Operand:
+    """An initial value for each position of the result, in a row."""
+    if isinstance(x, Zero):
+        return Zero(x.type.with_shape((math.prod(shape),)))
+    return b.reshape(b.broadcast(x, shape, axes), new_sizes=(math.prod(shape),))
 
 
 def _combine(b: Builder, graph: Graph, before: Duals, behind: Duals) -> Duals:
-    """Combine arrays of one shape, element by element."""
-    shape = before[0][0].type.shape
-    size = math.prod(shape)
-
-    def flat(x: Operand) -> Operand:
-        if isinstance(x, Zero):
-            return Zero(x.type.with_shape((size,)))
-        return b.reshape(x, new_sizes=(size,))
-
-    values = [flat(x) for x in (*before[0], *behind[0])]
-    tangents = [flat(t) for t in (*before[1], *behind[1])]
-    nonzero = [not isinstance(t, Zero) for t in tangents]
-    count = len(graph.outputs)
+    """Combine flat arrays of one length, element by element."""
+    values, tangents = [*before[0], *behind[0]], [*before[1], *behind[1]]
+    size, count = values[0].type.size, len(graph.outputs)
     batched, _ = batch_graph(graph, [True] * len(values), size, [True] * count)
-    pushed, moves = jvp_graph(batched, nonzero)
+    pushed, moves = jvp_graph(batched, [not isinstance(t, Zero) for t in tangents])
     given = [t for t in tangents if not isinstance(t, Zero)]
-    outputs = [b.reshape(y, new_sizes=shape) for y in b.inline(pushed, [*values, *given])]
+    outputs = b.inline(pushed, [*values, *given])
     slopes = iter(outputs[count:])
-    moved = [next(slopes) if moves[i] else Zero(outputs[i].type) for i in range(count)]
+    moved = [next(slopes) if m else Zero(y.type) for m, y in zip(moves, outputs, strict=False)]
     return outputs[:count], moved
 
 
-def _tree(b: Builder, graph: Graph, duals: Duals) -> Duals:
-    """Reduce the first axis, of length 1 or more, by combining its halves."""
-    while (n := duals[0][0].type.shape[0]) > 1:
-        half = n // 2
-        rest = _part(b, duals, 2 * half, n)
+def _tree(b: Builder, graph: Graph, duals: Duals, width: int) -> Duals:
+    """Reduce rows of this width, one or more, to one by combining the halves of what there is."""
+    while (n := duals[0][0].type.size // max(width, 1)) > 1:
+        half = n // 2 * width
+        rest = _part(b, duals, 2 * half, n * width)
         duals = _combine(b, graph, _part(b, duals, 0, half), _part(b, duals, half, 2 * half))
         if n % 2:
             duals = _joined(b, duals[0], rest[0]), _joined(b, duals[1], rest[1])
-    shape = duals[0][0].type.shape[1:]
-    return [_reshape(b, x, shape) for x in duals[0]], [_reshape(b, t, shape) for t in duals[1]]
+    return duals
 
 
 def _part(b: Builder, duals: Duals, start: int, limit: int) -> Duals:
     def part(x: Operand) -> Operand:
-        shape = x.type.shape
         if isinstance(x, Zero):
-            return Zero(x.type.with_shape((limit - start, *shape[1:])))
-        starts, limits = (start, *(0 for _ in shape[1:])), (limit, *shape[1:])
-        return b.slice(x, start_indices=starts, limit_indices=limits)
+            return Zero(x.type.with_shape((limit - start,)))
+        return b.slice(x, start_indices=(start,), limit_indices=(limit,))
 
     return [part(x) for x in duals[0]], [part(t) for t in duals[1]]
 
 
 def _joined(b: Builder, xs: list[Operand], ys: list[Operand]) -> list[Operand]:
     def join(x: Operand, y: Operand) -> Operand:
-        shape = (x.type.shape[0] + y.type.shape[0], *x.type.shape[1:])
         if isinstance(x, Zero) and isinstance(y, Zero):
-            return Zero(x.type.with_shape(shape))
+            return Zero(x.type.with_shape((x.type.size + y.type.size,)))
         return b.concatenate(x, y, dimension=0)
 
     return [join(x, y) for x, y in zip(xs, ys, strict=True)]
-
-
-def _reshape(b: Builder, x: Operand, shape: Axes) -> Operand:
-    if isinstance(x, Zero):
-        return Zero(x.type.with_shape(shape))
-    return b.reshape(x, new_sizes=shape)
-
-
-def _spread(b: Builder, x: Operand, shape: Axes) -> Operand:
-    return Zero(x.type.with_shape(shape)) if isinstance(x, Zero) else b.broadcast(x, shape, ())
 
 
 @tables.jvp.rule(r.reduce)
@@ -152,17 +138,19 @@ def jvp_reduce(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     """A tree of combinations of halves: what a linear half can be made of."""
     b.append(eqn)
     graph, axes = eqn.params["graph"], eqn.params["dimensions"]
-    n = len(eqn.outputs)
-    shape = eqn.outputs[0].type.shape
-    initial = [_spread(b, x, shape) for x in eqn.inputs[n:]]
-    start: Duals = (initial, [_spread(b, t, shape) for t in tangents[n:]])
-    values = [_lines(b, x, axes) for x in eqn.inputs[:n]]
-    if not values[0].type.shape[0]:
-        return start[1]
-    whole = _tree(b, graph, (values, [_lines(b, t, axes) for t in tangents[:n]]))
-    if all(isinstance(t, Zero) for t in start[1]):
-        return whole[1]
-    return _combine(b, graph, start, whole)[1]
+    n, shape = len(eqn.outputs), eqn.outputs[0].type.shape
+    start: Duals = (
+        [_spread(b, x, shape) for x in eqn.inputs[n:]],
+        [_spread(b, t, shape) for t in tangents[n:]],
+    )
+    values = [_flat(b, x, axes) for x in eqn.inputs[:n]]
+    slopes = [_flat(b, t, axes) for t in tangents[:n]]
+    whole = start
+    if values[0].type.size:
+        whole = _tree(b, graph, (values, slopes), math.prod(shape))
+        if not all(isinstance(t, Zero) for t in start[1]):
+            whole = _combine(b, graph, start, whole)
+    return [_shaped(b, t, shape) for t in whole[1]]
 
 
 @tables.batch.rule(r.reduce)
@@ -178,16 +166,16 @@ def batch_reduce(
         outputs = b.emit(r.reduce, *operands, *inputs[n:], dimensions=axes, graph=graph)
         return outputs, (True,) * n
     shape = (size, *eqn.outputs[0].type.shape)
-    initial = [
-        b.broadcast(x, shape, (0,) if is_batched else ())
+    still = [Zero(x.type) for x in operands]
+    start = [
+        _spread(b, x, shape, (0,) if is_batched else ())
         for x, is_batched in zip(inputs[n:], batched[n:], strict=True)
     ]
-    values = [_lines(b, x, axes) for x in operands]
-    if not values[0].type.shape[0]:
-        return initial, (True,) * n
-    whole = _tree(b, graph, (values, [Zero(x.type) for x in values]))
-    still = [Zero(x.type) for x in initial]
-    return _combine(b, graph, (initial, still), whole)[0], (True,) * n
+    values = [_flat(b, x, axes) for x in operands]
+    if values[0].type.size:
+        whole = _tree(b, graph, (values, still), math.prod(shape))
+        start, _ = _combine(b, graph, (start, still), whole)
+    return [_shaped(b, x, shape) for x in start], (True,) * n
 
 
 # -- batching ------------------------------------------------------------------------------------

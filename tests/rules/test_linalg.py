@@ -11,7 +11,7 @@ import pytest
 from harness import Case, c64, c128, evaluate, f32, f64, i32, laws, program
 
 from covector.ir.builder import Builder
-from covector.ir.errors import MissingRule, TypeRuleError
+from covector.ir.errors import CovectorError, MissingRule, TypeRuleError
 from covector.ir.graph import Value
 from covector.ir.primitive import primitive_named
 from covector.ir.types import TensorType, is_complex
@@ -133,8 +133,8 @@ CHOLESKY = [
     of_hermitian("cholesky", c128(3, 3), finish=m.lower_triangle),
     lower_part("cholesky", f64(3, 3), domain=definite, jax_derivative=False, tol=10),
     lower_part("cholesky", c128(3, 3), domain=definite, jax_derivative=False, tol=10),
-    Case("cholesky_update", [f32(3, 3), f32(3)], domain=[dominant, draw], wrt=(), tol=20,
-         differences=False, batch=False),
+    Case("cholesky_update", [f32(3, 3), f32(3)], domain=[dominant, draw], wrt=(), tol=20),
+    Case("cholesky_update", [f32(2, 3, 3), f32(2, 3)], domain=[dominant, draw], wrt=(), jax=False),
 ]  # fmt: skip
 
 LU = [
@@ -360,15 +360,39 @@ def test_compiled_on_cpu(case: Case) -> None:
         np.testing.assert_allclose(np.asarray(g), w, rtol=tol, atol=tol)
 
 
-ELSEWHERE = {"cholesky", "triangular_solve", "lu", "qr", "geqrf", "householder_product", "svd",
-             "tridiagonal_solve", "lu_pivots_to_permutation", "symmetric_product"}  # fmt: skip
+EVERYWHERE = [
+    Case("cholesky", [f32(3, 3)]),
+    Case("cholesky_update", [f32(3, 3), f32(3)]),
+    Case("cholesky_update", [f32(2, 3, 3), f32(2, 3)]),
+    Case("eigh", [c64(2, 3, 3)]),
+    Case("geqrf", [f32(4, 3)]),
+    Case("householder_product", [f32(4, 3), f32(3)]),
+    Case("lu", [f32(4, 3)]),
+    Case("lu_pivots_to_permutation", [i32(3)], {"permutation_size": 4}),
+    Case("ormqr", [f32(4, 3), f32(3), f32(4, 2)]),
+    Case("qr", [f32(4, 3)]),
+    Case("svd", [f32(4, 3)]),
+    Case("symmetric_product", [f32(3, 4), f32(3, 3)]),
+    Case("triangular_solve", [c64(3, 3), c64(2, 3)], {"conjugate_a": True}),
+    Case("tridiagonal_solve", [*[f32(4)] * 3, f32(4, 2)]),
+]
+ON_GPU = [
+    Case("eig", [f32(3, 3)]),
+    Case("eigh", [f32(3, 3)], {"algorithm": "JACOBI"}),
+    Case("qr", [f32(4, 3)], {"pivoting": True}),
+    Case("svd", [f32(3, 3)], {"algorithm": "QR"}),
+    Case("tridiagonal", [f32(3, 3)]),
+]
 
 
 @pytest.mark.parametrize("platform", ["cuda", "rocm", "tpu"])
 def test_lowers_elsewhere(platform: str) -> None:
-    """What each platform has, JAX lowers to, without the device."""
-    for name in sorted(ELSEWHERE | ({"eigh"} if platform != "rocm" else set())):
-        case = next(c for c in LOWERED if c.of == name and c.operands[0].size)
-        if platform == "tpu" and name == "qr" and case.params.get("pivoting"):
-            continue
+    """Needs none of these devices."""
+    for case in EVERYWHERE + (ON_GPU if platform != "tpu" else []):
         assert "func.func public @main" in lower_graph(case.graph, (platform,)).as_text()
+
+
+@pytest.mark.parametrize(("name", "platform"), [("schur", "cuda"), ("eig", "tpu")])
+def test_not_on_every_platform(name: str, platform: str) -> None:
+    with pytest.raises(CovectorError, match=f"{name} is not available on {platform}"):
+        lower_graph(Case(name, [f32(3, 3)]).graph, (platform,))

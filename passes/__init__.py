@@ -16,9 +16,11 @@ from . import batch as _batch
 from . import cse as _cse
 from . import dce as _dce
 from . import fold as _fold
+from . import forward_rules as _forward_rules
 from . import inline as _inline
 from . import jvp as _jvp
 from . import linearize as _linearize
+from . import materialize as _materialize
 from . import reverse as _reverse
 from . import rules
 from . import transpose as _transpose
@@ -39,10 +41,12 @@ batch = _function(_batch.Batch)
 cse = _function(_cse.Cse)
 dce = _function(_dce.Dce)
 fold = _function(_fold.Fold)
+forward_rules = _function(_forward_rules.ForwardRules)
 grad = _function(_reverse.Grad)
 inline = _function(_inline.Inline)
 jvp = _function(_jvp.Jvp)
 linearize = _function(_linearize.Linearize)
+materialize = _function(_materialize.Materialize)
 transpose = _function(_transpose.Transpose)
 vjp = _function(_reverse.Vjp)
 
@@ -55,11 +59,13 @@ __all__ = [
     "dce",
     "find_pass",
     "fold",
+    "forward_rules",
     "grad",
     "inline",
     "jvp",
     "linearize",
     "make_pass",
+    "materialize",
     "ops",
     "parse_pipeline",
     "rules",

@@ -9,22 +9,16 @@ Law: the same outputs, the same effects; idempotent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..ir.graph import Equation, Graph, Value, memoised
 from ..ir.module import Module
-from ..ir.primitive import RuleTable
 from .base import Pass
 from .counting import fewer_equations
 from .regions import Flags, select
-
-DceRule = Callable[[Equation, Flags], Equation]
-"""(eqn, which outputs are read) -> an equation without what is not needed for those, which it
-makes in the same order."""
-
-rules: RuleTable[DceRule] = RuleTable("dce")
+from .tables import dce as rules
 
 
 def dce_graph(graph: Graph, used: Sequence[bool] | None = None) -> tuple[Graph, Flags]:

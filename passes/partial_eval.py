@@ -10,13 +10,13 @@ nothing but lists; only equations with regions are taken apart (by rules of thei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..ir.errors import PassError
 from ..ir.graph import Atom, Equation, Graph, Literal, Value, memoised
-from ..ir.primitive import RuleTable
+from .tables import split as rules
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,6 @@ class Split:
     unknown: Graph
     residuals: tuple[Value, ...]
     unknown_out: tuple[bool, ...]
-
-
-SplitRule = Callable[
-    [Equation, Sequence[bool]], tuple[list[Equation], list[Equation], Sequence[bool]]
-]
-"""(eqn, unknown inputs) -> known equations, unknown equations, which outputs are unknown."""
-
-rules: RuleTable[SplitRule] = RuleTable("partial_eval")
 
 
 def split_graph(

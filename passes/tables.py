@@ -3,7 +3,8 @@
     jvp        (b, eqn, tangents)          -> tangents of the outputs
     transpose  (b, eqn, cts, linear)       -> cotangents of the inputs
     batch      (b, eqn, inputs, batched, size) -> outputs, batched
-    partial    see partial_eval
+    split      (eqn, unknown)              -> known equations, unknown equations, unknown outputs
+    dce        (eqn, used)                 -> equation
 
 Tangents and cotangents are Atoms or Zeros, one for each input or output of the equation. A jvp
 rule reads primals from `eqn.inputs` and `eqn.outputs`. `linear[i]` says whether input i depends on
@@ -26,6 +27,10 @@ TransposeRule = Callable[[Builder, Equation, Operands, Sequence[bool]], Operands
 BatchRule = Callable[
     [Builder, Equation, Operands, Sequence[bool], int], tuple[Operands, Sequence[bool]]
 ]
+SplitRule = Callable[
+    [Equation, Sequence[bool]], tuple[list[Equation], list[Equation], Sequence[bool]]
+]
+DceRule = Callable[[Equation, tuple[bool, ...]], Equation]
 
 
 def tangent_type(type: TensorType) -> TensorType:
@@ -174,3 +179,12 @@ def _batch_from_traits(primitive: Primitive) -> BatchRule | None:
 
 
 batch: RuleTable[BatchRule] = RuleTable("batch", _batch_from_traits)
+
+
+# -- equations with regions ----------------------------------------------------------------------
+
+split: RuleTable[SplitRule] = RuleTable("partial_eval")
+"""How to take apart an equation with unknown inputs; without a rule, all of it waits."""
+
+dce: RuleTable[DceRule] = RuleTable("dce")
+"""How to drop what only unused outputs need; the outputs that stay keep their order."""

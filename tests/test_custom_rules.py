@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from laws import Checked, assert_close, interpret, made
 
+from covector import parse
 from covector.ir.errors import CovectorError, PassError
 from covector.ir.graph import Graph, Thunk, walk_graphs
+from covector.ir.module import module_of
 from covector.passes import run_passes
 from covector.passes.batch import batch_graph
+from covector.passes.forward_rules import with_forward_rules
 from covector.passes.jvp import jvp_graph
 from covector.passes.linearize import linearize_graph
 from covector.passes.reverse import vjp_graph
@@ -335,3 +338,46 @@ def test_rules_as_graphs() -> None:
     want = jax.jvp(jax.vmap(scaled_sin, in_axes=(0, None)), (rows, Y), (rows, X))
     got = interpret(jvp_graph(batched, (True, True))[0], rows, Y, rows, X)
     assert_close(got, want)
+
+
+def test_materialize_makes_graphs_of_rules() -> None:
+    module = made(lambda x, y: scaled_sin(clipped(x, y), y), X, Y)
+    whole = run_passes(module, "materialize")
+    text = str(whole)
+    again = parse(text)
+    assert str(again) == text
+    for program in (whole, again):
+        flags = (True, True)
+        want = interpret(vjp_graph(module.main, flags), X, Y, X)
+        assert_close(interpret(vjp_graph(program.main, flags), X, Y, X), want)
+    linear = linearize_graph(made(clipped, X, Y).main, (True, False)).linear
+    shown = run_passes(module_of(linear), "materialize").main
+    assert isinstance(shown.equations[0].params["bwd"], Graph)
+
+
+def test_forward_mode_through_custom_vjp() -> None:
+    """The transpose of a linear bwd is the forward rule, and is differentiated again."""
+
+    @jax.custom_vjp
+    def f(x: Any, y: Any) -> Any:
+        return jnp.sin(x) * y
+
+    f.defvjp(
+        lambda x, y: (jnp.sin(x) * y, (x, y)),
+        lambda r, ct: (jnp.cos(r[0]) * r[1] * ct * 3.0, jnp.sin(r[0]) * ct),
+    )
+
+    def loop(x: Any, y: Any) -> Any:
+        return jax.lax.scan(lambda c, a: (f(c, y) + a, c), x, jnp.stack([x, y]))[0]
+
+    graph = made(loop, X, Y).main
+    forward, _ = jvp_graph(with_forward_rules(graph), (True, True))
+    got = interpret(forward, X, Y, Y, X)
+    ct = jnp.asarray([0.3, 0.4, 0.5])
+    backward = interpret(vjp_graph(graph, (True, True)), X, Y, ct)
+    assert_close(np.vdot(got[1], ct), np.vdot(Y, backward[1]) + np.vdot(X, backward[2]))
+    interpret(jvp_graph(forward, (True, True, True, True))[0], X, Y, Y, X, X, Y, X, Y)
+    again = interpret(vjp_graph(with_forward_rules(graph), (True, True)), X, Y, ct)
+    assert_close(again, backward)
+    with pytest.raises(CovectorError, match="linear"):
+        jvp_graph(with_forward_rules(made(clipped, X, Y).main), (True, False))

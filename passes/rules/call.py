@@ -8,8 +8,9 @@ from ...ir.builder import Builder
 from ...ir.graph import Atom, Equation, Graph, Value
 from ...ir.ops.call import call, custom_jvp_call, custom_vjp_call
 from ...ir.primitive import Primitive
-from .. import dce, partial_eval, tables
+from .. import tables
 from ..batch import batch_graph
+from ..dce import dce_graph
 from ..jvp import jvp_graph
 from ..partial_eval import Split, split_graph
 from ..regions import (
@@ -72,7 +73,7 @@ def batch_call(
 # -- partial evaluation --------------------------------------------------------------------------
 
 
-@partial_eval.rules.rule(call)
+@tables.split.rule(call)
 def split_call(
     eqn: Equation, unknown: Sequence[bool]
 ) -> tuple[list[Equation], list[Equation], Sequence[bool]]:
@@ -118,10 +119,10 @@ def forwarded(
 # -- dead code -----------------------------------------------------------------------------------
 
 
-@dce.rules.rule(call)
+@tables.dce.rule(call)
 def prune_call(eqn: Equation, used: Flags) -> Equation:
     """A call of the graph without the outputs that nobody reads and what only they need."""
-    graph, used_inputs = dce.dce_graph(eqn.params["graph"], used)
+    graph, used_inputs = dce_graph(eqn.params["graph"], used)
     return eqn.replace(
         inputs=tuple(select(eqn.inputs, used_inputs)),
         outputs=tuple(select(eqn.outputs, used)),

@@ -18,8 +18,9 @@ from ...ir.errors import PassError, did_you_mean
 from ...ir.graph import Equation, Graph, Thunk, Value, memoised
 from ...ir.ops.call import checkpoint, name
 from ...ir.ops.contraction import conv_general_dilated, dot_general
-from .. import dce, partial_eval, tables
+from .. import tables
 from ..batch import batch_graph
+from ..dce import dce_graph, region_of
 from ..inline import inline_graph
 from ..jvp import jvp_graph
 from ..partial_eval import split_graph
@@ -51,9 +52,9 @@ def batch_checkpoint(
     return b.emit(checkpoint, *inputs, **{**eqn.params, "graph": graph}), out_batched
 
 
-@dce.rules.rule(checkpoint)
+@tables.dce.rule(checkpoint)
 def prune_checkpoint(eqn: Equation, used: Flags) -> Equation:
-    graph, used_inputs = dce.dce_graph(eqn.params["graph"], used)
+    graph, used_inputs = dce_graph(eqn.params["graph"], used)
     barriers = _barriers(eqn, select(range(len(eqn.inputs)), used_inputs))
     return eqn.replace(
         inputs=tuple(select(eqn.inputs, used_inputs)),
@@ -73,7 +74,7 @@ def _barriers(eqn: Equation, positions: Sequence[int | None]) -> bool | Flags:
 # -- partial evaluation --------------------------------------------------------------------------
 
 
-@partial_eval.rules.rule(checkpoint)
+@tables.split.rule(checkpoint)
 def split_checkpoint(eqn: Equation, unknown: Sequence[bool]) -> Halves:
     graph: Graph = eqn.params["graph"]
     policy = find_policy(eqn)
@@ -118,7 +119,7 @@ def _split(graph: Graph, unknown: Sequence[bool], policy: Policy) -> tuple[Graph
     known = Graph(inputs, split.known.equations, (*outputs, *saved), graph.name)
     again = Graph((*saved, *inputs, *waiting), equations, split.unknown.outputs, graph.name)
     everything = (True,) * len(known.outputs), (True,) * len(known.inputs)
-    return dce.region_of(known, *everything), again, split.unknown_out
+    return region_of(known, *everything), again, split.unknown_out
 
 
 # -- transpose -----------------------------------------------------------------------------------

@@ -14,8 +14,9 @@ from ...ir.builder import Builder, Zero
 from ...ir.errors import PassError
 from ...ir.graph import Equation, Graph
 from ...ir.ops.control import cond
-from .. import dce, tables
+from .. import tables
 from ..batch import batch_graph
+from ..dce import dce_graph, is_same, region_of
 from ..jvp import jvp_graph
 from ..regions import (
     Flags,
@@ -124,14 +125,14 @@ def _batch_select(
 # -- dead code -----------------------------------------------------------------------------------
 
 
-@dce.rules.rule(cond)
+@tables.dce.rule(cond)
 def prune_cond(eqn: Equation, used: Flags) -> Equation:
     """Drop outputs that nobody reads from all branches, and operands that none needs."""
     branches: Branches = eqn.params["branches"]
-    kept = any_branch(branches, lambda g: dce.dce_graph(g, used)[1])
-    pruned = tuple(dce.region_of(g, used, kept) for g in branches)
+    kept = any_branch(branches, lambda g: dce_graph(g, used)[1])
+    pruned = tuple(region_of(g, used, kept) for g in branches)
     return eqn.replace(
         inputs=(eqn.inputs[0], *select(eqn.inputs[1:], kept)),
         outputs=tuple(select(eqn.outputs, used)),
-        params={"branches": branches if dce.is_same(pruned, branches) else pruned},
+        params={"branches": branches if is_same(pruned, branches) else pruned},
     )

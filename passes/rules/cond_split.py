@@ -18,7 +18,7 @@ from ...ir.errors import PassError
 from ...ir.graph import Atom, Equation, Graph, Value, memoised
 from ...ir.ops.control import cond
 from ...ir.types import TensorType
-from .. import partial_eval
+from .. import tables
 from ..partial_eval import Split, split_graph
 from ..regions import Flags, equation, reject, select
 from .cond import Branches, any_branch
@@ -28,7 +28,7 @@ Source = tuple[str, int]
 """Where the second half finds a residual: ("operand", i), ("output", i) or ("slot", i)."""
 
 
-@partial_eval.rules.rule(cond)
+@tables.split.rule(cond)
 def split_cond(eqn: Equation, unknown: Sequence[bool]) -> Halves:
     branches: Branches = eqn.params["branches"]
     if unknown[0]:

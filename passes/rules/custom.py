@@ -15,8 +15,9 @@ from ...ir.errors import PassError
 from ...ir.graph import Equation, Graph, Thunk, Value
 from ...ir.ops import call as c
 from ...ir.ops.call import Flags, call, custom_jvp_call, custom_vjp_call, custom_vjp_linear
-from .. import dce, tables
+from .. import tables
 from ..batch import batch_graph
+from ..dce import region_of
 from ..regions import append_typed, instantiated, nonzero, select, spread
 from ..tables import Operands, materialise_batch
 from . import custom_thunks as thunks
@@ -178,12 +179,12 @@ def batch_custom_vjp_linear(
 # -- dead code -----------------------------------------------------------------------------------
 
 
-@dce.rules.rule(custom_jvp_call, custom_vjp_call)
+@tables.dce.rule(custom_jvp_call, custom_vjp_call)
 def prune_custom(eqn: Equation, used: Flags) -> Equation:
     """Drop outputs that nobody reads, from the rule too. Inputs stay: the rule may need them."""
     params = eqn.params
     graph: Graph = params["graph"]
-    changed: dict[str, Any] = {"graph": dce.region_of(graph, used, (True,) * len(graph.inputs))}
+    changed: dict[str, Any] = {"graph": region_of(graph, used, (True,) * len(graph.inputs))}
     if not all(used):
         if eqn.primitive is custom_jvp_call:
             changed["jvp"] = thunks.prune_jvp(params, used)

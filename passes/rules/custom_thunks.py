@@ -15,8 +15,8 @@ from ...ir.graph import Graph, Thunk, Value, memoised
 from ...ir.ops import call as c
 from ...ir.ops.call import Flags
 from ...ir.types import TensorType, has_tangent
-from .. import dce
 from ..batch import batch_graph
+from ..dce import region_of
 from ..regions import select, widened
 
 Params = dict[str, Any]
@@ -125,7 +125,7 @@ def batch_bwd_everywhere(params: Params, residuals: Flags, size: int) -> Rule:
 
 
 def pruned(graph: Graph, used: Sequence[bool]) -> Graph:
-    return dce.region_of(graph, used, (True,) * len(graph.inputs))
+    return region_of(graph, used, (True,) * len(graph.inputs))
 
 
 def prune_jvp(params: Params, used: Flags) -> Rule:

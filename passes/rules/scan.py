@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from ...ir.builder import Builder, Operand
 from ...ir.graph import Equation, Graph, Value, memoised
 from ...ir.ops.control import scan, scan_sizes, split_sizes
-from .. import dce, tables
+from .. import tables
 from ..batch import batch_graph
+from ..dce import dce_graph, region_of
 from ..jvp import jvp_graph
 from ..regions import (
     Flags,
@@ -200,7 +201,7 @@ def _swap_leading(b: Builder, x: Operand) -> Operand:
 # -- dead code -----------------------------------------------------------------------------------
 
 
-@dce.rules.rule(scan)
+@tables.dce.rule(scan)
 def prune_scan(eqn: Equation, used: Flags) -> Equation:
     """Drop stacked outputs and carries that nobody reads, then consts and xs."""
     graph: Graph = eqn.params["graph"]
@@ -208,19 +209,19 @@ def prune_scan(eqn: Equation, used: Flags) -> Equation:
     used_ys = used[n_carry:]
 
     def step(live: Flags) -> Flags:
-        needed = dce.dce_graph(graph, (*live, *used_ys))[1]
+        needed = dce_graph(graph, (*live, *used_ys))[1]
         return needed[n_consts : n_consts + n_carry]
 
     live = grow_until_stable(used[:n_carry], step)
     outputs = (*live, *used_ys)
-    consts, _, xs = split_sizes(dce.dce_graph(graph, outputs)[1], sizes)
+    consts, _, xs = split_sizes(dce_graph(graph, outputs)[1], sizes)
     kept = (*consts, *live, *xs)
     return eqn.replace(
         inputs=tuple(select(eqn.inputs, kept)),
         outputs=tuple(select(eqn.outputs, outputs)),
         params={
             **eqn.params,
-            "graph": dce.region_of(graph, outputs, kept),
+            "graph": region_of(graph, outputs, kept),
             "num_consts": sum(consts),
             "num_carry": sum(live),
         },

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from ...ir.builder import Builder
 from ...ir.graph import Atom, Equation, Graph, Literal, Value, memoised
 from ...ir.ops.control import scan, scan_sizes, split_sizes
-from .. import partial_eval
+from .. import tables
 from ..partial_eval import Split, captures, split_graph
 from ..regions import Flags, arranged, equation, grow_until_stable, reject, select
 
@@ -36,7 +36,7 @@ def unknown_carries(eqn: Equation, unknown: Sequence[bool]) -> Flags:
     return grow_until_stable(carry, step)
 
 
-@partial_eval.rules.rule(scan)
+@tables.split.rule(scan)
 def split_scan(eqn: Equation, unknown: Sequence[bool]) -> Halves:
     graph: Graph = eqn.params["graph"]
     n_consts, n_carry = scan_sizes(eqn)

@@ -17,8 +17,9 @@ from ...ir.graph import Equation, Graph, Value, memoised
 from ...ir.ops.call import call
 from ...ir.ops.control import split_sizes, while_, while_sizes
 from ...ir.types import BOOL, TensorType
-from .. import dce, partial_eval, tables
+from .. import tables
 from ..batch import batch_graph
+from ..dce import dce_graph, region_of
 from ..jvp import jvp_graph
 from ..partial_eval import split_graph
 from ..regions import (
@@ -87,7 +88,7 @@ def _with_more_inputs(graph: Graph, more: Sequence[Value]) -> Graph:
 # -- partial evaluation --------------------------------------------------------------------------
 
 
-@partial_eval.rules.rule(while_)
+@tables.split.rule(while_)
 def split_while(eqn: Equation, unknown: Sequence[bool]) -> Halves:
     """What does not depend on unknown values in a loop of its own; the rest waits.
 
@@ -240,25 +241,25 @@ def select_rows(b: Builder, which: Operand, cases: Sequence[Operand]) -> Operand
 # -- dead code -----------------------------------------------------------------------------------
 
 
-@dce.rules.rule(while_)
+@tables.dce.rule(while_)
 def prune_while(eqn: Equation, used: Flags) -> Equation:
     """Drop carries that neither readers nor the condition need, and unused consts."""
     condition, body = eqn.params["cond_graph"], eqn.params["body_graph"]
     n_cond, n_body = while_sizes(eqn)
-    needed = dce.dce_graph(condition)[1]
+    needed = dce_graph(condition)[1]
 
     def step(live: Flags) -> Flags:
-        return dce.dce_graph(body, live)[1][n_body:]
+        return dce_graph(body, live)[1][n_body:]
 
     live = grow_until_stable(either(used, needed[n_cond:]), step)
-    consts = dce.dce_graph(body, live)[1][:n_body]
+    consts = dce_graph(body, live)[1][:n_body]
     kept = (*needed[:n_cond], *consts, *live)
     return eqn.replace(
         inputs=tuple(select(eqn.inputs, kept)),
         outputs=tuple(select(eqn.outputs, live)),
         params={
-            "cond_graph": dce.region_of(condition, (True,), (*needed[:n_cond], *live)),
-            "body_graph": dce.region_of(body, live, (*consts, *live)),
+            "cond_graph": region_of(condition, (True,), (*needed[:n_cond], *live)),
+            "body_graph": region_of(body, live, (*consts, *live)),
             "cond_nconsts": sum(needed[:n_cond]),
             "body_nconsts": sum(consts),
         },

@@ -30,7 +30,7 @@ from .jax_compat import (
     jax_primitives,
     lowered,
 )
-from .locations import Site, site_of_equation
+from .locations import Naming, site_of_traceback
 
 Params = Mapping[str, Any]
 Record = Callable[[Builder, tuple[Any, ...], Params], tuple[Any, ...]]
@@ -212,16 +212,22 @@ def _import_body(jaxpr: Any, consts: Any) -> Graph:
     for var, name in zip(jaxpr.invars, names, strict=True):
         env[var] = Value(to_type(var.aval), plain_name(name))
         inputs.append(env[var])
+    naming: Naming | None = None
     for eqn in jaxpr.eqns:
-        _import_equation(b, eqn, env)
+        naming = _import_equation(b, eqn, env, naming)
+    if naming is not None:
+        naming.apply()
     outputs = [_read(b, x, env) for x in jaxpr.outvars]
     return Graph(
         inputs, b.equations, outputs, plain_name(debug.func_name if debug else None) or "f"
     )
 
 
-def _import_equation(b: Builder, eqn: Any, env: dict[Any, Any]) -> None:
-    site = site_of_equation(eqn)
+def _import_equation(
+    b: Builder, eqn: Any, env: dict[Any, Any], naming: Naming | None
+) -> Naming | None:
+    """Append one equation; what is known of the expression that it is part of."""
+    site = site_of_traceback(eqn.source_info.traceback)
     b.location = site.location if site is not None else None
     inputs = tuple([_read(b, x, env) for x in eqn.invars])
     rule = rule_for(eqn.primitive)
@@ -235,18 +241,13 @@ def _import_equation(b: Builder, eqn: Any, env: dict[Any, Any]) -> None:
         if error.location is None:
             error.location = b.location
         raise
-    if site is not None and site.names is not None:
-        name_outputs(site, outputs)
     env.update(zip(eqn.outvars, outputs, strict=True))
-
-
-def name_outputs(site: Site, outputs: tuple[Any, ...]) -> None:
-    """Give the outputs of an operation the names that its expression is assigned to."""
-    names = site.names or ()
-    if len(names) == len(outputs):
-        for name, value in zip(names, outputs, strict=True):
-            if value.__class__ is Value and value.name is None:
-                value.name = name
+    if naming is not None and naming.site is site:
+        naming.operations.append(tuple(outputs))
+        return naming
+    if naming is not None:
+        naming.apply()
+    return Naming(site, None, [tuple(outputs)]) if site is not None and site.names else None
 
 
 def _read(b: Builder, x: Any, env: dict[Any, Any]) -> Atom:

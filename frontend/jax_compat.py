@@ -206,10 +206,15 @@ def equation_context(eqn: Any) -> Any:
 # --- source locations
 
 
-def raw_frames(source_info: Any) -> tuple[list[Any], list[int]]:
-    """Code objects and instruction offsets of an equation's frames, innermost first."""
-    traceback = source_info.traceback
-    return traceback.raw_frames() if traceback is not None else ([], [])
+def raw_frames(traceback: Any) -> tuple[list[Any], list[int]]:
+    """Code objects and instruction offsets of the frames of a traceback, innermost first."""
+    frames: tuple[list[Any], list[int]] = traceback.raw_frames()
+    return frames
+
+
+def traceback_in_force() -> Any | None:
+    """The traceback of the operation that JAX is transforming now: its derivative belongs there."""
+    return source_info_util._source_info_context.context.traceback
 
 
 def is_library_file(file: str) -> bool:

@@ -7,15 +7,15 @@ is the user's; for an instruction of it, its `Site`.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, Final
 
 from ..ir.graph import Location, Value
 from .jax_compat import exclude_from_tracebacks, is_library_file, raw_frames
-from .source_names import Names, assigned_names
+from .source_names import RETURNED, Names, assigned_names
 
 
 class Site:
@@ -107,33 +107,53 @@ def _classify(code: CodeType) -> _UserCode | CodeType:
     return found
 
 
+def find_named_site(site: Site, inner: FrameType | None) -> tuple[Site, FrameType | None]:
+    """The place whose assignment names a value: that of the call, if a function returns the value.
+
+    `inner` is the frame called from the place, as find_site gives it; so is what comes with the
+    answer.
+    """
+    while site.names is RETURNED and inner is not None:
+        returning = inner.f_back
+        assert returning is not None
+        caller, called = find_site(returning.f_back)
+        if caller is None:
+            break
+        site, inner = caller, called or returning
+    return site, inner
+
+
 @dataclass(slots=True)
 class Naming:
-    """The outputs recorded so far by one evaluation of an expression that is assigned.
+    """What one evaluation of an expression that is assigned has recorded so far.
 
-    The expression may record several operations; the last outputs are its value. As long as the
-    function called from there has the same frame, the expression is still being computed.
+    `operations` are the outputs of each operation; the last are the value. As long as the function
+    called from there has the same frame, the expression is still being computed.
     """
 
     site: Site
     frame: FrameType | None
-    outputs: list[Any]
+    operations: list[tuple[Any, ...]]
 
     def apply(self) -> None:
+        """Name the value, where the targets fit what was recorded."""
         names = self.site.names or ()
-        for name, value in zip(reversed(names), reversed(self.outputs), strict=False):
+        values = self.operations[-1]
+        if len(values) != len(names) and len(self.operations) == len(names):
+            values = tuple(value for outputs in self.operations for value in outputs)
+        if len(values) != len(names):
+            return
+        for name, value in zip(names, values, strict=True):
             if value.__class__ is Value and value.name is None:
                 value.name = name
 
 
-def site_of_equation(eqn: Any) -> Site | None:
-    """The user's place where JAX recorded an equation of a jaxpr; None inside library functions."""
-    codes, offsets = raw_frames(eqn.source_info)
-    return _first_user_site(codes, offsets)
-
-
-def _first_user_site(codes: Sequence[CodeType], offsets: Sequence[int]) -> Site | None:
-    for code, offset in zip(codes, offsets, strict=True):
+@lru_cache(maxsize=4096)
+def site_of_traceback(traceback: Any) -> Site | None:
+    """The user's place in a traceback of JAX's; None for one inside of library functions only."""
+    if traceback is None:
+        return None
+    for code, offset in zip(*raw_frames(traceback), strict=True):
         found = _classify(code)
         if isinstance(found, _UserCode):
             return found.sites.get(offset) or found.site(offset)

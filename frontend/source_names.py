@@ -17,6 +17,9 @@ Position = tuple[int, int, int, int]
 Names = tuple[str | None, ...]
 """The targets of an assignment, in order; None for a target that is no plain name."""
 
+RETURNED: Final[Names] = ()
+"""In place of names: the value is what a function returns, so its caller may know a name."""
+
 _FILES: Final[dict[str, tuple[list[str], dict[Position, Names]]]] = {}
 
 
@@ -46,6 +49,18 @@ def _assignments(tree: ast.AST) -> Iterator[tuple[Position, Names]]:
         elif isinstance(node, ast.AugAssign):
             # The operation of `x += y` has the position of the whole statement.
             yield _position(node), (_name(node.target),)
+        elif isinstance(node, ast.Return) and node.value is not None:
+            yield from _returned(node.value)
+        elif isinstance(node, ast.Lambda):
+            yield from _returned(node.body)
+
+
+def _returned(value: ast.expr) -> Iterator[tuple[Position, Names]]:
+    if isinstance(value, ast.IfExp):
+        yield from _returned(value.body)
+        yield from _returned(value.orelse)
+    else:
+        yield _position(value), RETURNED
 
 
 def _pairs(target: ast.expr, value: ast.expr) -> Iterator[tuple[Position, Names]]:

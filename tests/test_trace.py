@@ -85,6 +85,38 @@ def test_unpacked_outputs_are_named_in_order() -> None:
     assert [v.name for v in graph.outputs] == ["a", "b", "c", "d", "values", "indices"]
 
 
+def test_a_returned_value_has_the_name_that_the_caller_gives_it() -> None:
+    def layer(x: Any) -> Any:
+        return jnp.tanh(x) * 2
+
+    def pair(x: Any) -> Any:
+        return jnp.sin(x), jnp.cos(x)
+
+    def f(x: Any) -> Any:
+        h1 = layer(x)
+        h2 = layer(layer(h1))
+        h3 = jax.vmap(lambda v: layer(v))(x)
+        total, gradient = jax.value_and_grad(lambda v: jnp.sum(layer(v)))(h1)
+        s, c = pair(h1)
+        return h2, h3, total, gradient, s, c
+
+    names = named(record(f, X))
+    assert {name: names[name] for name in ("h1", "h2")} == {"h1": "mul", "h2": "mul"}
+    assert not {"gradient", "s", "c", "total"} & set(names)
+
+
+def test_derivatives_that_jax_makes_belong_to_their_operation() -> None:
+    def f(x: Any) -> Any:
+        def loss(v: Any) -> Any:
+            return jnp.sum(jnp.tanh(v))
+
+        return jax.grad(loss)(x)
+
+    first = f.__code__.co_firstlineno
+    lines = {e.location.line - first for e in record(f, X).equations if e.location}
+    assert lines == {2}
+
+
 def test_each_round_of_a_loop_is_named() -> None:
     def f(x: Any) -> Any:
         for _ in range(3):

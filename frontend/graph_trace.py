@@ -1,0 +1,245 @@
+"""The trace that records: what JAX asks of one, answered by equations in a builder."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from types import FrameType, SimpleNamespace
+from typing import Any
+
+from ..ir.builder import Builder
+from ..ir.errors import CovectorError
+from ..ir.graph import Atom, Graph, Value
+from ..ir.types import TensorType
+from .avals import AVALS, to_aval, to_type
+from .captures import constant_atom, constant_behind, find_name, identity_of
+from .importer import rule_for
+from .jax_compat import (
+    Trace,
+    Tracer,
+    escaped_tracer_error,
+    evaluate,
+    evaluates_now,
+    register_tracer,
+    set_current_trace,
+    stage_now,
+    traceback_in_force,
+)
+from .locations import (
+    Naming,
+    Site,
+    find_named_site,
+    find_site,
+    find_user_frame,
+    site_of_traceback,
+)
+
+
+class GraphTracer(Tracer):  # type: ignore[misc]
+    """Stands for an atom of the graph being recorded while Python computes with it."""
+
+    __slots__ = ("atom",)
+    _trace: GraphTrace
+    aval: Any
+
+    def __init__(self, trace: GraphTrace, atom: Atom) -> None:
+        self._trace = trace  # type: ignore[misc]  # the slots are the base's
+        self.atom = atom
+        type = atom.type
+        aval = AVALS.get(type)
+        self.aval = aval if aval is not None else to_aval(type)
+
+    def _origin_msg(self) -> str:
+        origin: str = self._trace.describe_origin(self.atom)
+        return origin
+
+    @property
+    def _debug_info(self) -> SimpleNamespace:
+        """What JAX's error for a tracer that outlived its trace says of it."""
+        where = self._trace.describe_origin(self.atom).strip("\n.")
+        return SimpleNamespace(func_src_info=self._trace.name, traced_for=f"covector. {where}")
+
+
+register_tracer(GraphTracer)
+
+
+class GraphTrace(Trace):  # type: ignore[misc]
+    """Records operations into `builder`.
+
+    captured: tracers of enclosing traces that the function read, with the values that stand for
+    them; `aliases` maps tracers of a trace that is over to values of this one (custom rules are
+    traced late, and may have closed over what was being traced then).
+    shared: what one recording, with all that is nested in it, traces only once.
+    """
+
+    __slots__ = (
+        "_arrays", "_naming", "aliases", "builder", "captured", "finished", "inputs", "name",
+        "shared",
+    )  # fmt: skip
+
+    def __init__(self, name: str, outer: GraphTrace | None = None) -> None:
+        super().__init__()
+        self.name = name
+        self.shared: dict[Any, Any] = outer.shared if outer is not None else {}
+        self.builder = Builder()
+        self.inputs: list[Value] = []
+        self.captured: dict[int, tuple[Any, Value]] = {}
+        self.aliases: dict[int, Atom] = {}
+        self.finished = False
+        self._arrays: dict[int, tuple[Any, Atom]] = {}
+        self._naming: Naming | None = None
+
+    # -- what JAX asks of a trace ------------------------------------------------------------------
+
+    def process_primitive(self, primitive: Any, tracers: Any, params: Any, /) -> Any:
+        """Record one operation; its outputs as tracers."""
+        if evaluates_now(tracers):
+            return evaluate(primitive, tracers, params)
+        traceback = traceback_in_force()
+        if traceback is None:
+            site, inner = find_site(sys._getframe(1))
+        else:
+            site, inner = site_of_traceback(traceback), None
+        inputs = tuple(
+            [
+                x.atom if x.__class__ is GraphTracer and x._trace is self else self.atom(x)
+                for x in tracers
+            ]
+        )
+        b = self.builder
+        b.location = site.location if site is not None else None
+        try:
+            outputs = rule_for(primitive)(b, inputs, params)
+        except CovectorError as error:
+            if error.location is None:
+                error.location = b.location
+            raise
+        if inner is not None and site is not None and site.names is not None:
+            self._name(site, inner, outputs)
+        if primitive.multiple_results:
+            return [GraphTracer(self, x) for x in outputs]
+        return GraphTracer(self, outputs[0])
+
+    def stage_value(self, val: Any) -> Any:
+        if evaluates_now((val,)):
+            return stage_now(val)
+        return self.tracer(self.atom(val))
+
+    def process_custom_jvp_call(
+        self, _primitive: Any, fun: Any, jvp: Any, tracers: Any, /, *, symbolic_zeros: bool
+    ) -> list[Any]:
+        from .custom_rules import record_custom_jvp  # which traces rules, with this file
+
+        return record_custom_jvp(self, fun, jvp, tracers, symbolic_zeros)
+
+    def process_custom_vjp_call(
+        self,
+        _primitive: Any,
+        fun: Any,
+        fwd: Any,
+        bwd: Any,
+        tracers: Any,
+        /,
+        *,
+        out_trees: Any,
+        symbolic_zeros: bool,
+    ) -> list[Any]:
+        from .custom_rules import record_custom_vjp
+
+        return record_custom_vjp(self, fun, fwd, bwd, tracers, out_trees, symbolic_zeros)
+
+    def process_call(self, _primitive: Any, f: Any, tracers: Any, _params: Any, /) -> Any:
+        """A call of a function that JAX has not traced: its body is recorded in place."""
+        with set_current_trace(self):
+            return f.call_wrapped(*tracers)
+
+    # -- atoms and tracers -------------------------------------------------------------------------
+
+    def tracer(self, atom: Atom) -> GraphTracer:
+        return GraphTracer(self, atom)
+
+    def emit(self, primitive: Any, *inputs: Any, **params: Any) -> list[Any]:
+        """Record an equation of ours at the user's current line; its outputs as tracers."""
+        site, inner = find_site(sys._getframe(1))
+        self.builder.location = site.location if site is not None else None
+        outputs = self.builder.emit(primitive, *inputs, **params)
+        if site is not None and site.names is not None:
+            self._name(site, inner, outputs)
+        return [GraphTracer(self, x) for x in outputs]
+
+    def atom(self, x: Any) -> Atom:
+        """The atom of an operand: a tracer of this or an enclosing trace, or a concrete value."""
+        if isinstance(x, Tracer):
+            return x.atom if x._trace is self else self._capture(x)
+        if isinstance(x, int | float):
+            return constant_atom(self.builder, x)
+        key, keeper = identity_of(x)
+        known = self._arrays.get(key)
+        if known is not None:
+            return known[1]
+        made = constant_atom(self.builder, x)
+        if made.__class__ is Value:
+            constant = constant_behind(self.builder, made)
+            if constant is not None and made.name is None:
+                name = find_name(keeper, find_user_frame(sys._getframe(1)))
+                constant.name = made.name = name
+            self._arrays[key] = (keeper, made)
+        return made
+
+    def _capture(self, x: Any) -> Atom:
+        """The input that stands for a tracer of an enclosing trace."""
+        alias = self.aliases.get(id(x))
+        if alias is not None:
+            return alias
+        if x.__class__ is GraphTracer and x._trace.finished:
+            raise escaped_tracer_error(x)
+        known = self.captured.get(id(x))
+        if known is None:
+            name = x.atom.name if x.__class__ is GraphTracer else None
+            if name is None:
+                name = find_name(x, find_user_frame(sys._getframe(1)), default=None)
+            known = self.captured[id(x)] = (x, Value(type_of_tracer(x), name))
+        return known[1]
+
+    # -- names -------------------------------------------------------------------------------------
+
+    def _name(self, site: Site, inner: FrameType | None, outputs: tuple[Any, ...]) -> None:
+        """Note the outputs of an operation whose expression is assigned or returned."""
+        place, inner = find_named_site(site, inner)
+        if place is not site and len(place.names or ()) not in (1, len(outputs)):
+            return  # which of several targets a function's last operation belongs to, nobody knows
+        site = place
+        naming = self._naming
+        if naming is not None:
+            if naming.frame is inner and naming.site is site:
+                naming.operations.append(outputs)
+                return
+            naming.apply()
+        self._naming = Naming(site, inner, [outputs])
+
+    def finish(self, outputs: Sequence[Any]) -> Graph:
+        """Close the graph."""
+        atoms = [self.atom(x) for x in outputs]
+        if self._naming is not None:
+            self._naming.apply()
+            self._naming = None
+        self.finished = True
+        inputs = (*(value for _, value in self.captured.values()), *self.inputs)
+        return Graph(inputs, self.builder.equations, atoms, self.name)
+
+    # -- errors ------------------------------------------------------------------------------------
+
+    def describe_origin(self, atom: Atom) -> str:
+        """Where an atom came from, for JAX's errors about values that are not known yet."""
+        where = f" while recording {self.name}"
+        if atom in self.inputs:
+            return f"\nIt is the input {getattr(atom, 'name', None) or ''}{where}."
+        made = self.builder.definition(atom)
+        if made is None:
+            return f"\nIt was met{where}."
+        at = f" at {made.location}" if made.location is not None else ""
+        return f"\nIt was made by {made.primitive.name}{at}{where}."
+
+
+def type_of_tracer(x: Any) -> TensorType:
+    return x.atom.type if x.__class__ is GraphTracer else to_type(x.aval)

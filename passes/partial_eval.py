@@ -5,7 +5,8 @@
     unknown  (residual, unknown) -> unknown'
 
 An equation with only known inputs is known. Values cross over unchanged, so the split copies
-nothing but lists; only equations with regions are taken apart (by rules of their own).
+nothing but lists; only equations with regions are taken apart (by rules of their own). What reads
+no value at all (zeros, counts, captured arrays) is not a residual: it stands in both halves.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ def _split(graph: Graph, unknown: tuple[bool, ...], forced: tuple[bool, ...]) ->
     unknown_outputs = [v for v, u in zip(graph.outputs, unknown_out, strict=True) if u]
     unknown_inputs = [v for v, u in zip(graph.inputs, unknown, strict=True) if u]
     residuals = captures(unknown_inputs, second, unknown_outputs)
+    second, residuals = _repeat_sources(first, second, residuals)
     known_inputs = [v for v, u in zip(graph.inputs, unknown, strict=True) if not u]
     known = Graph(known_inputs, first, (*known_outputs, *residuals), f"{graph.name}.known")
     rest = Graph((*residuals, *unknown_inputs), second, unknown_outputs, f"{graph.name}.unknown")
@@ -89,6 +91,25 @@ def _place(eqn: Equation, unknown: set[Any], first: list[Equation], second: list
     first.extend(known_eqns)
     second.extend(unknown_eqns)
     unknown.update(v for v, u in zip(eqn.outputs, unknown_outputs, strict=True) if u)
+
+
+def _repeat_sources(
+    first: list[Equation], second: list[Equation], residuals: tuple[Value, ...]
+) -> tuple[list[Equation], tuple[Value, ...]]:
+    """Put equations that read no value in the second half too, in place of their residuals."""
+    needed = set(residuals)
+    sources = [
+        eqn
+        for eqn in first
+        if (not eqn.inputs or (len(eqn.inputs) == 1 and eqn.inputs[0].__class__ is Literal))
+        and not needed.isdisjoint(eqn.outputs)
+        and not eqn.primitive.has_regions
+        and not eqn.effects
+    ]
+    if not sources:
+        return second, residuals
+    made = {v for eqn in sources for v in eqn.outputs}
+    return [*sources, *second], tuple([r for r in residuals if r not in made])
 
 
 def captures(

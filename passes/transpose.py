@@ -97,7 +97,8 @@ def split_linear(b: Builder, graph: Graph, linear: set[Any]) -> list[Equation]:
     backward = []
     for eqn in graph.equations:
         if linear.isdisjoint(eqn.inputs):
-            b.append(eqn)
+            if not eqn.outputs or b.definition(eqn.outputs[0]) is not eqn:  # of a primal half
+                b.append(eqn)
         else:
             backward.append(eqn)
             linear.update(eqn.outputs)

@@ -258,7 +258,7 @@ def test_forward_mode_over_custom_vjp_is_an_error() -> None:
         interpret(joint, X, Y, X, Y)
     assert "test_custom_rules.py" in str(caught.value)
     parts = linearize_graph(graph, (True, True))
-    assert primitives(parts.linear) == ["custom_vjp_linear"]
+    assert primitives(parts.linear)[-1] == "custom_vjp_linear"
     with pytest.raises(PassError, match="forward-mode"):
         jvp_graph(joint, (True, True, True, True))
 
@@ -352,7 +352,7 @@ def test_materialize_makes_graphs_of_rules() -> None:
         assert_close(interpret(vjp_graph(program.main, flags), X, Y, X), want)
     linear = linearize_graph(made(clipped, X, Y).main, (True, False)).linear
     shown = run_passes(module_of(linear), "materialize").main
-    assert isinstance(shown.equations[0].params["bwd"], Graph)
+    assert isinstance(shown.equations[-1].params["bwd"], Graph)
 
 
 def test_forward_mode_through_custom_vjp() -> None:

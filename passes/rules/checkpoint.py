@@ -105,15 +105,16 @@ def _split(graph: Graph, unknown: Sequence[bool], policy: Policy) -> tuple[Graph
     """The known half, the half that computes again, and which outputs are unknown."""
     split = split_graph(inline_graph(graph), unknown)
     n_known = len(split.unknown_out) - sum(split.unknown_out)
-    keep = {e for e in split.known.equations if e.effects or _is_saved(e, policy)}
-    made = {v for e in keep for v in e.outputs}
-    repeated = [e for e in split.known.equations if e not in keep]
-    equations = (*repeated, *split.unknown.equations)
+    before, after = split.known.equations, set(split.unknown.equations)  # some are in both
+    keep = {e for e in before if e not in after and (e.effects or _is_saved(e, policy))}
+    repeated = [e for e in before if e not in keep]
+    first = set(repeated)
+    equations = (*repeated, *(e for e in split.unknown.equations if e not in first))
     needed = set(split.unknown.outputs)
     for e in reversed(equations):
         if not needed.isdisjoint(e.outputs):
             needed.update(e.inputs)
-    saved = [v for e in split.known.equations for v in e.outputs if v in made and v in needed]
+    saved = [v for e in before if e in keep for v in e.outputs if v in needed]
     waiting = split.unknown.inputs[len(split.residuals) :]
     inputs, outputs = split.known.inputs, split.known.outputs[:n_known]
     known = Graph(inputs, split.known.equations, (*outputs, *saved), graph.name)

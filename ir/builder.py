@@ -108,9 +108,7 @@ class Builder:
         """The equation that makes x here, or None for graph inputs, captures and literals."""
         return self._made.get(x) if x.__class__ is Value else None
 
-    def graph(
-        self, inputs: Iterable[Value], outputs: Iterable[Operand], name: str = "f"
-    ) -> Graph:
+    def graph(self, inputs: Iterable[Value], outputs: Iterable[Operand], name: str = "f") -> Graph:
         """Close the program. Zeros among the outputs are materialised."""
         outs = [self.instantiate(x) for x in outputs]
         return Graph(inputs, self.equations, outs, name)
@@ -148,9 +146,10 @@ class Builder:
             return tuple(Zero(t) for t in ((types,) if isinstance(types, TensorType) else types))
         if primitive.name in ("add", "add_any", "sub") and len(zeros) == 1:
             other = inputs[1 - zeros[0]]
-            if other.type.shape == primitive.infer(tuple(x.type for x in inputs), params).shape:  # type: ignore[union-attr]
-                negate = primitive.name == "sub" and zeros[0] == 0
-                return (self.neg(other) if negate else other,)
+            if primitive.name == "sub" and zeros[0] == 0:
+                other = self.neg(other)
+            shape = primitive.infer(tuple([x.type for x in inputs]), params).shape  # type: ignore[union-attr]
+            return (self.broadcast(other, shape, range(len(other.type.shape))),)
         return None
 
     def _atom(self, x: Operand, typed: Sequence[TensorType]) -> Atom:
@@ -181,7 +180,8 @@ class Builder:
         scalar = self.literal(value, type)
         if not type.shape:
             return scalar
-        return self.broadcast(scalar, type.shape, ())
+        array: Atom = self.broadcast(scalar, type.shape, ())
+        return array
 
     def broadcast(self, x: Operand, shape: tuple[int, ...], axes: Sequence[int]) -> Any:
         """x in a larger shape; axis i of x becomes axis `axes[i]` of the result."""

@@ -21,7 +21,7 @@ Axes = tuple[int, ...]
 @means(r.reduce_sum)
 def reduce_sum(x: Array, *, axes: Axes) -> Array:
     x = widened(x)
-    return np.sum(x, axis=axes, dtype=x.dtype)
+    return np.sum(x, axis=axes, dtype=x.dtype) if axes else x
 
 
 @means(r.reduce_prod)

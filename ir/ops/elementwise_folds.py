@@ -300,7 +300,7 @@ def fold_stop_gradient(b: Builder, inputs: Inputs, params: Params) -> Folded:
 
 
 def fold_reduction(b: Builder, inputs: Inputs, params: Params) -> Folded:
-    """A reduction over no axes is x. (A sum over axes of length 1 is not: 0 + -0 is 0.)"""
+    """A reduction over no axes is x."""
     return inputs if not params["axes"] else None
 
 

@@ -109,6 +109,26 @@ def jax_precision(wanted: Any) -> Any:
     return wanted and tuple(jax.lax.Precision[name] for name in wanted)
 
 
+@lower.rule(ops.ragged_dot_general)
+def lower_ragged_dot_general(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
+    """Masks and a dot_general, or one operation, as JAX has it on each platform."""
+    p = eqn.params
+    numbers = jax.lax.RaggedDotDimensionNumbers(
+        p["dimension_numbers"], p["lhs_ragged_dimensions"], p["rhs_group_dimensions"]
+    )
+    return ctx.borrow(
+        "ragged_dot_general",
+        [x.type for x in eqn.inputs],
+        [eqn.outputs[0].type],
+        operands,
+        ragged_dot_dimension_numbers=numbers,
+        precision=jax_precision(p["precision"]),
+        preferred_element_type=p["preferred_element_type"],
+        group_offset=None,
+        out_sharding=None,
+    )
+
+
 # -- convolution ---------------------------------------------------------------------------------
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
+
+import jax
 
 from ...ir.graph import Equation
 from ...ir.ops import special as ops
@@ -34,7 +37,6 @@ for primitive, name in NARY.items():
     ops.igamma,
     ops.igammac,
     ops.igamma_grad_a,
-    ops.random_gamma_grad,
     ops.regularized_incomplete_beta,
     ops.bessel_i0e,
 )
@@ -44,3 +46,20 @@ def lower_borrowed(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     params = {name: value for name, value in eqn.params.items() if value is not None}
     values = ctx.spread(eqn.inputs, operands, out.shape)
     return ctx.borrow(eqn.primitive.name, inputs, (out,), values, **params)
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function of jax.lax that is a primitive in some versions of JAX only."""
+
+    name: str
+
+    def bind(self, *operands: Any) -> Any:
+        return getattr(jax.lax, self.name)(*operands)
+
+
+@lower.rule(ops.random_gamma_grad)
+def lower_random_gamma_grad(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
+    out = eqn.outputs[0].type
+    values = ctx.spread(eqn.inputs, operands, out.shape)
+    return ctx.borrow(Function("random_gamma_grad"), (out, out), (out,), values)

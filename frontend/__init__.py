@@ -5,4 +5,5 @@ from . import custom_rules as custom_rules
 from . import export_regions as export_regions
 from . import import_rules as import_rules
 from . import numeric_rules as numeric_rules
+from . import ragged_rules as ragged_rules
 from . import window_rules as window_rules

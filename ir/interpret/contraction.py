@@ -97,3 +97,56 @@ def conv_general_dilated(
     z = np.moveaxis(np.moveaxis(z, -1, 1), 2, 0)  # [batch, groups, features, positions]
     z = z.reshape(batch, w.shape[0], *positions)
     return np.transpose(z, np.argsort(out_spec))
+
+
+@means(ops.ragged_dot_general)
+def ragged_dot_general(
+    lhs: Array,
+    rhs: Array,
+    sizes: Array,
+    *,
+    dimension_numbers: DotAxes,
+    lhs_ragged_dimensions: Axes,
+    rhs_group_dimensions: Axes,
+    precision: Any,
+    preferred_element_type: Any,
+) -> Array:
+    """The sum, or stack, over the groups of products with all else of lhs set to zero."""
+    params = {
+        "dimension_numbers": dimension_numbers,
+        "lhs_ragged_dimensions": lhs_ragged_dimensions,
+    }
+    wide = {"precision": precision, "preferred_element_type": preferred_element_type}
+    kind, prefix = ops.ragged_kind(lhs.ndim, params), ops.ragged_prefix(lhs.ndim, params)
+    if kind == "batch":
+        return dot_general(lhs, rhs, dimension_numbers=dimension_numbers, **wide)
+    (ragged,) = lhs_ragged_dimensions
+    ends = np.cumsum(sizes, -1)
+    place = np.arange(lhs.shape[ragged])[:, None]
+    inside = (place >= (ends - sizes)[..., None, :]) & (place < ends[..., None, :])
+    axes = (*prefix[: sizes.ndim - 1], ragged)  # of lhs, which the axes of `inside` but one are
+    order = np.argsort(axes, kind="stable")
+    inside = np.transpose(inside, (*order, len(axes)))
+    shape = [n if i in axes else 1 for i, n in enumerate(lhs.shape)]
+    products = []
+    for group in range(sizes.shape[-1]):
+        part = lhs * inside[..., group].reshape(shape).astype(lhs.dtype)
+        taken = rhs
+        numbers = dimension_numbers
+        if kind == "free":
+            taken, numbers = _take_group(rhs, rhs_group_dimensions[0], group, numbers)
+        products.append(dot_general(part, taken, dimension_numbers=numbers, **wide))
+    if kind == "contracting":
+        return np.stack(products)
+    return sum(products[1:], products[0])
+
+
+def _take_group(x: Array, axis: int, group: int, numbers: DotAxes) -> tuple[Array, DotAxes]:
+    """One group of rhs, and the numbers of its axes once that axis is gone."""
+
+    def left(axes: Axes) -> Axes:
+        return tuple(i - (i > axis) for i in axes)
+
+    (lhs_contracting, rhs_contracting), (lhs_batch, rhs_batch) = numbers
+    taken = np.take(x, group, axis)
+    return taken, ((lhs_contracting, left(rhs_contracting)), (lhs_batch, left(rhs_batch)))

@@ -70,11 +70,12 @@ def contraction_dtype(name: str, types: Types, params: Params) -> Dtype:
     return wanted
 
 
-def _infer_dot_general(types: Types, params: Params) -> TensorType:
-    lhs, rhs = types
-    (lhs_contracting, rhs_contracting), (lhs_batch, rhs_batch) = params["dimension_numbers"]
-    check_axes("dot_general", (*lhs_contracting, *lhs_batch), len(lhs.shape))
-    check_axes("dot_general", (*rhs_contracting, *rhs_batch), len(rhs.shape))
+def _product_shape(name: str, types: Types, numbers: DotAxes, grouped: Axes = ()) -> Axes:
+    """Batch axes, free axes of lhs, free axes of rhs (but not those that are `grouped`)."""
+    lhs, rhs = types[:2]
+    (lhs_contracting, rhs_contracting), (lhs_batch, rhs_batch) = numbers
+    check_axes(name, (*lhs_contracting, *lhs_batch), len(lhs.shape))
+    check_axes(name, (*rhs_contracting, *rhs_batch, *grouped), len(rhs.shape))
     for verb, left, right in (
         ("contracts", lhs_contracting, rhs_contracting),
         ("batches", lhs_batch, rhs_batch),
@@ -83,13 +84,18 @@ def _infer_dot_general(types: Types, params: Params) -> TensorType:
         right_lengths = tuple([rhs.shape[i] for i in right])
         if left_lengths != right_lengths:
             raise TypeRuleError(
-                f"dot_general {verb} axes of lengths {left_lengths} with {right_lengths}"
+                f"{name} {verb} axes of lengths {left_lengths} with {right_lengths}"
             )
+    left_free = free_axes(len(lhs.shape), lhs_contracting, lhs_batch)
+    right_free = free_axes(len(rhs.shape), rhs_contracting, rhs_batch, grouped)
     batch = [lhs.shape[i] for i in lhs_batch]
-    left_free = [lhs.shape[i] for i in free_axes(len(lhs.shape), lhs_contracting, lhs_batch)]
-    right_free = [rhs.shape[i] for i in free_axes(len(rhs.shape), rhs_contracting, rhs_batch)]
-    dtype = contraction_dtype("dot_general", types, params)
-    return TensorType((*batch, *left_free, *right_free), dtype, all_weak(types))
+    free = [lhs.shape[i] for i in left_free] + [rhs.shape[i] for i in right_free]
+    return (*batch, *free)
+
+
+def _infer_dot_general(types: Types, params: Params) -> TensorType:
+    shape = _product_shape("dot_general", types, params["dimension_numbers"])
+    return TensorType(shape, contraction_dtype("dot_general", types, params), all_weak(types))
 
 
 dot_general = define(
@@ -102,6 +108,71 @@ dot_general = define(
 
 `precision` is None, a pair of names (one for each operand), the name of an algorithm preset
 (BF16_BF16_F32), or an algorithm spelt out as a tuple of its seven properties.
+"""
+
+# -- products of groups --------------------------------------------------------------------------
+
+
+def ragged_kind(rank: int, params: Params) -> str:
+    """Which axis of lhs is cut in groups: a free, a contracting or a batch axis."""
+    (lhs_contracting, _), (lhs_batch, _) = params["dimension_numbers"]
+    ragged = params["lhs_ragged_dimensions"]
+    if len(ragged) != 1:
+        raise TypeRuleError(f"ragged_dot_general cuts one axis of lhs, not {ragged}")
+    check_axes("ragged_dot_general", ragged, rank)
+    if ragged[0] in lhs_contracting:
+        return "contracting"
+    return "batch" if ragged[0] in lhs_batch else "free"
+
+
+def ragged_prefix(rank: int, params: Params) -> Axes:
+    """The axes of lhs along which the sizes of the groups may differ, in their order."""
+    (contracting, _), (batch, _) = params["dimension_numbers"]
+    (ragged,) = params["lhs_ragged_dimensions"]
+    if ragged in batch:
+        return tuple(batch[: batch.index(ragged)])
+    along = contracting if ragged in contracting else free_axes(rank, contracting, batch)
+    return (*batch, *along[: along.index(ragged)])
+
+
+def _infer_ragged_dot_general(types: Types, params: Params) -> TensorType:
+    name, (lhs, rhs, sizes) = "ragged_dot_general", types
+    grouped = params["rhs_group_dimensions"]
+    kind = ragged_kind(len(lhs.shape), params)
+    shape = _product_shape(name, types, params["dimension_numbers"], grouped)
+    if dtype_category(sizes.dtype) not in ("int", "uint") or not sizes.shape:
+        raise TypeRuleError(f"{name} takes an array of integers as sizes of groups, not {sizes}")
+    prefix = tuple(lhs.shape[i] for i in ragged_prefix(len(lhs.shape), params))
+    if len(sizes.shape) != 1 and sizes.shape[:-1] != prefix:
+        raise TypeRuleError(f"{name} takes sizes of shape {prefix} and groups, got {sizes}")
+    if len(grouped) != (kind == "free"):
+        raise TypeRuleError(f"{name} along a {kind} axis takes rhs with the group axes {grouped}")
+    if kind == "free" and rhs.shape[grouped[0]] != sizes.shape[-1]:
+        raise TypeRuleError(f"{name} has {sizes.shape[-1]} sizes for groups of {rhs}")
+    shape = (sizes.shape[-1], *shape) if kind == "contracting" else shape
+    return TensorType(shape, contraction_dtype(name, types, params), all_weak(types))
+
+
+ragged_dot_general = define(
+    "ragged_dot_general",
+    _infer_ragged_dot_general,
+    defaults={
+        "dimension_numbers": REQUIRED,
+        "lhs_ragged_dimensions": REQUIRED,
+        "rhs_group_dimensions": REQUIRED,
+        "precision": None,
+        "preferred_element_type": None,
+    },
+    linear_in=(0, 1),
+)
+"""`ragged_dot_general x y sizes`: one axis of x is cut into groups of these sizes, one by one.
+
+    a free axis m          z[b, m, n] = sum over k of x[b, m, k] y[group of m, b, k, n]
+    a contracting axis k   z[g, b, m, n] = sum over the k of group g of x[b, m, k] y[b, k, n]
+    a batch axis b         as dot_general
+
+What lies behind the last group gives zeros, or nothing. Sizes are [groups], or differ along batch
+axes and the axes before the one that is cut: [batch, before, groups].
 """
 
 # -- convolution ---------------------------------------------------------------------------------

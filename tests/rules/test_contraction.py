@@ -119,6 +119,50 @@ def test_batching_costs_as_few_transposes_as_possible(flags, lhs, rhs, names):
     assert primitives(batched) == names
 
 
+# -- products of groups --------------------------------------------------------------------------
+
+
+def ragged(lhs, rhs, sizes, contracting, batch=((), ()), *, cut, groups=(), **more) -> Case:
+    params = {
+        "dimension_numbers": (contracting, batch),
+        "lhs_ragged_dimensions": (cut,),
+        "rhs_group_dimensions": groups,
+    }
+    return Case(
+        "ragged_dot_general", [lhs, rhs, sizes], params, [*[(-2.0, 2.0)] * 2, (0, 3)], **more
+    )
+
+
+BATCH = ((0,), (1,))
+NO_JAX = {"jax_derivative": False}  # JAX knows the derivative along free axes only
+RAGGED = [
+    ragged(f32(5, 3), f32(2, 3, 4), i32(2), ((1,), (1,)), cut=0, groups=(0,), also="bf16 c64"),
+    ragged(f32(3, 5), f32(3, 4, 2), i32(2), ((0,), (0,)), cut=1, groups=(2,)),
+    ragged(
+        f32(6, 5, 3), f32(2, 6, 3, 4), i32(6, 2), ((2,), (2,)), ((0,), (1,)), cut=1, groups=(0,)
+    ),
+    ragged(f32(6, 5, 3), f32(2, 3, 4), i32(6, 2), ((2,), (1,)), cut=1, groups=(0,)),
+    ragged(f32(5, 3, 2), f32(2, 2, 3, 4), i32(2), ((1, 2), (2, 1)), cut=0, groups=(0,)),
+    ragged(f32(5, 3), f32(3, 4), i32(2), ((1,), (0,)), cut=1, **NO_JAX),
+    ragged(f32(6, 5, 3), f32(6, 3, 4), i32(6, 2), ((2,), (1,)), ((0,), (0,)), cut=2, **NO_JAX),
+    ragged(f32(5, 3, 2), f32(2, 3, 4), i32(2), ((2, 1), (0, 1)), cut=1, **NO_JAX),
+    ragged(f32(5, 3, 2), f32(3, 2, 4), i32(3, 2), ((1, 2), (0, 1)), cut=2, **NO_JAX),
+    ragged(f32(6, 5, 3), f32(6, 3, 4), i32(2), ((2,), (1,)), ((0,), (0,)), cut=0, **NO_JAX),
+]
+
+
+@laws(RAGGED)
+def test_ragged_dot_general(case, law):
+    law(case)
+
+
+def test_a_batch_of_examples_shares_the_experts():
+    """The groups' matrices are not repeated for each example."""
+    case = ragged(f32(5, 3), f32(2, 3, 4), i32(2), ((1,), (1,)), cut=0, groups=(0,))
+    batched, _ = batch_graph(case.graph, (True, False, True), 7)
+    assert primitives(batched) == ["ragged_dot_general"]
+
+
 # -- convolutions --------------------------------------------------------------------------------
 
 SPECS = {"N": 0, "C": 1, "O": 0, "I": 1}
@@ -223,6 +267,10 @@ def convolution(lhs: TensorType, rhs: TensorType, **changes) -> Case:
         (dot(f32(2, 3), f32(3), ((1,), (0,)), ((1,), ())), "twice"),
         (dot(f32(2, 3), f32(3, 3), ((1,), (0,)), ((0,), ())), "batches"),
         (dot(i32(3), i32(3), ((0,), (0,)), preferred_element_type=np.dtype(np.int8)), "narrower"),
+        (ragged(f32(5, 3), f32(3, 4), i32(2), ((1,), (0,)), cut=0), "group axes"),
+        (ragged(f32(5, 3), f32(3, 3, 4), i32(2), ((1,), (1,)), cut=0, groups=(0,)), "2 sizes"),
+        (ragged(f32(5, 3), f32(3, 4), f32(2), ((1,), (0,)), cut=1), "integers"),
+        (ragged(f32(5, 3), f32(3, 4), i32(7, 2), ((1,), (0,)), cut=1), "sizes of shape"),
         (convolution(f32(2, 4, 5), f32(4, 4)), "one rank"),
         (convolution(f32(2, 4, 5), f32(4, 3, 2)), "takes a kernel of 4 input features"),
         (convolution(f32(2, 4, 5), bf16(4, 4, 2)), "one dtype"),

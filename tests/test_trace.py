@@ -206,7 +206,7 @@ class Box:
         None,
         [X, (X, Box(Point(X, None), "inner"))],
     ],
-    ids=repr,
+    ids=["dict", "namedtuple", "custom", "ordered", "empty", "none", "nested"],
 )
 def test_trees_nest_as_they_came(tree: Any) -> None:
     def f(tree: Any, scale: Any) -> Any:

@@ -45,6 +45,12 @@ def _graph_of_either(jaxpr: Any) -> Graph:
     return graph_of(jaxpr) if isinstance(jaxpr, ClosedJaxpr) else graph_of_open(jaxpr)
 
 
+@records("eval_jaxpr")
+def _record_evaluation(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
+    (jaxpr,) = (value for name, value in params.items() if name in ("jaxpr", "call_jaxpr"))
+    return tuple(b.inline(_graph_of_either(jaxpr), inputs))
+
+
 def _inlined(parameter: str) -> Any:
     """The body of a call that only says more than its body: how to lower, batch or save it."""
 
@@ -54,7 +60,7 @@ def _inlined(parameter: str) -> Any:
     return record
 
 
-SPECIAL["eval_jaxpr"] = SPECIAL["composite"] = _inlined("jaxpr")
+SPECIAL["composite"] = _inlined("jaxpr")
 SPECIAL["remat_opt"] = _inlined("fwd_jaxpr")
 SPECIAL["custom_vmap_call"] = _inlined("call")
 

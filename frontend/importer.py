@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import jax
 import numpy as np
 
 from ..ir.builder import Builder
@@ -61,6 +62,8 @@ def plain(value: Any) -> Any:
         return value.name
     if isinstance(value, np.dtype):
         return value
+    if isinstance(value, jax.lax.Tolerance):
+        return value.atol, value.rtol, value.ulps
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, ClosedJaxpr):

@@ -46,8 +46,10 @@ def _bind_conj(eqn: Equation, arrays: Arrays) -> Arrays:
 
 
 def _with_accuracy(params: dict[str, Any]) -> dict[str, Any]:
-    name = params["accuracy"]
-    return {"accuracy": None if name is None else lax.AccuracyMode[name]}
+    wanted = params["accuracy"]
+    if isinstance(wanted, tuple):
+        return {"accuracy": lax.Tolerance(*wanted)}
+    return {"accuracy": None if wanted is None else lax.AccuracyMode[wanted]}
 
 
 exports(

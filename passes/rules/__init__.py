@@ -31,6 +31,7 @@ from . import (
     spectral,
     while_,
     window,
+    window_folds,
 )
 
 __all__ = [
@@ -61,4 +62,5 @@ __all__ = [
     "spectral",
     "while_",
     "window",
+    "window_folds",
 ]

@@ -6,20 +6,19 @@ The tangent of a windows' maximum is the tangent of the element that attains it
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
 from ...ir.builder import Builder, Operand, Zero
 from ...ir.errors import PassError
-from ...ir.graph import Equation, Graph, Value, memoised
+from ...ir.graph import Equation, Graph
 from ...ir.ops import window as w
 from ...ir.ops.window import Axes, Padding, dilate
-from ...ir.types import dtype_category
 from .. import tables
 from ..batch import batch_graph
 from ..jvp import jvp_graph
 from ..tables import Operands, materialise_batch, unary_transpose
+from .window_folds import scatter_unrolled, unrolled, worst_key
 
 Batched = tuple[Operands, Sequence[bool]]
 
@@ -78,13 +77,6 @@ def jvp_reduce_window_extremum(b: Builder, eqn: Equation, tangents: Operands) ->
     )
 
 
-def worst_key(b: Builder, select: str, keys: Operand) -> Operand:
-    """The key that loses to all others."""
-    if dtype_category(keys.type.dtype) != "float":
-        raise PassError(f"select_and_gather_add selects among floats, not {keys.type}")
-    return b.literal(float("-inf") if select == "ge" else float("inf"), keys.type)
-
-
 @unary_transpose(w.select_and_gather_add)
 def transpose_select_and_gather_add(b: Builder, eqn: Equation, ct: Operand) -> Operand:
     """Add each window's cotangent where its value was taken from.
@@ -94,11 +86,7 @@ def transpose_select_and_gather_add(b: Builder, eqn: Equation, ct: Operand) -> O
     keys, p = eqn.inputs[1], dict(eqn.params)
     base, spread = p.pop("base_dilation"), p.pop("window_dilation")
     if any(d != 1 for d in spread):
-        raise PassError(
-            "reverse mode through a window maximum with window_dilation is not known",
-            eqn,
-            stage="transpose",
-        )
+        return scatter_unrolled(b, eqn, ct)
     if any(d != 1 for d in base):
         config = tuple((0, 0, d - 1) for d in base)
         keys = b.pad(keys, worst_key(b, p["select_prim"], keys), padding_config=config)
@@ -136,41 +124,35 @@ def jvp_reduce_window(b: Builder, eqn: Equation, tangents: Operands) -> Operands
     return [next(results) if is_nonzero else Zero(v.type) for is_nonzero, v in pairs]
 
 
-def unrolled(eqn: Equation) -> Graph:
-    """A reduce_window as a graph that folds strided slices, one for each element of a window."""
-    made: Graph = memoised(eqn.params["graph"], _signature(eqn), lambda: _unroll(eqn))
-    return made
+@tables.jvp.rule(w.select_and_scatter)
+def jvp_select_and_scatter(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
+    """Known where the scatter adds and the selection is of the largest or smallest: then
+    z = init + select_and_scatter_add(source, x), and nothing depends smoothly on the selection."""
+    p, z = dict(eqn.params), eqn.outputs[0].type
+    select, scatter = only_operation(p.pop("select_graph")), only_operation(p.pop("scatter_graph"))
+    if scatter != "add" or select not in ("ge", "le"):
+        raise PassError(
+            "select_and_scatter is differentiable if it selects by ge or le and scatters by add",
+            eqn,
+            stage="jvp",
+        )
+    b.append(eqn)
+    _, dsource, dinit = tangents
+    terms = []
+    if not isinstance(dsource, Zero):
+        terms.append(b.select_and_scatter_add(dsource, eqn.inputs[0], select_prim=select, **p))
+    if not isinstance(dinit, Zero):
+        terms.append(b.broadcast(dinit, z.shape, ()))
+    return [b.sum_of(terms, z)]
 
 
-def _signature(eqn: Equation) -> Any:
-    params = tuple(v for v in eqn.params.values() if not isinstance(v, Graph))
-    return ("reduce_window unrolled", tuple(x.type for x in eqn.inputs), params)
-
-
-def _unroll(eqn: Equation) -> Graph:
-    b, p, n = Builder(), eqn.params, len(eqn.outputs)
-    inputs = [Value(x.type) for x in eqn.inputs]
-    out = eqn.outputs[0].type.shape
-    size = eqn.outputs[0].type.size
-    combiner, _ = batch_graph(p["graph"], (True,) * (2 * n), size, (True,) * n)
-    gaps = zip(p["padding"], p["base_dilation"], strict=True)
-    config = tuple((low, high, d - 1) for (low, high), d in gaps)
-    padded = [
-        b.pad(x, init, padding_config=config)
-        for x, init in zip(inputs[:n], inputs[n:], strict=True)
-    ]
-    held = [b.broadcast(init, (size,), ()) for init in inputs[n:]]
-    for place in itertools.product(*map(range, p["window_dimensions"])):
-        start = tuple(i * d for i, d in zip(place, p["window_dilation"], strict=True))
-        strides = p["window_strides"]
-        ends = zip(start, strides, out, strict=True)
-        limit = tuple(first + (m - 1) * s + 1 if m else first for first, s, m in ends)
-        taken = [
-            b.slice(x, start_indices=start, limit_indices=limit, strides=strides) for x in padded
-        ]
-        flat = [b.reshape(x, new_sizes=(size,)) for x in taken]
-        held = b.inline(combiner, (*held, *flat))
-    return b.graph(inputs, [b.reshape(x, new_sizes=out) for x in held], "windows")
+def only_operation(graph: Graph) -> str | None:
+    """The primitive that is all of a graph, applied to its inputs in order."""
+    if len(graph.equations) != 1:
+        return None
+    (eqn,) = graph.equations
+    is_plain = eqn.inputs == graph.inputs and eqn.outputs == graph.outputs
+    return eqn.primitive.name if is_plain else None
 
 
 # -- batch ---------------------------------------------------------------------------------------

@@ -51,7 +51,9 @@ CASES += [
     Case("reduce_window_sum", [f32(4, 5)], SPREAD),
     Case("reduce_window_sum", [f32(4, 5)], window((1, 2), padding=((-1, 0), (0, -1)))),
     Case("reduce_window_sum", [f32()], window(())),
-    Case("reduce_window_max", [f32(4, 5)], SPREAD, wrt=()),
+    Case("reduce_window_max", [f32(4, 5)], SPREAD, jax_derivative=False, differences=False),
+    Case("reduce_window_min", [f32(7, 5)], window((3, 2), spread=(2, 2)), jax_derivative=False),
+    Case("reduce_window_max", [f32(0, 5)], window((1, 2), spread=(1, 2)), jax_derivative=False),
     Case("reduce_window_max", [f32(0, 5)], window((1, 2)), jax_derivative=False),
 ]
 
@@ -102,12 +104,6 @@ def test_the_first_of_equal_keys_is_selected():
     graph = program(lambda b, v, k: [b.select_and_gather_add(v, k, **params)], f32(4), f32(4))
     (got,) = evaluate(graph, [np.arange(4.0), np.array([1.0, 1.0, 0.0, 2.0])])
     np.testing.assert_array_equal(got, [0.0, 3.0])
-
-
-def test_reverse_mode_of_spread_windows_is_refused():
-    graph = program(lambda b, x: [b.reduce_window_max(x, **SPREAD)], f32(4, 5))
-    with pytest.raises(PassError, match="window_dilation"):
-        vjp_graph(graph, (True,))
 
 
 # -- any combiner --------------------------------------------------------------------------------
@@ -185,6 +181,31 @@ def test_select_and_scatter():
     (both,) = evaluate(batched, [np.stack([x, -x]), source, np.float32(0.5)])
     (other,) = evaluate(graph, [-x, source, np.float32(0.5)])
     assert_close(both, np.stack([got, other]))
+
+
+def adding_to_the_largest(name: str) -> Graph:
+    select = scalar_graph(lambda b, x, y: b.emit(PRIMITIVES[name], x, y), f64(), f64())
+    add = scalar_graph(lambda b, x, y: [b.add(x, y)], f64(), f64())
+    params = {"select_graph": select, "scatter_graph": add}
+    params |= without(window((2, 2), (1, 2)), *DILATIONS)
+    return program(
+        lambda b, x, s, i: [b.select_and_scatter(x, s, i, **params)], f64(4, 5), f64(3, 2), f64()
+    )
+
+
+@laws([
+    Case(adding_to_the_largest(name), [f64(4, 5), f64(3, 2), f64()], wrt=wrt, jax_derivative=False,
+         batch=False)
+    for name in ("ge", "le")
+    for wrt in ((1, 2), (0, 1))
+])  # fmt: skip
+def test_select_and_scatter_that_adds(case, law):
+    law(case)
+
+
+def test_select_and_scatter_that_does_not_add_has_no_derivative():
+    with pytest.raises(PassError, match="scatters by add"):
+        jvp_graph(adding_to_the_largest("gt"), (False, True, False))
 
 
 # -- short programs ------------------------------------------------------------------------------

@@ -10,8 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from . import ops  # the primitives must be defined
 from .graph import Equation, Graph, memoised, walk_graphs
 from .primitive import PRIMITIVES, Primitive, RuleTable
 from .types import is_complex
@@ -38,6 +40,7 @@ class Cost:
 
 CostRule = Callable[[Equation], Cost]
 _MOVES: Final = frozenset({"shape", "indexing", "call"})
+_DATA: Final = frozenset({"bitcast_convert_type", "random_wrap", "random_unwrap"})
 _COMPLEX: Final = {"add": 2, "sub": 2, "add_any": 2, "neg": 2, "mul": 6, "div": 11}
 
 
@@ -48,14 +51,16 @@ def module_cost(module: Module) -> Cost:
 
 def graph_cost(graph: Graph) -> Cost:
     """The cost of one run of a graph, counted once for each graph that it holds."""
-    for callee in walk_graphs(graph):  # callees first
-        memoised(callee, "cost", lambda callee=callee: _sum(callee))
+    if "cost" not in graph.derived:
+        for callee in walk_graphs(graph):  # callees first
+            memoised(callee, "cost", partial(_sum, callee))
     cost: Cost = graph.derived["cost"]
     return cost
 
 
 def _sum(graph: Graph) -> Cost:
-    flops, size, unknown = 0, 0, set()
+    flops, size = 0, 0
+    unknown: set[str] = set()
     for eqn in graph.equations:
         cost = equation_cost(eqn)
         flops += cost.flops
@@ -95,9 +100,9 @@ def _for_each_input(eqn: Equation) -> int:
 def _default(primitive: Primitive) -> CostRule | None:
     if primitive.name in ("scatter_add", "scatter_sub", "scatter_mul"):
         return _flops(lambda eqn: eqn.inputs[2].type.size)
-    if primitive.family in _MOVES and not primitive.has_regions:
+    if primitive.name in _DATA or (primitive.family in _MOVES and not primitive.has_regions):
         return _flops(lambda eqn: 0)
-    if primitive.elementwise:
+    if primitive.elementwise or primitive.name in ("select_n", "clamp"):
         return _flops(_for_each_output)
     if primitive.family in ("reduction", "cumulative") and not primitive.has_regions:
         return _flops(_for_each_input)
@@ -122,8 +127,23 @@ def _multiply_add(eqn: Equation) -> int:
 @_flops
 def _dot_general(eqn: Equation) -> int:
     ((contracted, _), _) = eqn.params["dimension_numbers"]
-    shape = eqn.inputs[0].type.shape
-    return _multiply_add(eqn) * eqn.outputs[0].type.size * math.prod(shape[i] for i in contracted)
+    length = _lengths(eqn.inputs[0].type.shape, contracted)
+    return _multiply_add(eqn) * eqn.outputs[0].type.size * length
+
+
+def _lengths(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
+    return math.prod(shape[i] for i in axes)
+
+
+@_enter("ragged_dot_general")
+@_flops
+def _ragged_dot(eqn: Equation) -> int:
+    """Each row of lhs meets the matrix of one group."""
+    ((contracted, _), _) = eqn.params["dimension_numbers"]
+    x, z = eqn.inputs[0].type, eqn.outputs[0].type
+    if eqn.params["lhs_ragged_dimensions"][0] in contracted:
+        return _multiply_add(eqn) * math.prod(z.shape[1:]) * _lengths(x.shape, contracted)
+    return _multiply_add(eqn) * z.size * _lengths(x.shape, contracted)
 
 
 @_enter("conv_general_dilated")
@@ -131,14 +151,15 @@ def _dot_general(eqn: Equation) -> int:
 def _convolution(eqn: Equation) -> int:
     """Each output element sums over the window and the input features; padding counts as data."""
     kernel = eqn.inputs[1].type
-    features_out = kernel.shape[eqn.params["rhs_spec"][0]]
+    features_out: int = kernel.shape[eqn.params["rhs_spec"][0]]
     return _multiply_add(eqn) * eqn.outputs[0].type.size * (kernel.size // max(features_out, 1))
 
 
 @_enter("reduce_window_sum", "reduce_window_max", "reduce_window_min")
 @_flops
 def _window(eqn: Equation) -> int:
-    return eqn.outputs[0].type.size * math.prod(eqn.params["window_dimensions"])
+    window: tuple[int, ...] = eqn.params["window_dimensions"]
+    return eqn.outputs[0].type.size * math.prod(window)
 
 
 @_enter("select_and_scatter_add", "select_and_gather_add")
@@ -155,7 +176,7 @@ def _window_select(eqn: Equation) -> int:
 def _sort(eqn: Equation) -> int:
     """Comparisons, n log n along the sorted axis."""
     x = eqn.inputs[0].type
-    n = x.shape[eqn.params.get("dimension", eqn.params.get("axis", -1))]
+    n = x.shape[eqn.params["dimension" if "dimension" in eqn.params else "axis"]]
     return int(x.size * math.log2(max(n, 2)))
 
 
@@ -191,26 +212,43 @@ def _triangular_solve(eqn: Equation) -> int:
     return a.shape[-1] * b.size * (4 if is_complex(b.dtype) else 1)
 
 
-# -- regions: those of a loop count once for each step ---------------------------------------------
+# -- regions -------------------------------------------------------------------------------------
 
 
-@_enter("call", "checkpoint", "custom_jvp_call", "custom_vjp_call")
-def _call(eqn: Equation) -> Cost:
-    return graph_cost(eqn.params["graph"])
+def graph_runs(eqn: Equation) -> list[tuple[Graph, int]]:
+    """The graphs that one evaluation of an equation runs, and how often.
+
+    Of a `while` one step, since nobody knows how many there are; of a `cond` the dearest branch.
+    """
+    name, params = eqn.primitive.name, eqn.params
+    if name == "while":
+        return [(params["cond_graph"], 1), (params["body_graph"], 1)]
+    if name == "cond":
+        key = graph_cost
+        return [(max(params["branches"], key=lambda b: (key(b).flops, key(b).bytes)), 1)]
+    if name == "custom_linear_solve":
+        return [(params["solve"], 1)]
+    if "graph" not in params:
+        return []
+    times = 1
+    if name == "scan":
+        times = params["length"]
+    elif name == "reduce":
+        times = eqn.inputs[0].type.size
+    elif name == "reduce_window":
+        times = eqn.outputs[0].type.size * math.prod(params["window_dimensions"])
+    return [(params["graph"], times)]
 
 
-@_enter("scan")
-def _scan(eqn: Equation) -> Cost:
-    return graph_cost(eqn.params["graph"]) * eqn.params["length"]
+@_enter(
+    "call", "checkpoint", "custom_jvp_call", "custom_vjp_call", "scan", "while", "cond",
+    "custom_linear_solve", "reduce", "reduce_window",
+)  # fmt: skip
+def _regions(eqn: Equation) -> Cost:
+    cost = sum((graph_cost(graph) * times for graph, times in graph_runs(eqn)), Cost())
+    if eqn.primitive.name == "while":
+        cost += Cost(unknown=frozenset({"steps of while"}))
+    return cost
 
 
-@_enter("while")
-def _while(eqn: Equation) -> Cost:
-    step = graph_cost(eqn.params["cond_graph"]) + graph_cost(eqn.params["body_graph"])
-    return step + Cost(unknown=frozenset({"steps of while"}))
-
-
-@_enter("cond")
-def _cond(eqn: Equation) -> Cost:
-    """The dearest branch."""
-    return max((graph_cost(b) for b in eqn.params["branches"]), key=lambda c: (c.flops, c.bytes))
+__all__ = ["Cost", "costs", "equation_cost", "graph_cost", "graph_runs", "module_cost", "ops"]

@@ -138,6 +138,7 @@ def _first_by_predicate(
     steps: Sequence[Pass], module: Module, arrays: Sequence[Any], command: str
 ) -> _Found | None:
     """The first pass after which the user's command exits with 0."""
+    from .checking import run_step
     from .symptoms import Predicate
 
     if Predicate(command).accepts(module):
@@ -146,7 +147,7 @@ def _first_by_predicate(
             hint="covector reduce makes such a program smaller",
         )
     for number, step in enumerate(steps, 1):
-        after = step.run(module)
+        after = run_step(step, module)
         if Predicate(command).accepts(after):
             symptom = Predicate(command, (step,))
             return _Found(number, step, module, arrays, symptom, (symptom.describe(),))
@@ -158,7 +159,7 @@ def _report_nan(
     steps: Sequence[Pass], module: Module, arrays: Sequence[Any], seed: int, as_json: bool
 ) -> int:
     """Print where a NaN is first made, in the first program of the pipeline that makes one."""
-    from .checking import further_inputs
+    from .checking import further_inputs, run_step
     from .nonfinite import nan_origin
 
     origin, before = nan_origin(module.main, arrays), "before any pass"
@@ -166,7 +167,7 @@ def _report_nan(
         if origin is not None:
             break
         old = module
-        module = step.run(module).verify()
+        module = run_step(step, module)
         before = f"after pass {step}"
         if module.main.input_types != old.main.input_types:
             arrays = further_inputs(module.main, arrays, seed)

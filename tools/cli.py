@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "check": "check",
     "bisect": "bisect",
     "reduce": "reduce",
+    "report": "report",
 }
 """The file of each command, imported when the command is called."""
 

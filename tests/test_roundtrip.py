@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import jaxpr_as_fun
+from library_calls import CALLS
 from programs import PROGRAMS, Program
 
 from covector.frontend.export_rules import jax_operation
@@ -33,17 +35,26 @@ def assert_same(actual: Any, expected: Any) -> None:
         np.testing.assert_allclose(x, y, rtol=2e-5, atol=2e-6)
 
 
-def both(f: Any, g: Any) -> Any:
-    """One function that computes both, compiled together and in a hurry."""
-    return jax.jit(lambda *args: (f(*args), g(*args)), compiler_options=HASTE)
+def together(*functions: Any) -> Any:
+    """One function that computes all of them, compiled in a hurry."""
+    return jax.jit(lambda *args: [f(*args) for f in functions], compiler_options=HASTE)
 
 
 @each_program
 def test_values_and_types(program: Program) -> None:
+    """Recorded, recorded and turned into a jaxpr, and read from a jaxpr."""
     args = program.arguments
-    again = as_function(make_ir(program.function)(*args))
-    actual, expected = both(again, program.function)(*args)
-    assert_same(actual, expected)
+    module = make_ir(program.function)(*args)
+    read = from_jaxpr(jax.make_jaxpr(program.function)(*args))
+
+    def flat(function: Any) -> Any:
+        return lambda *args: function(*jax.tree.leaves(args))
+
+    ways = (as_function(module), flat(jaxpr_as_fun(to_jaxpr(module))), flat(as_function(read)))
+    expected, same, *flat_results = together(program.function, *ways)(*args)
+    assert_same(same, expected)
+    for result in flat_results:
+        assert_same(list(result), jax.tree.leaves(expected))
 
 
 @each_program
@@ -121,5 +132,18 @@ def test_under_vmap(program: Program) -> None:
     stacked = [jax.typeof(x[0]) for x in jax.tree.leaves(batch)]
     if stacked != [jax.typeof(jnp.asarray(x)) for x in jax.tree.leaves(args)]:
         pytest.skip("a batch of Python scalars has another type")
-    actual, expected = both(jax.vmap(again), jax.vmap(program.function))(*batch)
+    actual, expected = together(jax.vmap(again), jax.vmap(program.function))(*batch)
+    assert_same(actual, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CALLS)
+def test_library_calls(name: str) -> None:
+    function, argument = CALLS[name]
+    module = make_ir(function)(argument).verify()
+    for graph in module.all_graphs():
+        for eqn in graph.equations:
+            if not eqn.primitive.has_regions and eqn.primitive.name != "constant":
+                check_types(eqn)
+    actual, expected = together(as_function(module), function)(argument)
     assert_same(actual, expected)

@@ -13,6 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from ..ops import elementwise as e
+from ..ops.operands import bit_width
 from ..primitive import Primitive
 from ..types import complex_dtype, dtype_category, is_complex
 from . import means
@@ -158,7 +159,7 @@ def polynomial(x: Array, *coefficients: Array, unroll: int | None) -> Array:
 def mulhi(x: Array, y: Array) -> Array:
     """The high half of the product, which has twice the bits."""
     product = x.astype(object) * y.astype(object)
-    return np.asarray(product >> e.bit_width(x.dtype)).astype(x.dtype)
+    return np.asarray(product >> bit_width(x.dtype)).astype(x.dtype)
 
 
 @means(e.round_)
@@ -207,7 +208,7 @@ def convert_element_type(x: Array, *, new_dtype: Any, weak_type: bool) -> Array:
 @means(e.bitcast_convert_type)
 def bitcast_convert_type(x: Array, *, new_dtype: Any) -> Array:
     old, new = x.dtype.itemsize, new_dtype.itemsize
-    if e.bit_width(x.dtype) != 8 * old or e.bit_width(new_dtype) != 8 * new:
+    if bit_width(x.dtype) != 8 * old or bit_width(new_dtype) != 8 * new:
         raise ValueError("dtypes narrower than a byte have no bits of their own in memory")
     flat = np.array(x, order="C")
     if old == new:

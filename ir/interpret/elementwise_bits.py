@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..ops import elementwise as e
+from ..ops.operands import bit_width
 from ..types import dtype_category, is_complex
 from . import means
 
@@ -52,7 +53,7 @@ def population_count(x: Array) -> Array:
 @means(e.clz)
 def clz(x: Array) -> Array:
     """Leading zeros: smear the highest bit downwards, then count what is above it."""
-    bits, width = _masked(x), e.bit_width(x.dtype)
+    bits, width = _masked(x), bit_width(x.dtype)
     for shift in (1, 2, 4, 8, 16, 32):
         bits = bits | (bits >> np.uint64(shift))
     return (width - np.bitwise_count(bits).astype(np.int64)).astype(x.dtype)
@@ -60,7 +61,7 @@ def clz(x: Array) -> Array:
 
 def _masked(x: Array) -> Array:
     """The bits of integers of any width, in uint64."""
-    width = e.bit_width(x.dtype)
+    width = bit_width(x.dtype)
     return np.asarray(x).astype(np.int64).astype(np.uint64) & np.uint64((1 << width) - 1)
 
 
@@ -68,7 +69,7 @@ def _shift(of: NumPy) -> NumPy:
     """A shift by any count, which is read as unsigned."""
 
     def meaning(x: Array, y: Array) -> Array:
-        width = e.bit_width(x.dtype)
+        width = bit_width(x.dtype)
         count = np.minimum(_masked(y), np.uint64(width))
         return of(x, count, width).astype(x.dtype)
 
@@ -88,7 +89,7 @@ means(e.shift_right_arithmetic)(
 
 def _signed(x: Array) -> Array:
     """Integers of any width read as signed ones, in int64."""
-    width = e.bit_width(x.dtype)
+    width = bit_width(x.dtype)
     wide = _masked(x).astype(np.int64)
     unused = np.int64(64 - width)
     return (wide << unused) >> unused

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import TypeRuleError
 from ..primitive import REQUIRED, Types, define
 from ..types import Dtype, ExtendedDtype, TensorType, dtype_category, dtype_name, real_dtype
-from .elementwise import all_weak, same_dtype
+from .operands import all_weak, same_dtype
 from .shape import check_axes
 from .window import dilate, windowed_shape
 

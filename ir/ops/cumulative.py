@@ -6,7 +6,7 @@ from typing import Any
 
 from ..primitive import REQUIRED, Primitive, Types, define
 from ..types import TensorType
-from .elementwise import NUMBER, accept
+from .operands import NUMBER, accept
 from .shape import check_axes
 
 

@@ -20,72 +20,27 @@ from ..types import (
     real_dtype,
 )
 from .elementwise_folds import FOLDS
+from .operands import (
+    ANY,
+    BITS,
+    COMPLEX,
+    DISCRETE,
+    FLOAT,
+    INEXACT,
+    INTEGER,
+    NUMBER,
+    ORDERED,
+    SIGNED,
+    accept,
+    all_weak,
+    bit_width,
+    broadcast_shapes,
+    same_dtype,
+)
 
 Result = Callable[[Dtype, dict[str, Any]], Dtype]
 
-INTEGER: Final = frozenset({"int", "uint"})
-FLOAT: Final = frozenset({"float"})
-COMPLEX: Final = frozenset({"complex"})
-INEXACT: Final = FLOAT | COMPLEX
-NUMBER: Final = INTEGER | INEXACT
-SIGNED: Final = frozenset({"int"}) | INEXACT
-BITS: Final = INTEGER | {"bool"}
-ORDERED: Final = INTEGER | FLOAT | {"bool"}
-ANY: Final = NUMBER | {"bool", "extended"}
-
 STEPS: Final = "it is constant between steps"
-DISCRETE: Final = "its results are not real numbers"
-
-
-def broadcast_shapes(name: str, types: Types) -> tuple[int, ...]:
-    """The common shape of elementwise operands. Raises TypeRuleError."""
-    shape = types[0].shape
-    for t in types:
-        if t.shape != shape:
-            break
-    else:
-        return shape
-    shapes = [t.shape for t in types if t.shape]
-    if len({len(s) for s in shapes}) != 1:
-        raise TypeRuleError(f"{name} takes operands of one rank, or scalars; got {shapes}")
-    result = []
-    for lengths in zip(*shapes, strict=True):
-        longer = {n for n in lengths if n != 1}
-        if len(longer) > 1:
-            raise TypeRuleError(f"{name} cannot broadcast the shapes {shapes} together")
-        result.append(longer.pop() if longer else 1)
-    return tuple(result)
-
-
-def same_dtype(name: str, types: Types) -> Dtype:
-    """The one dtype of all operands. Raises TypeRuleError."""
-    dtype = types[0].dtype
-    for t in types:
-        if t.dtype != dtype:
-            got = ", ".join(dtype_name(t.dtype) for t in types)
-            raise TypeRuleError(
-                f"{name} takes operands of one dtype; got {got}",
-                hint="convert them first with convert_element_type",
-            )
-    return dtype
-
-
-def accept(name: str, dtype: Dtype, accepted: frozenset[str]) -> None:
-    """Raise TypeRuleError unless dtype is of an accepted category."""
-    if dtype_category(dtype) not in accepted:
-        raise TypeRuleError(
-            f"{name} does not take {dtype_name(dtype)}; it takes {', '.join(sorted(accepted))}"
-        )
-
-
-def all_weak(types: Types) -> bool:
-    return False not in [t.weak for t in types]
-
-
-def bit_width(dtype: Dtype) -> int:
-    """Bits of one element: of int4 too, whose elements take a byte of memory each."""
-    digits = dtype.name.removeprefix("u").removeprefix("int")
-    return int(digits) if digits in ("2", "4") else 8 * dtype.itemsize
 
 
 def elementwise(
@@ -140,9 +95,7 @@ def _infer_mul(types: Types, params: dict[str, Any]) -> TensorType:
 neg = elementwise("neg", NUMBER, linear_in=(0,), jointly_linear=True)
 (sign,) = _unary("sign", NUMBER)
 add = elementwise("add", NUMBER, 2, linear_in=(0, 1), jointly_linear=True, commutative=True)
-add_any = elementwise(
-    "add_any", NUMBER, 2, linear_in=(0, 1), jointly_linear=True, commutative=True
-)
+add_any = elementwise("add_any", NUMBER, 2, linear_in=(0, 1), jointly_linear=True, commutative=True)
 sub = elementwise("sub", NUMBER, 2, linear_in=(0, 1), jointly_linear=True)
 mul = define(
     "mul",

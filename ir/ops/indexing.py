@@ -8,7 +8,7 @@ from typing import Any, Final
 from ..errors import TypeRuleError
 from ..primitive import REQUIRED, Primitive, Types, define
 from ..types import TensorType, dtype_category, dtype_name
-from .elementwise import ANY, NUMBER, accept, all_weak, same_dtype
+from .operands import ANY, NUMBER, accept, all_weak, same_dtype
 from .shape import check_axes
 from .shape_folds import fold_dynamic_slice, fold_dynamic_update_slice, fold_slice
 

@@ -20,7 +20,7 @@ from ..types import (
     dtype_name,
     real_dtype,
 )
-from .elementwise import all_weak, same_dtype
+from .operands import all_weak, same_dtype
 
 Params = dict[str, Any]
 Shape = tuple[int, ...]

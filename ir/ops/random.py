@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import TypeRuleError, did_you_mean
 from ..primitive import REQUIRED, Primitive, Types, define
 from ..types import Dtype, ExtendedDtype, TensorType, dtype_category, dtype_name
-from .elementwise import FLOAT, INTEGER, accept, all_weak, broadcast_shapes, same_dtype
+from .operands import FLOAT, INTEGER, accept, all_weak, broadcast_shapes, same_dtype
 
 Params = dict[str, Any]
 
@@ -94,9 +94,7 @@ def _infer_bits(types: Types, params: Params) -> TensorType:
     (keys,) = _unpack("random_bits", types, 1)
     _check_keys("random_bits", keys)
     if params["bit_width"] not in (8, 16, 32, 64):
-        raise TypeRuleError(
-            f"random_bits makes 8, 16, 32 or 64, not {params['bit_width']}"
-        )
+        raise TypeRuleError(f"random_bits makes 8, 16, 32 or 64, not {params['bit_width']}")
     dtype = np.dtype(f"uint{params['bit_width']}")
     return TensorType((*keys.shape, *params["shape"]), dtype)
 

@@ -8,8 +8,8 @@ from ..errors import TypeRuleError
 from ..graph import Graph
 from ..primitive import REQUIRED, Primitive, Types, define
 from ..types import TensorType, dtype_category, dtype_name
-from .elementwise import ANY, BITS, DISCRETE, INTEGER, NUMBER, accept
 from .elementwise_folds import fold_reduction
+from .operands import ANY, BITS, DISCRETE, INTEGER, NUMBER, accept
 from .shape import check_axes
 
 Params = dict[str, Any]

@@ -9,7 +9,7 @@ from ..errors import TypeRuleError
 from ..primitive import REQUIRED, Types, define
 from ..types import BOOL, TensorType, dtype_category, dtype_name
 from . import shape_folds as folds
-from .elementwise import all_weak, same_dtype
+from .operands import all_weak, same_dtype
 
 Params = dict[str, Any]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .elementwise import ACCURACY, FLOAT, elementwise
+from .elementwise import ACCURACY, elementwise
+from .operands import FLOAT
 
 erf = elementwise("erf", FLOAT, family="special")
 erfc = elementwise("erfc", FLOAT, family="special", defaults=ACCURACY)

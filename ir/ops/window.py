@@ -13,7 +13,7 @@ from ..errors import TypeRuleError
 from ..graph import Atom, Graph
 from ..primitive import REQUIRED, Primitive, Types, define
 from ..types import BOOL, TensorType, dtype_category, dtype_name
-from .elementwise import NUMBER, accept, all_weak, same_dtype
+from .operands import NUMBER, accept, all_weak, same_dtype
 from .reduction import check_combiner
 
 if TYPE_CHECKING:

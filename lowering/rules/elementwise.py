@@ -11,6 +11,7 @@ from typing import Any, Final
 from ...ir.builder import Builder
 from ...ir.graph import Equation
 from ...ir.ops import elementwise as e
+from ...ir.ops.operands import INTEGER
 from ...ir.primitive import Primitive
 from ...ir.types import BOOL, TensorType, dtype_category
 from .. import monoids
@@ -25,7 +26,6 @@ UNARY: Final[dict[Primitive, str]] = {
     e.neg: "stablehlo.negate",
     e.floor: "stablehlo.floor",
     e.ceil: "stablehlo.ceil",
-    e.abs_: "stablehlo.abs",
     e.exp: "stablehlo.exponential",
     e.log: "stablehlo.log",
     e.log1p: "stablehlo.log_plus_one",
@@ -113,7 +113,7 @@ def lower_round(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
 @lower.rule(e.square)
 def lower_square(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     type, x = eqn.outputs[0].type, operands[0]
-    if dtype_category(type.dtype) in e.INTEGER:
+    if dtype_category(type.dtype) in INTEGER:
         return [ctx.op("stablehlo.multiply", type, x, x)]
     return [ctx.op("chlo.square", type, x)]
 

@@ -14,6 +14,7 @@ import numpy as np
 from ...ir.builder import Builder
 from ...ir.graph import Equation
 from ...ir.ops import elementwise as e
+from ...ir.ops.operands import broadcast_shapes
 from ...ir.types import Dtype, dtype_category, is_complex
 from ..context import Context, MlirValue
 from ..tables import Lower, expanded, expansion, lower, unary
@@ -67,7 +68,7 @@ def expand_polynomial(b: Builder, x: Any, *coefficients: Any, unroll: int | None
     total = coefficients[-1]
     for c in reversed(coefficients[:-1]):
         total = b.add(b.mul(total, x), c)
-    shape = e.broadcast_shapes("polynomial", tuple(z.type for z in (x, *coefficients)))
+    shape = broadcast_shapes("polynomial", tuple(z.type for z in (x, *coefficients)))
     return (
         total
         if total.type.shape == shape
@@ -137,11 +138,6 @@ def _cos_complex(b: Builder, z: Any, accuracy: Any) -> Any:
     return b.select_n(b.eq(x, 0), b.complex(re, im), b.complex(re, b.literal(0, x.type)))
 
 
-def _asin_real(b: Builder, x: Any) -> Any:
-    """atan2(x, sqrt((1 - x) (1 + x)))."""
-    return b.atan2(x, b.sqrt(b.mul(b.sub(1, x), b.add(1, x))))
-
-
 def real_or_complex(real: Lower, complex: Lower) -> Lower:
     """The lowering that the operand's dtype asks for."""
 
@@ -156,8 +152,12 @@ lower.define(e.sin, real_or_complex(unary("stablehlo.sine"), expanded(_sin_compl
 lower.define(e.cos, real_or_complex(unary("stablehlo.cosine"), expanded(_cos_complex)))
 
 
-@lower.rule(e.asin)
-def lower_asin(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
-    if is_complex(eqn.inputs[0].type.dtype) or ctx.is_on("gpu"):
-        return [ctx.op("chlo.asin", eqn.outputs[0].type, *operands)]
-    return expanded(_asin_real)(ctx, eqn, operands)
+def borrowed(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
+    """JAX's own lowering: of what each version of it writes in another way."""
+    return ctx.borrow(
+        eqn.primitive.name, [x.type for x in eqn.inputs], [eqn.outputs[0].type], operands
+    )
+
+
+lower.define(e.asin, borrowed)
+lower.define(e.abs_, real_or_complex(unary("stablehlo.abs"), borrowed))

@@ -5,6 +5,7 @@ Supported: jax 0.10 to 0.12. What differs between them is decided here.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import functools
 import sys
@@ -14,26 +15,28 @@ from typing import Any
 import jax
 
 # Trace, Tracer: the protocol that a tracing interpreter implements; ours is a subclass of each.
-# set_current_trace, take_current_trace, trace_ctx: which trace records the operations that run now;
+# set_current_trace, trace_ctx: which trace records the operations that run now;
 # eval_context: none does.
 # typeof: the JAX type of anything that may be an operand.
 # escaped_tracer_error: JAX's own words for a tracer that outlived its trace.
-# Primitive, Jaxpr, Literal, DropVar: what jaxprs are made of.
+# Primitive, Jaxpr, Literal: what jaxprs are made of.
 # TypedInt, TypedFloat, TypedComplex: Python scalars with a dtype, for weakly typed literals.
 # custom_jvp_call_p, custom_vjp_call_p: the primitives behind jax.custom_jvp and jax.custom_vjp.
 # SymbolicZero stands for an absent tangent in rules defined with symbolic_zeros=True; Zero for an
 # absent cotangent in what flattened backward rules return.
-# wrap_init: JAX's flat functions, the form in which custom rules travel.
+# WrappedFun: JAX's flat functions, the form in which custom rules travel.
 # canonicalize_value: an operand as bind sees it (64-bit values narrowed, Python scalars typed).
 # threefry_partitionable: an option that decides which numbers a key gives.
 # eager_constant_folding: whether what depends on no tracer is computed while tracing.
-# user frames: where an equation of a jaxpr came from.
+# debugging: its module is where jax.debug.callback wraps the user's function.
+# is_user_filename, _source_info_context: where an operation came from.
 # register_exclusion: our frames are not the user's, in JAX's tracebacks as in ours.
 from jax._src import (
     ad_util,
     config,
     core,
     custom_derivatives,
+    debugging,
     dtypes,
     linear_util,
     literals,
@@ -53,16 +56,13 @@ from jax._src.random import prng
 Trace: Any = core.Trace
 Tracer: Any = core.Tracer
 Primitive: Any = core.Primitive
-Jaxpr: Any = core.Jaxpr
 ShapedArray: Any = core.ShapedArray
 JaxprLiteral: Any = core.Literal
-DropVar: Any = core.DropVar
 SymbolicZero: Any = ad_util.SymbolicZero
 CotangentZero: Any = ad_util.Zero
 typeof = core.typeof
 set_current_trace = core.set_current_trace
 eval_context = core.eval_context
-take_current_trace = core.take_current_trace
 escaped_tracer_error: Any = core.escaped_tracer_error
 canonicalize = dtypes.canonicalize_value
 
@@ -70,9 +70,6 @@ FlatFunction: Any = linear_util.WrappedFun
 
 ClosedJaxpr: Any = getattr(core, "ClosedJaxpr", core.Jaxpr)
 """A jaxpr with the values of its constants; since jax 0.12 every jaxpr may have them."""
-
-custom_jvp_call_p: Any = custom_derivatives.custom_jvp_call_p
-custom_vjp_call_p: Any = custom_derivatives.custom_vjp_call_p
 
 
 def current_trace() -> Any:
@@ -203,6 +200,36 @@ def equation_context(eqn: Any) -> Any:
     return eqn.ctx.manager
 
 
+def library_closure(f: Any) -> tuple[Any, ...] | None:
+    """What a function that JAX made around a user's closes over, the code first; None for others.
+
+    Two such functions with equal closures do the same. (Of a user's closures that is not known.)
+    """
+    if getattr(f, "__module__", None) != debugging.__name__ or not getattr(f, "__closure__", None):
+        return None
+    cells = [cell.cell_contents for cell in f.__closure__]
+    return (f.__code__, *(tuple(x.items()) if isinstance(x, dict) else x for x in cells))
+
+
+def extended_axes(sizes: Mapping[Any, int], spmd_name: Any = None) -> Any:
+    """A context manager: these axis names are bound while something is traced."""
+    stack = contextlib.ExitStack()
+    stack.enter_context(core.extend_axis_env_nd(list(sizes.items())))
+    if spmd_name is not None:
+        names = spmd_name if isinstance(spmd_name, tuple) else (spmd_name,)
+        stack.enter_context(core.add_spmd_axis_names(names))
+    return stack
+
+
+def axis_sizes() -> dict[Any, int]:
+    """The axis names that are bound now, with their sizes."""
+    return dict(core.get_axis_env().axis_sizes)
+
+
+def is_axis_bound(name: Any) -> bool:
+    return bool(core.get_axis_env().axis_exists(name))
+
+
 # --- source locations
 
 
@@ -233,18 +260,12 @@ def exclude_from_tracebacks(directory: str) -> None:
 
 def jvp_rule_from_params(params: dict[str, Any]) -> tuple[Any, Any]:
     """The function and the rule of a custom_jvp_call equation, as JAX's flat functions."""
-    return tuple(custom_jvp_call_p.get_bind_params(params)["subfuns"])
+    return tuple(custom_derivatives.custom_jvp_call_p.get_bind_params(params)["subfuns"])
 
 
 def vjp_rule_from_params(params: dict[str, Any]) -> tuple[Any, Any, Any]:
     """The function, forward and backward rule of a custom_vjp_call equation."""
-    return tuple(custom_vjp_call_p.get_bind_params(params)["subfuns"])
-
-
-def flat_function(f: Any, name: str) -> Any:
-    """A Python function on flat values as JAX's flat function."""
-    debug = linear_util.DebugInfo(name, name, None, None)
-    return linear_util.wrap_init(f, debug_info=debug)
+    return tuple(custom_derivatives.custom_vjp_call_p.get_bind_params(params)["subfuns"])
 
 
 def reset_stores(flat_fun: Any) -> None:

@@ -18,8 +18,7 @@ from ..lowering.dispatch import Plan, make_dispatcher
 from ..lowering.emit import lower_graph
 from ..lowering.execute import Executable, compile_module, place
 from ..lowering.jax_compat import is_trace_clean
-from ..passes.cse import cse_graph
-from ..passes.dce import remove_dead
+from ..passes.pipeline import tidied
 from .export import eval_graph
 
 Runner = Callable[..., list[Any]]
@@ -42,7 +41,7 @@ def is_tracing(arguments: Sequence[Any]) -> bool:
 
 def tidy(graph: Graph) -> Graph:
     """The program that is compiled: without repeated or unread equations."""
-    made: Graph = memoised(graph, "tidy", lambda: remove_dead(cse_graph(graph)))
+    made: Graph = memoised(graph, "tidy", lambda: tidied(graph))
     return made
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
-from ..ir.equality import modules_equal
 from ..ir.errors import CovectorError, PassError, UsageError, VerifyError
 from ..ir.memory import collector_paused
 from ..ir.module import Module
@@ -160,5 +159,5 @@ def check_roundtrip(module: Module) -> None:
         back = parse(text, verify=False, file="<printed>")
     except CovectorError as error:
         raise VerifyError(f"the text does not read back: {error.claim}") from error
-    if print_module(back) != text or not modules_equal(back, module):
+    if print_module(back) != text:  # the text has every bit of the constants that have contents
         raise VerifyError("the text reads back as another program")

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..ir.errors import UsageError, did_you_mean
+from ..ir.graph import Graph
 from ..ir.module import Module
 from .base import PASSES, Pass, make_pass
+from .cse import Cse, cse_graph
+from .dce import Dce, remove_dead
 from .manager import Manager
 from .observers import Observer
 from .settings import Settings
@@ -143,3 +146,14 @@ def run_passes(module: Module, passes: str | Sequence[Pass | str], **switches: A
             hint="make one with covector.make_ir(f)(*args), covector.parse or covector.load",
         )
     return Pipeline.of(passes, **switches).run(module)
+
+
+def tidied(graph: Graph) -> Graph:
+    """A graph as it is compiled: without repeated, then without unread equations.
+
+    It runs as a pipeline, which the environment's switches let one watch, where any is set.
+    """
+    settings = Settings.of({})
+    if settings == Settings():
+        return remove_dead(cse_graph(graph))
+    return Pipeline((Cse(), Dce()), settings).run(Module({graph.name: graph})).main

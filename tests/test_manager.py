@@ -448,3 +448,12 @@ class Reverse(Pass):
     status, out, _ = opt("f.cvir", "--load", "mine.py", "--passes", "test-backwards")
     del PASSES["test-backwards"]
     assert status == 0 and covector.parse(out) == covector.parse(PROGRAM)
+
+
+def test_what_jit_compiles_can_be_watched(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COVECTOR_PRINT_AFTER_ALL", "1")
+    function = covector.jit(covector.grad(lambda x: 3.0 * x * x))
+    assert function(2.0) == 12.0
+    assert banners(capsys.readouterr().err) == [("After", "cse"), ("After", "dce")]

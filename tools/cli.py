@@ -65,7 +65,13 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
         ctx.exit()
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Each switch of opt is an environment variable too, for pipelines run from Python: "
+    "COVECTOR_PRINT_AFTER_ALL=1 python train.py. COVECTOR_TRACEBACK=1 shows where an error of "
+    "covector's own was raised.",
+)
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
     help="Print the version.",
@@ -101,6 +107,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except CovectorError as error:
+        if os.environ.get("COVECTOR_TRACEBACK"):
+            raise
         report(error)
         return exit_status(error)
     except RecursionError:

@@ -135,6 +135,7 @@ SELECTIONS = [
     Case("clamp", [f32(3, 4), f32(3, 4), f32()], domain=BETWEEN, jax_derivative=False),
     Case("clamp", [f32(), f32(3, 4), f32()], domain=BETWEEN, wrt=(1,)),
     Case("clamp", [f32(), f32(), f32()], domain=BETWEEN),
+    Case("clamp", [f32(40)] * 3, domain=among(-1.0, 0.0, 1.0), differences=False, note="ties"),
     Case("clamp", [i32(), i32(9), i32()], domain=[(-1, 0), (-3, 3), (1, 2)], also="i8 u8"),
 ]
 

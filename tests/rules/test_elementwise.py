@@ -122,7 +122,35 @@ POLYNOMIALS = [
     Case("polynomial", [f32(), f32(3), f32(1)], jax_derivative=False),  # JAX's fails
 ]
 
+TIES = among(-1.0, 0.0, 1.0)
+AT_ZERO = among(0.0, -0.0, 1.0, -2.0)
 
-@laws(UNARY + BINARY + COMPLEX + POLYNOMIALS)
+
+def edge(name: str, *types: Any, domain: Any, params: Any = None) -> Case:
+    """Kinks, ties, zeros: derivatives there are conventions, JAX's."""
+    fields: dict[str, Any] = {"differences": False, "adjoint": False, "note": "edge"}
+    return Case(name, list(types), params or {}, domain=domain, **fields)
+
+
+EDGES = [
+    *(edge(name, f32(20), f32(20), domain=TIES) for name in ("max", "min")),
+    *(edge(name, f32(20), f32(), domain=[TIES, np.array(0.0)]) for name in ("max", "min")),
+    *(edge(name, f32(9), domain=AT_ZERO) for name in ("abs", "sign", "square", "tanh")),
+    *(edge(name, f32(9), domain=among(0.0, 1.0)) for name in ("sqrt", "rsqrt", "cbrt", "log")),
+    *(edge(name, f32(4), domain=among(-1.0, 1.0)) for name in ("asin", "acos", "atanh")),
+    *(edge(name, f32(9), domain=among(-60.0, 60.0)) for name in ("tanh", "logistic")),
+    *(edge(name, c64(9), domain=among(0.0, 1.0)) for name in ("abs", "square")),
+    edge("pow", f32(30), f32(30), domain=among(0.0, 1.0, 2.0)),
+    edge("pow", f32(30), f32(), domain=[TIES, np.array(2.0)]),
+    edge("pow", f32(30), i32(30), domain=[TIES, (-1, 3)]),
+    *(edge("integer_pow", f32(9), domain=TIES, params={"y": y}) for y in (-1, 0, 1, 2, 3)),
+    edge("atan2", f32(9), f32(9), domain=TIES),
+    edge("div", f32(9), f32(9), domain=TIES),
+    edge("rem", f32(9), f32(9), domain=[TIES, among(-0.5, 0.5)]),
+    edge("asinh", f32(3), domain=np.array([0.0, 1e3, -1e10])),
+]
+
+
+@laws(UNARY + BINARY + COMPLEX + POLYNOMIALS + EDGES)
 def test_law(case: Case, law: Law) -> None:
     law(case)

@@ -98,6 +98,11 @@ def share(b: Builder, wins: Operand, x: Operand, y: Operand) -> Operand:
     return b.select_n(b.eq(x, y), won, b.full(won.type, 0.5))
 
 
+def push_divisor(b: Builder, t: Operand, z: Operand, x: Operand, y: Operand) -> Operand:
+    """-z (t / y): its residuals are z and y, which other readers often need too, not their ratio."""
+    return b.neg(b.mul(z, b.div(t, y)))
+
+
 def push_rem_divisor(b: Builder, t: Operand, z: Operand, x: Operand, y: Operand) -> Operand:
     """x - y trunc(x / y)."""
     quotient = b.div(x, y)
@@ -164,7 +169,7 @@ PUSH: dict[Primitive, tuple[Entry, ...]] = {
     e.one_minus_square: (lambda b, t, z, x: b.mul(t, b.mul(x, -2)),),
     e.integer_pow: (push_integer_pow,),
     e.pow_: (push_pow_base, push_pow_exponent),
-    e.div: (None, lambda b, t, z, x, y: b.mul(t, b.neg(b.div(z, y)))),
+    e.div: (None, push_divisor),
     e.rem: (lambda b, t, z, x, y: t, push_rem_divisor),
     e.nextafter: (lambda b, t, z, x, y: t, lambda b, t, z, x, y: Zero(z.type)),
     e.abs_: (push_abs,),

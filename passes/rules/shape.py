@@ -99,12 +99,8 @@ def transpose_broadcast_in_dim(b: Builder, eqn: Equation, ct: Operand) -> Operan
 
 
 @unary_transpose(s.reshape)
-def transpose_reshape(b: Builder, eqn: Equation, ct: Operand) -> Operand:
-    return b.reshape(ct, new_sizes=eqn.inputs[0].type.shape)
-
-
 @unary_transpose(s.squeeze)
-def transpose_squeeze(b: Builder, eqn: Equation, ct: Operand) -> Operand:
+def transpose_reshape(b: Builder, eqn: Equation, ct: Operand) -> Operand:
     return b.reshape(ct, new_sizes=eqn.inputs[0].type.shape)
 
 
@@ -163,14 +159,10 @@ def transpose_split(b: Builder, eqn: Equation, cts: Operands, linear: Sequence[b
     return b.emit(s.concatenate, *cts, dimension=axis)
 
 
-@tables.transpose.rule(s.stack)
-def transpose_stack(b: Builder, eqn: Equation, cts: Operands, linear: Sequence[bool]) -> Operands:
-    return b.emit(s.unstack, cts[0], **eqn.params)
-
-
-@tables.transpose.rule(s.unstack)
-def transpose_unstack(b: Builder, eqn: Equation, cts: Operands, linear: Sequence[bool]) -> Operands:
-    return b.emit(s.stack, *cts, **eqn.params)
+@tables.transpose.rule(s.stack, s.unstack)
+def transpose_stacked(b: Builder, eqn: Equation, cts: Operands, linear: Sequence[bool]) -> Operands:
+    inverse = s.unstack if eqn.primitive is s.stack else s.stack
+    return b.emit(inverse, *cts, **eqn.params)
 
 
 @tables.transpose.rule(s.pad)

@@ -1,24 +1,17 @@
-"""Slices, gathers and scatters."""
+"""Slices and gathers."""
 
 from __future__ import annotations
 
-import jax
-import numpy as np
 import pytest
-from harness import Case, bool_, c64, f32, i32, laws, program, u8, u32
+from harness import Case, bool_, f32, i32, laws, program, u8, u32
 
 from covector.ir.builder import Builder
-from covector.ir.errors import PassError, TypeRuleError
+from covector.ir.errors import TypeRuleError
 from covector.ir.graph import Value
-from covector.ir.interpret import evaluate
 from covector.ir.primitive import PRIMITIVES
 from covector.passes.batch import batch_graph
-from covector.passes.jvp import jvp_graph
-from covector.passes.reverse import vjp_graph
-from covector.passes.transpose import transpose_graph
 
 ALL = "bf16 f64 c64 i32 u8 bool"
-NEW_JAX = jax.version.__version_info__ >= (0, 11)
 
 # -- slices --------------------------------------------------------------------------------------
 
@@ -111,78 +104,6 @@ GATHERS = [
     gather(bool_(4), i32(6, 1), (1,), (), (0,), (0,), mode="FILL_OR_DROP", fill_value=True),
 ]
 
-# -- scatters ------------------------------------------------------------------------------------
-
-
-def distinct(rng, type):
-    """Positions that are each written once."""
-    return rng.permutation(4)[: type.shape[0]].reshape(type.shape)
-
-
-def scatter(name, operand, indices, updates, window, inserted, mapped, *, mode, at=(0, 3),
-            batching=((), ()), **more):  # fmt: skip
-    params = {
-        "update_window_dims": window,
-        "inserted_window_dims": inserted,
-        "scatter_dims_to_operand_dims": mapped,
-        "operand_batching_dims": batching[0],
-        "scatter_indices_batching_dims": batching[1],
-        "unique_indices": more.pop("unique", False),
-        "mode": mode,
-    }
-    domain = [(-2.0, 2.0), at, (-2.0, 2.0)]
-    return Case(name, [operand, indices, updates], params, domain, **more)
-
-
-def scatters(name: str, mode: str, **more) -> list[Case]:
-    also = "bf16 f64 i32 u8" + (" c64" if name not in ("scatter_min", "scatter_max") else "")
-    outside = (0, 1) if mode == "PROMISE_IN_BOUNDS" else (-1, 4)
-    more.update(mode=mode)
-    cases = [
-        scatter(name, f32(4, 6), i32(4, 2), f32(4, 2, 3), (1, 2), (), (0, 1), at=outside, **more),
-        scatter(name, f32(4, 3), i32(5, 1), f32(3, 5), (0,), (0,), (0,), at=outside, **more),
-        scatter(name, f32(3, 4, 2), i32(2, 3, 1), f32(2, 3, 2), (2,), (1,), (1,),
-                batching=((0,), (1,)), at=(0, 2), **more),
-        scatter(name, f32(4, 3), i32(0, 1), f32(0, 3), (1,), (0,), (0,), **more),
-    ]  # fmt: skip
-    once = scatter(name, f32(4, 3), i32(3, 1), f32(3, 3), (1,), (0,), (0,), at=distinct,
-                   unique=True, also=also, **more)  # fmt: skip
-    lone = scatter(name, f32(4), i32(1), f32(), (), (0,), (0,), at=outside, **more)
-    return [*cases, once, lone]
-
-
-SCATTERS = [
-    *scatters("scatter", "FILL_OR_DROP"),
-    *scatters("scatter_add", "FILL_OR_DROP"),
-    *scatters("scatter_sub", "FILL_OR_DROP")[:2],
-    *scatters("scatter", "CLIP", differences=False)[:2],  # clamped windows meet: who wins changes
-    *scatters("scatter_add", "CLIP")[:2],
-]
-MORE_SCATTERS = [
-    *scatters("scatter", "CLIP", differences=False)[2:],
-    *scatters("scatter", "PROMISE_IN_BOUNDS"),
-    *scatters("scatter_add", "CLIP")[2:],
-    *scatters("scatter_add", "PROMISE_IN_BOUNDS"),
-    *scatters("scatter_sub", "FILL_OR_DROP")[2:],
-    *scatters("scatter_sub", "CLIP"),
-    *scatters("scatter_sub", "PROMISE_IN_BOUNDS"),
-]
-PRODUCTS = [
-    *scatters("scatter_mul", "FILL_OR_DROP", wrt=(0,)),
-    *scatters("scatter_mul", "CLIP", wrt=(0,)),
-    scatter("scatter_mul", f32(4, 3), i32(3, 1), f32(3, 3), (1,), (0,), (0,), at=distinct,
-            unique=True, mode="FILL_OR_DROP"),
-    scatter("scatter_mul", f32(4), i32(1), f32(), (), (0,), (0,), mode="CLIP",
-            jax_derivative=False),
-]  # fmt: skip
-EXTREMA = scatters("scatter_max", "FILL_OR_DROP")[:2]
-MORE_EXTREMA = [
-    *scatters("scatter_max", "FILL_OR_DROP")[2:],
-    *scatters("scatter_max", "CLIP", jax_derivative=NEW_JAX),
-    *scatters("scatter_min", "FILL_OR_DROP"),
-    *scatters("scatter_min", "CLIP", jax_derivative=NEW_JAX),
-]
-
 
 @laws(SLICES)
 def test_slices(case, law):
@@ -194,67 +115,7 @@ def test_gathers(case, law):
     law(case)
 
 
-@laws(SCATTERS)
-def test_scatters(case, law):
-    law(case)
-
-
-@laws([*PRODUCTS, *EXTREMA])
-def test_products_and_extrema(case, law):
-    law(case)
-
-
-@pytest.mark.slow
-@laws([*MORE_SCATTERS, *MORE_EXTREMA])
-def test_more_scatters(case, law):
-    law(case)
-
-
 # -- what is not covered by laws -----------------------------------------------------------------
-
-ROWS = {
-    "update_window_dims": (1,),
-    "inserted_window_dims": (0,),
-    "scatter_dims_to_operand_dims": (0,),
-}
-
-
-def rows(b, x, indices, updates, name="scatter", **more):
-    return b.emit(PRIMITIVES[name], x, indices, updates, **ROWS, **more)
-
-
-def test_the_update_that_wins_has_the_tangent():
-    """Value and tangent agree on who wins where rows are written twice."""
-    graph = program(rows, f32(4, 3), i32(5, 1), f32(5, 3))
-    pushed, _ = jvp_graph(graph, (True, False, True))
-    x, u = np.zeros((4, 3), np.float32), np.arange(15, dtype=np.float32).reshape(5, 3) + 1
-    indices = np.array([[1], [2], [1], [9], [1]], np.int32)
-    y, dy = evaluate(pushed, [x, indices, u, x - 1, 10 * u])
-    written = y != 0
-    assert written[:, 0].tolist() == [False, True, True, False]
-    np.testing.assert_array_equal(dy, np.where(written, 10 * y, -1))
-
-
-def test_a_constant_update_needs_no_winner():
-    """Nothing is numbered where the updates have no tangent."""
-    graph = program(rows, f32(4, 3), i32(5, 1), f32(5, 3))
-    pulled = vjp_graph(graph, (True, False, False))
-    names = [e.primitive.name for e in pulled.equations]
-    assert names == ["scatter", "broadcast_in_dim", "scatter"]
-
-
-def test_scatter_mul_of_overlapping_windows_is_refused():
-    graph = program(
-        lambda b, *xs: rows(b, *xs, name="scatter_mul"), f32(4, 3), i32(5, 1), f32(5, 3)
-    )
-    with pytest.raises(PassError, match="overlap"):
-        jvp_graph(graph, (False, False, True))
-
-
-def test_scatter_of_overlapping_windows_is_not_transposed():
-    graph = program(rows, f32(4, 3), i32(5, 1), f32(5, 3))
-    with pytest.raises(PassError, match="overlap"):
-        transpose_graph(graph, (False, False, True))
 
 
 def test_a_batch_of_equal_starts_is_one_slice():
@@ -323,11 +184,6 @@ GATHER = {"offset_dims": (1,), "collapsed_slice_dims": (0,), "start_index_map": 
         ("gather", [f32(4, 3), i32(2, 1)], {**GATHER, "slice_sizes": (2, 3)}, "length 1"),
         ("gather", [f32(4, 3), i32(2, 1)], {**GATHER, "slice_sizes": (1, 4)}, "does not fit"),
         ("gather", [f32(4, 3), i32(2, 1)], {**GATHER, "slice_sizes": (1, 3), "mode": "W"}, "W"),
-        ("scatter", [f32(4, 3), i32(2, 1), f32(2, 4)], ROWS, "larger"),
-        ("scatter", [f32(4, 3), i32(2, 1), f32(3, 3)], ROWS, "do not fit"),
-        ("scatter", [f32(4, 3), i32(2, 1), f32(2)], ROWS, "rank 2"),
-        ("scatter_add", [bool_(4, 3), i32(2, 1), bool_(2, 3)], ROWS, "does not take bool"),
-        ("scatter", [f32(4, 3), i32(2, 1), c64(2, 3)], ROWS, "one dtype"),
     ],
 )  # fmt: skip
 def test_ill_typed(name, types, params, message):

@@ -47,7 +47,9 @@ def _inject(x: Sequence[Words], schedule: Sequence[Words], number: int) -> list[
     return mixed
 
 
-def threefry2x32(k0: Words, k1: Words, x0: Words, x1: Words) -> tuple[Words, Words]:
+def threefry2x32(*words: Words) -> tuple[Words, Words]:
+    """Two words of key, two of counter."""
+    k0, k1, x0, x1 = words
     schedule = [k0, k1, k0 ^ k1 ^ PARITY]
     x = _inject([x0, x1], schedule, 0)
     for i in range(THREEFRY_ROUNDS):
@@ -78,17 +80,20 @@ def multiply(x: Words, multiplier: int) -> tuple[Words, Words]:
     return (product >> np.uint64(32)).astype(np.uint32), product.astype(np.uint32)
 
 
-def philox2x32(k: Words, x0: Words, x1: Words) -> tuple[Words, Words]:
+def philox2x32(*words: Words) -> tuple[Words, Words]:
+    """One word of key, two of counter."""
+    k, x0, x1 = words
     for _ in range(PHILOX_ROUNDS):
         high, low = multiply(x0, MULTIPLIER_2)
         x0, x1 = high ^ x1 ^ k, low
         k = k + WEYL[0]
-    return np.broadcast_arrays(x0, x1)
+    x0, x1 = np.broadcast_arrays(x0, x1)
+    return x0, x1
 
 
-def philox4x32(
-    k0: Words, k1: Words, x0: Words, x1: Words, x2: Words, x3: Words
-) -> tuple[Words, ...]:
+def philox4x32(*words: Words) -> tuple[Words, ...]:
+    """Two words of key, four of counter."""
+    k0, k1, x0, x1, x2, x3 = words
     for _ in range(PHILOX_ROUNDS):
         high0, low0 = multiply(x0, MULTIPLIERS_4[0])
         high1, low1 = multiply(x2, MULTIPLIERS_4[1])

@@ -35,7 +35,7 @@ def tag_of(keys: Array) -> str:
     """The generator of keys."""
     names = keys.dtype.names
     assert names is not None
-    return names[0]
+    return str(names[0])
 
 
 def unwrap(keys: Array) -> Array:

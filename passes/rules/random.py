@@ -33,7 +33,7 @@ def jvp_random_gamma(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
         return [b.mul(tangents[1], b.random_gamma_grad(a, sample))]
     type = sample.type
     x = b.exp(sample)
-    tiny = float(ml_dtypes.finfo(type.dtype).tiny)  # type: ignore[arg-type]
+    tiny = float(ml_dtypes.finfo(type.dtype).tiny)
     x = b.select_n(b.eq(x, b.full(type, 0)), x, b.full(type, tiny))
     return [b.mul(tangents[1], b.div(b.random_gamma_grad(a, x), x))]
 

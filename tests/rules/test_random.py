@@ -36,7 +36,7 @@ TAGS = pytest.mark.parametrize(
         for tag in IMPLEMENTATIONS
     ],
 )
-SHAPES = [(), (3,), (2, 3), (0,), (5, 1)]
+SHAPES = [(), (3,), (2, 1), (0,)]
 
 
 def make_keys(tag: str, *shape: int) -> Any:
@@ -133,16 +133,16 @@ def test_bits(tag: str) -> None:
             call("random_bits", key, bit_width=width, shape=shape)
             for key in (make_keys(tag), make_keys(tag, 2))
             for width in (8, 16, 32, 64)
-            for shape in [(), (5,), (2, 3)]
+            for shape in [(), (2, 3)]
         )
     )
 
 
-@pytest.mark.parametrize("tag", ["fry", "rbg"])
+@pytest.mark.parametrize("tag", ["fry", pytest.param("rbg", marks=pytest.mark.slow)])
 def test_numbered_in_order(tag: str) -> None:
     """Without jax_threefry_partitionable."""
     keys = make_keys(tag, 2)
-    every = [{"shape": shape, "partitionable": False} for shape in [(1,), (5,), (2, 3)]]
+    every = [{"shape": shape, "partitionable": False} for shape in [(5,), (2, 3)]]
     assert_as_jax(
         *(call("random_split", keys, **params) for params in every),
         *(
@@ -237,7 +237,7 @@ def test_rng_bit_generator_batches_as_in_jax() -> None:
         np.testing.assert_array_equal(g, w)
 
 
-@pytest.mark.parametrize("log_space", [False, True])
+@pytest.mark.parametrize("log_space", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_gamma(log_space: bool) -> None:
     """Equal to rounding, since logarithms and powers are; so is the derivative."""
     keys, a = make_keys("fry", 2), np.array([[0.1, 0.5, 1.0], [3.0, 10.0, 0.3]])

@@ -1,4 +1,4 @@
-"""Matrix products and convolutions."""
+"""Matrix products, and products of groups."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Python and JAX to programs, and the user's transformations."""
 
 # These enter rules that the importer and the exporter look up.
+from . import callbacks as callbacks
 from . import custom_rules as custom_rules
 from . import export_regions as export_regions
 from . import import_rules as import_rules

@@ -96,6 +96,10 @@ def build(
         placement=placement,
         compiler_options=options,
         donated=[len(constants) + i for i in donated],
+        ordered_effects=lowered.host.ordered_effects,
+        unordered_effects=lowered.host.unordered_effects,
+        host_callbacks=lowered.host.callbacks,
+        keepalive=lowered.host.keepalive,
     )
     return executable, constants
 

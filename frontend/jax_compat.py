@@ -95,6 +95,11 @@ def stage_now(value: Any) -> Any:
     return core.eval_trace.stage_value(value)
 
 
+def computing_now() -> Any:
+    """A context in which operations run, although something is being traced."""
+    return core.set_current_trace(core.eval_trace)
+
+
 def evaluate(primitive: Any, operands: Any, params: Any) -> Any:
     """Run an operation although something is being traced."""
     avals = tuple(core.typeof(x) for x in operands)

@@ -12,7 +12,7 @@ import numpy as np
 
 from .constants import Elided, from_little_endian
 from .errors import did_you_mean
-from .graph import Constant, Graph, Literal, Thunk
+from .graph import Constant, Graph, Literal, Opaque, Thunk
 from .lexer import Cursor
 from .syntax import BARE, DTYPE, NUMBER, TYPE, overflows, read_scalar
 from .types import DTYPE_BY_NAME, ExtendedDtype, TensorType, dtype_from_name
@@ -133,11 +133,12 @@ class DataReader(Cursor):
         if opener == "$":
             self.pos += 1
             return self.constant_named(self.name("the name of a constant"), start)
-        if self.accept('thunk<"'):
-            self.pos -= 1
-            thunk = _thunk(self.string("the name of a thunk"))
-            self.expect(">", "after the name of a thunk")
-            return thunk
+        for kind, make in (("thunk", _thunk), ("opaque", _opaque)):
+            if self.accept(f'{kind}<"'):
+                self.pos -= 1
+                found = make(self.string(f"the name of a {kind}"))
+                self.expect(">", f"after the name of a {kind}")
+                return found
         return self._word(start)
 
     def _word(self, start: int) -> Any:
@@ -311,3 +312,18 @@ def _thunk(name: str) -> Thunk:
         )
 
     return Thunk(name, refuse)
+
+
+def _opaque(name: str) -> Opaque:
+    """A thing of the host that was printed: only its name is in the text."""
+
+    def refuse(*_arrays: Any) -> Any:
+        from .errors import CovectorError
+
+        raise CovectorError(
+            f"{name!r} was a thing of the process that printed this program: only its name is in "
+            "the text",
+            hint="trace the function again in the process that is to run it",
+        )
+
+    return Opaque(name, refuse)

@@ -46,8 +46,7 @@ class Value:
 
 
 class Literal:
-    """A scalar written into the program. Interned by type and bits: equal literals are identical.
-    """
+    """A scalar written into the program. Interned by type and bits: equal literals are identical."""
 
     __slots__ = ("__weakref__", "type", "value")
     type: TensorType
@@ -119,6 +118,36 @@ class Thunk:
 
     def __repr__(self) -> str:
         return f"thunk<{self.name}>"
+
+
+class Opaque(Thunk):
+    """Something of the host that a program refers to: a Python callback, or a primitive that
+    someone else defined.
+
+    Called with arrays it returns what it computes from them, every time anew. `held` is what
+    lowering and export need of it; `rules` are the thunks by which a foreign primitive transforms.
+    Names are unique in a process: programs are equal if theirs are. One read back from text says so
+    when it is called.
+    """
+
+    __slots__ = ("__weakref__", "held", "rules")
+
+    def __init__(
+        self,
+        name: str,
+        make: Callable[..., Any],
+        held: Any = None,
+        rules: dict[str, Thunk] | None = None,
+    ) -> None:
+        super().__init__(name, make)
+        self.held = held
+        self.rules = rules or {}
+
+    def __call__(self, *arrays: Any) -> Any:
+        return self.make(*arrays)
+
+    def __repr__(self) -> str:
+        return f"opaque<{self.name}>"
 
 
 Params = dict[str, Any]

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from . import constants
-from .graph import Atom, Constant, Equation, Graph, Literal, Location, Thunk
+from .graph import Atom, Constant, Equation, Graph, Literal, Location, Opaque, Thunk
 from .naming import Names, graph_names, unique, value_names
 from .primitive import REQUIRED, Primitive
 from .syntax import quote_name, quote_string, scalar_text
@@ -252,7 +252,8 @@ def value_text(value: Any, refer: Callable[[Any], str | None] = refer_by_hint) -
     if isinstance(value, (Graph, Constant)):
         return refer(value) or repr(value)
     if isinstance(value, Thunk):
-        return f"thunk<{quote_string(value.name)}>"
+        kind = "opaque" if isinstance(value, Opaque) else "thunk"
+        return f"{kind}<{quote_string(value.name)}>"
     return _container_text(value, refer)
 
 

@@ -19,8 +19,10 @@ from jax.extend.core import primitives as jax_primitives
 from jaxlib.mlir import ir
 
 from .jax_compat import (
+    HostParts,
     TypeLike,
     base_shape_dtype,
+    host_parts,
     module_bytes,
     parse_module,
     private_primitives,
@@ -86,14 +88,29 @@ def _lower_cached(
 def _lower(
     primitive: Any, avals: tuple[Any, ...], platforms: tuple[str, ...], params: dict[str, Any]
 ) -> bytes:
+    return lower_with_host_parts(primitive, avals, params, platforms)[0]
+
+
+def lower_with_host_parts(
+    primitive: Any,
+    in_types: Sequence[TypeLike],
+    params: Mapping[str, Any],
+    platforms: Sequence[str],
+) -> tuple[bytes, HostParts]:
+    """As `lower_primitive_with_jax`, with what the module needs of this process.
+
+    With ordered effects, `@main` takes a token for each first, and returns them first.
+    """
+    avals = tuple(map(to_aval, in_types))
     specs = list(map(shape_struct, avals))
     bind: Callable[..., Any] = lambda *xs: primitive.bind(*xs, **params)  # noqa: E731
     with wide_types(avals):
-        lowered = jax.jit(bind, keep_unused=True).trace(*specs).lower(lowering_platforms=platforms)
+        traced = jax.jit(bind, keep_unused=True).trace(*specs)
+        lowered = traced.lower(lowering_platforms=tuple(platforms))
     module = lowered.compiler_ir("stablehlo")
     copy = parse_module(module_bytes(module))  # the original belongs to JAX's cache
     run_mlir_passes(copy, "strip-debuginfo")
-    return module_bytes(copy)
+    return module_bytes(copy), host_parts(lowered)
 
 
 # --- merging

@@ -19,12 +19,15 @@ from ..ir.reproducer import explain, keep
 from ..ir.types import TensorType
 from . import jax_compat, rules, tables
 from .context import Context, create
+from .host import TOKEN_TYPE, effects_of_graphs
 from .plan import Plan
 
 
 @dataclass(frozen=True)
 class Lowering:
-    """A program as StableHLO. `constants` are to be passed before the entry's own inputs."""
+    """A program as StableHLO. `constants` are to be passed before the entry's own inputs; `host` is
+    what it needs of this process (Python functions that it calls).
+    """
 
     name: str
     mlir_module: ir.Module
@@ -32,6 +35,7 @@ class Lowering:
     in_types: tuple[TensorType, ...]
     out_types: tuple[TensorType, ...]
     platforms: tuple[str, ...]
+    host: jax_compat.HostParts = jax_compat.HostParts((), (), (), ())
 
     def as_text(self, locations: bool = False) -> str:
         """The StableHLO text."""
@@ -62,19 +66,19 @@ def lower_graph(
 
 
 def _lower(graph: Graph, platforms: tuple[str, ...], name: str) -> Lowering:
-    made, constants = _emit(graph, platforms, name, careful=False)
+    made, constants, host = _emit(graph, platforms, name, careful=False)
     try:
         made.operation.verify()
     except ir.MLIRError as error:
         _emit(graph, platforms, name, careful=True)  # raises at the equation at fault
         raise CovectorError(f"MLIR refuses the lowering: {error}", stage="lowering") from None
     inputs = tuple(c.type for c in constants) + graph.input_types
-    return Lowering(name, made, constants, inputs, graph.output_types, platforms)
+    return Lowering(name, made, constants, inputs, graph.output_types, platforms, host)
 
 
 def _emit(
     main: Graph, platforms: tuple[str, ...], name: str, careful: bool
-) -> tuple[ir.Module, tuple[Constant, ...]]:
+) -> tuple[ir.Module, tuple[Constant, ...], jax_compat.HostParts]:
     context = jax_compat.make_ir_context()
     with context, ir.Location.unknown():
         module = ir.Module.create()
@@ -90,14 +94,17 @@ def _emit(
             symbol = "main" if graph is main else ctx.symbols.fresh(graph.name)
             ctx.functions[graph] = (symbol, plan.constants[graph])
             _emit_function(ctx, graph, symbol, public=graph is main)
-    return module, plan.constants[main]
+    return module, plan.constants[main], ctx.host.parts()
 
 
 def _emit_function(ctx: Context, graph: Graph, symbol: str, public: bool) -> None:
-    """One `func.func`: the constants that it or a callee of it needs, then its inputs."""
-    constants = ctx.functions[graph][1]
-    inputs = [ctx.types[t] for t in (*[c.type for c in constants], *graph.input_types)]
-    outputs = [ctx.types[t] for t in graph.output_types]
+    """One `func.func`: tokens of its ordered effects, the constants that it or a callee of it
+    needs, then its inputs.
+    """
+    constants, effects = ctx.functions[graph][1], effects_of_graphs((graph,))
+    tokens = [TOKEN_TYPE] * len(effects)
+    inputs = [ctx.types[t] for t in (*tokens, *[c.type for c in constants], *graph.input_types)]
+    outputs = [ctx.types[t] for t in (*tokens, *graph.output_types)]
     attributes = {
         "sym_name": ctx.attributes.text(symbol),
         "function_type": ir.TypeAttr.get(ir.FunctionType.get(inputs, outputs)),
@@ -106,12 +113,12 @@ def _emit_function(ctx: Context, graph: Graph, symbol: str, public: bool) -> Non
     with ir.InsertionPoint(ctx.module.body):
         function = create("func.func", [], [], attributes, regions=1)
     named = ctx.locations.named
-    names = [c.name for c in constants] + [v.name or "_" for v in graph.inputs]
+    names = [*effects] + [c.name for c in constants] + [v.name or "_" for v in graph.inputs]
     places = [named(None, None, name) for name in names]
     block = function.regions[0].blocks.append(*inputs, arg_locs=places)
-    arguments = list(block.arguments)
+    arguments = ctx.host.take(effects, list(block.arguments))
     ctx.constants = dict(zip(constants, arguments, strict=False))
     ctx.scalars = {}
     with ir.InsertionPoint(block):
         results = ctx.write(graph, arguments[len(constants) :])
-        create("func.return", [], results, loc=ctx.locations.unknown)
+        create("func.return", [], [*ctx.host.give(effects), *results], loc=ctx.locations.unknown)

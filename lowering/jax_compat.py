@@ -10,7 +10,7 @@ import functools
 import importlib
 import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.dtypes as public_dtypes
@@ -160,6 +160,27 @@ def private_primitives() -> dict[str, Any]:
                 if isinstance(value, core.Primitive):
                     found.setdefault(value.name, value)
     return found
+
+
+# --- callbacks
+
+
+class HostParts(NamedTuple):
+    """What a module needs of this process, as JAX's lowering reports it: its effects, the Python
+    functions that it calls back by number, and what must live as long as it does.
+    """
+
+    ordered_effects: tuple[Any, ...]
+    unordered_effects: tuple[Any, ...]
+    callbacks: tuple[Any, ...]
+    keepalive: tuple[Any, ...]
+
+
+def host_parts(lowered: Any) -> HostParts:
+    """Of what `jax.jit(f).lower(...)` returned."""
+    found = lowered._lowering.compile_args
+    names = ("ordered_effects", "unordered_effects", "host_callbacks", "keepalive")
+    return HostParts(*(tuple(found[name] or ()) for name in names))
 
 
 # --- compiling

@@ -74,6 +74,7 @@ from . import (  # noqa: E402
     contraction,  # noqa: F401
     control,  # noqa: F401
     cumulative,  # noqa: F401
+    effect,  # noqa: F401
     elementwise,  # noqa: F401
     elementwise_bits,  # noqa: F401
     fft,  # noqa: F401

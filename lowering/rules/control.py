@@ -6,14 +6,15 @@ Their bodies read what does not change from outside; what changes is carried.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
+from ...ir.errors import CovectorError
 from ...ir.graph import Equation, Graph
 from ...ir.ops import control as ops
 from ...ir.types import BOOL, INT32, TensorType
-from ..context import Context, MlirValue
+from ..context import Body, Context, MlirValue
+from ..host import effects_of_graphs
 from ..mlir_types import physical
 from ..monoids import compare
 from ..tables import callees, lower
@@ -29,14 +30,20 @@ def lower_while(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     p = eqn.params
     cond_consts, body_consts, carry = ops.split_sizes(operands, ops.while_sizes(eqn))
     types = [v.type for v in eqn.outputs]
-    return ctx.ops(
-        "stablehlo.while",
+    if effects_of_graphs((p["cond_graph"],)):
+        raise CovectorError(
+            "the condition of a while loop has ordered effects: it has no place to hand on their "
+            "order",
+            eqn,
+            stage="lowering",
+            hint="move the effect into the body, or give it ordered=False",
+        )
+    return ctx.loop(
         types,
         carry,
-        [
-            (types, lambda values: ctx.inline(p["cond_graph"], (*cond_consts, *values))),
-            (types, lambda values: ctx.inline(p["body_graph"], (*body_consts, *values))),
-        ],
+        lambda values: ctx.inline(p["cond_graph"], (*cond_consts, *values)),
+        lambda values: ctx.inline(p["body_graph"], (*body_consts, *values)),
+        (p["body_graph"],),
     )
 
 
@@ -49,11 +56,11 @@ def lower_cond(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     if eqn.inputs[0].type.dtype == BOOL:
         index = ctx.op("stablehlo.convert", TensorType((), INT32), index)
 
-    def region(branch: Graph) -> tuple[Types, Any]:
-        return (), lambda _: ctx.inline(branch, rest)
+    def body(branch: Graph) -> Body:
+        return lambda _: ctx.inline(branch, rest)
 
     types = [v.type for v in eqn.outputs]
-    return ctx.ops("stablehlo.case", types, (index,), [region(b) for b in branches])
+    return ctx.branch(types, index, [(branch, body(branch)) for branch in branches])
 
 
 @callees.rule(ops.custom_linear_solve)
@@ -152,7 +159,7 @@ class Scan:
             return [following, *carry, *ys]
 
         start = (ctx.full(0, self.counter), *self.carry, *ys)
-        _, *ends = ctx.ops("stablehlo.while", types, start, [(types, is_unfinished), (types, body)])
+        _, *ends = ctx.loop(types, start, is_unfinished, body, (self.graph,))
         carry, ys = ends[:n_carry], ends[n_carry:]
         if block:
             flat = [stacked(t, (n * self.unroll,)) for t in self.y_types]

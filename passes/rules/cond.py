@@ -14,6 +14,7 @@ from ...ir.builder import Builder, Zero
 from ...ir.errors import PassError
 from ...ir.graph import Equation, Graph
 from ...ir.ops.control import cond
+from ...ir.ops.effect import DEBUG, ORDERED_DEBUG
 from .. import tables
 from ..batch import batch_graph
 from ..dce import dce_graph, is_same, region_of
@@ -96,8 +97,11 @@ def batch_cond(
 def _batch_select(
     b: Builder, eqn: Equation, inputs: Operands, batched: Flags, size: int
 ) -> tuple[Operands, Sequence[bool]]:
-    """Run every branch and select; an output that is the same value in all needs no selection."""
-    if eqn.effects:
+    """Run every branch and select; an output that is the same value in all needs no selection.
+
+    What only looks on is shown for all branches.
+    """
+    if not eqn.effects <= {DEBUG, ORDERED_DEBUG}:
         raise PassError(
             "cond has an index for each example and branches with effects, which would all happen",
             eqn,

@@ -25,7 +25,9 @@ from . import reverse as _reverse
 from . import rules
 from . import transpose as _transpose
 from .base import PASSES, Pass, find_pass, make_pass
+from .observers import Observer
 from .pipeline import Pipeline, parse_pipeline, run_passes
+from .settings import Settings
 
 
 def _function(cls: type[Pass]) -> Callable[..., Module]:
@@ -52,8 +54,10 @@ vjp = _function(_reverse.Vjp)
 
 __all__ = [
     "PASSES",
+    "Observer",
     "Pass",
     "Pipeline",
+    "Settings",
     "batch",
     "cse",
     "dce",

@@ -8,6 +8,8 @@ import os
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Several devices, for shardings and placements.
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+# Failures that tests provoke need no files to repeat them.
+os.environ.setdefault("COVECTOR_REPRODUCER", "off")
 
 import difflib
 from collections.abc import Callable

@@ -139,6 +139,31 @@ def test_xla_is_compared_with_numpy(module: Module) -> None:
     assert [f.error > f.tolerance for f in wrong.xla or ()] == [True]
 
 
+def test_xla_may_round_as_numpy_does() -> None:
+    text = """func @f(x: f32[4], y: f32[4]) -> (f32[4]) {
+      a: f32[4] = add x 1000.0:f32[]
+      b: f32[4] = mul a a
+      c: f32[4] = sub b 1000000.0:f32[]
+      d: f32[4] = mul c y
+      return d
+    }"""
+
+    def fused(graph: Any, arrays: Any) -> Any:
+        x, y = (np.asarray(a, np.float64) for a in arrays)
+        return [(((x + 1000) ** 2 - 1e6) * y).astype(np.float32)]
+
+    def wrong(graph: Any, arrays: Any) -> Any:
+        return [fused(graph, arrays)[0] * np.float32(1.1)]
+
+    x = np.full(4, 1e-3, np.float32)
+    module, arrays = covector.parse(text), [x, np.ones(4, np.float32)]
+    (report,) = reports(module, "cse", arrays=arrays, xla=fused)
+    (finding,) = report.xla or ()
+    assert report.ok and 1e-3 < finding.error < finding.tolerance
+    (report,) = reports(module, "cse", arrays=[x * 1000, arrays[1]], xla=wrong)
+    assert not report.ok
+
+
 def test_users_rules_are_not_held_against_a_pass() -> None:
     text = PROGRAM.replace("d: f32[3] = neg c ", "d: f32[3] = stop_gradient c")
     (report,) = reports(covector.parse(text), "grad")

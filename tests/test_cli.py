@@ -262,7 +262,7 @@ def test_version(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["ropt"], "there is no command 'ropt'\n  did you mean opt?"),
+        (["ropt"], "there is no command 'ropt'\n  did you mean opt"),
         (["opt"], "missing argument 'PROGRAM'\n  see covector opt --help"),
         (["opt", "sim.cvir"], "there is no file sim.cvir\n  did you mean sin.cvir?"),
         (["opt", "."], ". is a folder"),

@@ -17,6 +17,7 @@ from .targets import load_files, read_target
 if TYPE_CHECKING:
     from ..ir.module import Module
     from ..passes.base import Pass
+    from .culprit import Culprit
     from .symptoms import Symptom
 
 PREDICATE = click.option(
@@ -93,19 +94,26 @@ def bisect(
     culprit = find_culprit(found.symptom, found.module, found.arrays)
     if output is not None:
         write(str(culprit.module if culprit is not None else found.module), output)
-    if as_json:
-        data = {"pass": str(found.step), "number": found.number, "details": found.details}
-        data["culprit"] = culprit.as_json() if culprit is not None else None
-        write(json.dumps(data, indent=1), None)
-        return BAD_PROGRAM
-    lines = [f"pass {found.number} of {len(steps)} is the first to go wrong: {found.step}"]
+    describe = _found_as_json if as_json else _found_as_text
+    write(describe(found, culprit, len(steps)), None)
+    return BAD_PROGRAM
+
+
+def _found_as_json(found: _Found, culprit: Culprit | None, steps: int) -> str:
+    data = {
+        "pass": str(found.step), "number": found.number, "passes": steps, "details": found.details
+    }  # fmt: skip
+    return json.dumps({**data, "culprit": culprit.as_json() if culprit else None}, indent=1)
+
+
+def _found_as_text(found: _Found, culprit: Culprit | None, steps: int) -> str:
+    lines = [f"pass {found.number} of {steps} is the first to go wrong: {found.step}"]
     lines += [f"  {detail}" for detail in found.details]
     if culprit is None:
         lines.append("no part of the program shows it by itself")
     else:
         lines += [culprit.describe(), "", "with this program:", str(culprit.module)]
-    write("\n".join(lines), None)
-    return BAD_PROGRAM
+    return "\n".join(lines)
 
 
 def _first_wrong(

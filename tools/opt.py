@@ -68,23 +68,30 @@ def opt(
         raise UsageError("missing argument 'PROGRAM'", hint="see covector opt --help")
     if run_reproducer:
         return repeat(program, settings)
+    style: dict[str, Any] = {"form": form, "locations": locations}
+    style["elide_larger"] = settings.elide_larger
+    run = _run_parts if split_input else _run_whole
     timer = Timer()
-    style: dict[str, Any] = {
-        "form": form,
-        "locations": locations,
-        "elide_larger": settings.elide_larger,
-    }
-    if split_input:
-        status = _run_parts(program, output, pipeline, verify, timer, style)
-    else:
-        with timer.span("parse"):
-            module = read_program(program, verify=verify)
-        module = pipeline.run(module, timer)
-        with timer.span("print"):
-            emit(module, output, **style)
-        status = 0
+    status = run(program, output, pipeline, verify, timer, style)
     report_times(timer, settings)
     return status
+
+
+def _run_whole(
+    program: str,
+    output: str | None,
+    pipeline: Pipeline,
+    verify: bool,
+    timer: Timer,
+    style: dict[str, Any],
+) -> int:
+    """Run the pipeline over the whole input."""
+    with timer.span("parse"):
+        module = read_program(program, verify=verify)
+    module = pipeline.run(module, timer)
+    with timer.span("print"):
+        emit(module, output, **style)
+    return 0
 
 
 def _run_parts(

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from ..ir.graph import Graph, walk_graphs
-from ..ir.ops.random import KEY_WORDS, key_tag
+from ..ir.ops.random import key_tag
 from ..ir.types import TensorType, dtype_name
+
+_PUBLIC_NAMES: Final = {
+    "fry": "threefry2x32", "fry4": "threefry4x32", "rbg": "rbg", "urbg": "unsafe_rbg",
+    "phx2": "philox2x32", "phx4": "philox4x32",
+}  # fmt: skip
+"""JAX's name of each generator of random numbers, by the tag in the types of its keys."""
 
 
 def run_xla(graph: Graph, arrays: Sequence[Any]) -> list[Any]:
@@ -33,17 +39,18 @@ def uses_64_bits(graph: Graph) -> bool:
 
 def _to_jax(x: Any, type: TensorType) -> Any:
     tag = key_tag(type.dtype)
-    if tag not in KEY_WORDS:
+    if tag is None:
         return x
     import jax
 
     from ..ir.interpret.keys import as_keys, unwrap
 
-    return jax.random.wrap_key_data(jax.numpy.asarray(unwrap(as_keys(x, type))), impl=tag)
+    words = jax.numpy.asarray(unwrap(as_keys(x, type)))
+    return jax.random.wrap_key_data(words, impl=_PUBLIC_NAMES[tag])
 
 
 def _to_numpy(x: Any, type: TensorType) -> Any:
-    if key_tag(type.dtype) not in KEY_WORDS:
+    if key_tag(type.dtype) is None:
         return np.asarray(x)
     from ..ir.interpret.keys import as_keys
 

@@ -85,7 +85,7 @@ def _value_and_grad(
                 active[j] = True
         types = [type_of(x) for x in leaves]
         check_grad_inputs(types, active, holomorphic, allow_int)
-        staged = stage(fun, leaves, in_tree, types=types, has_aux=has_aux)
+        staged = stage(fun, leaves, in_tree, types=types, has_aux=has_aux, known=leaves)
         check_scalar_output(fun, staged, holomorphic)
         flags = staged.active([a and has_tangent(t) for a, t in zip(active, types, strict=True)])
         graph = grad_graph(staged.graph, flags, staged.n_aux, with_value)
@@ -147,7 +147,7 @@ def jvp(
     leaves, in_tree = _primal_leaves("jvp", primals)
     types = [type_of(x) for x in leaves]
     dxs, active = tangent_leaves(primals, tangents, types)
-    staged = stage(fun, leaves, in_tree, types=types, has_aux=has_aux)
+    staged = stage(fun, leaves, in_tree, types=types, has_aux=has_aux, known=leaves)
     graph, nonzero = jvp_graph(staged.graph, staged.active(active))
     live = [dx for dx, a in zip(dxs, active, strict=True) if a]
     outputs = execute(graph, (*staged.captured, *leaves, *live))
@@ -215,7 +215,7 @@ def _at_point(
     """Run the primal half of a function; its output, and the linear half as a pytree."""
     leaves, in_tree = _primal_leaves("linearize", primals)
     types = [type_of(x) for x in leaves]
-    staged = stage(fun, leaves, in_tree, types=types, has_aux=has_aux)
+    staged = stage(fun, leaves, in_tree, types=types, has_aux=has_aux, known=leaves)
     parts = linearize_graph(staged.graph, staged.active([has_tangent(t) for t in types]))
     n, n_out = len(staged.graph.outputs), staged.n_out
     outputs = execute(parts.primal, (*staged.captured, *leaves))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from types import FrameType, SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..ir.builder import Builder
 from ..ir.errors import CovectorError
@@ -34,6 +34,9 @@ from .locations import (
     site_of_traceback,
 )
 
+if TYPE_CHECKING:
+    from .known import KnownValues
+
 
 class GraphTracer(Tracer):  # type: ignore[misc]
     """Stands for an atom of the graph being recorded while Python computes with it."""
@@ -48,6 +51,11 @@ class GraphTracer(Tracer):  # type: ignore[misc]
         type = atom.type
         aval = AVALS.get(type)
         self.aval = aval if aval is not None else to_aval(type)
+
+    def to_concrete_value(self) -> Any | None:
+        """The value, where the recording has values and nothing unknown is needed for this one."""
+        trace = self._trace
+        return None if trace.known is None else trace.known.value_of(trace, self.atom)
 
     def _origin_msg(self) -> str:
         origin: str = self._trace.describe_origin(self.atom)
@@ -69,12 +77,13 @@ class GraphTrace(Trace):  # type: ignore[misc]
     captured: tracers of enclosing traces that the function read, with the values that stand for
     them; `aliases` maps tracers of a trace that is over to values of this one (custom rules are
     traced late, and may have closed over what was being traced then).
+    known: where the concrete values of this recording can be had, if Python may ask for them.
     shared: what one recording, with all that is nested in it, traces only once.
     """
 
     __slots__ = (
-        "_arrays", "_naming", "aliases", "builder", "captured", "finished", "inputs", "name",
-        "shared",
+        "_arrays", "_naming", "aliases", "builder", "captured", "finished", "inputs", "known",
+        "name", "shared",
     )  # fmt: skip
 
     def __init__(self, name: str, outer: GraphTrace | None = None) -> None:
@@ -86,6 +95,7 @@ class GraphTrace(Trace):  # type: ignore[misc]
         self.captured: dict[int, tuple[Any, Value]] = {}
         self.aliases: dict[int, Atom] = {}
         self.finished = False
+        self.known: KnownValues | None = None
         self._arrays: dict[int, tuple[Any, Atom]] = {}
         self._naming: Naming | None = None
 

@@ -14,6 +14,7 @@ from ..ir.graph import Graph
 from ..ir.types import TensorType
 from ..lowering.call_spec import Call
 from .avals import type_of
+from .known import KnownValues
 from .trace import trace_flat
 
 
@@ -57,10 +58,12 @@ def stage(
     types: Sequence[TensorType] | None = None,
     has_aux: bool = False,
     names: Sequence[str] | None = None,
+    known: Sequence[Any] | None = None,
 ) -> Staged:
     """Trace `fun(*args, **kwargs)`, with `(args, kwargs)` nested as `in_tree`.
 
     `types` are those of the leaves, if they are not the leaves' own (a batch axis taken off).
+    `known` are the leaves' values (None where there is none), if Python may branch on them.
     With `has_aux`, fun returns a pair (output, auxiliary output).
     """
     trees: list[Any] = []
@@ -82,6 +85,7 @@ def stage(
         in_types,
         name=function_name(fun),
         input_names=names if names is not None else leaf_names(fun, in_tree),
+        known=KnownValues(known) if known is not None else None,
     )
     return Staged(recording.graph, tuple(recording.captured), *trees)
 

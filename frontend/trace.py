@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..ir.errors import ArgumentError
 from ..ir.graph import Graph, Value
 from ..ir.types import TensorType
 from .graph_trace import GraphTrace, GraphTracer, type_of_tracer
 from .jax_compat import canonicalize, current_trace, set_current_trace
+
+if TYPE_CHECKING:
+    from .known import KnownValues
 
 __all__ = ["GraphTrace", "GraphTracer", "Recording", "recording_trace", "trace_flat"]
 
@@ -39,11 +42,13 @@ def trace_flat(
     input_names: Sequence[str | None] | None = None,
     aliases: Sequence[Any] = (),
     outer: GraphTrace | None = None,
+    known: KnownValues | None = None,
 ) -> Recording:
     """Record a function of flat arrays that returns a flat sequence.
 
     `aliases` are tracers that the function may read although their trace is over: each becomes an
-    input, before those of `in_types`. `outer` is the trace for which a part is traced here.
+    input, before those of `in_types`. `outer` is the trace for which a part is traced here. `known`
+    has the concrete values of the inputs, if Python may branch on values.
     """
     trace = GraphTrace(name, outer)
     names = input_names or (None,) * len(in_types)
@@ -53,6 +58,9 @@ def trace_flat(
         trace.inputs.append(value)
     values = [Value(t, n) for t, n in zip(in_types, names, strict=True)]
     trace.inputs += values
+    if known is not None:
+        known.bind(values)
+        trace.known = known
     with set_current_trace(trace):
         outputs = flat_fun(*[GraphTracer(trace, v) for v in values])
         graph = trace.finish([_checked(x, i, name) for i, x in enumerate(outputs)])

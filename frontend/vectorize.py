@@ -56,7 +56,8 @@ def vmap(
         axes = [_in_range(i, axis, t) for i, (axis, t) in enumerate(zip(axes, types, strict=True))]
         size = _axis_size(fun, in_tree, types, axes, axis_size)
         inner = [_without_axis(t, axis) for t, axis in zip(types, axes, strict=True)]
-        staged = stage(fun, leaves, in_tree, types=inner)
+        known = [x if axis is None else None for x, axis in zip(leaves, axes, strict=True)]
+        staged = stage(fun, leaves, in_tree, types=inner, known=known)
         graph, wanted = _mapped_graph(staged, types, axes, size, out_axes)
         outputs = execute(graph, (*staged.captured, *leaves))
         assert len(outputs) == len(wanted)

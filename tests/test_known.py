@@ -1,0 +1,108 @@
+"""Python control flow on values under un-jitted transformations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import covector
+
+
+def branch(x: Any) -> Any:
+    return jnp.sin(x) if x > 0 else x**2
+
+
+def newton(x: Any) -> Any:
+    """The square root of x; how many steps that takes depends on x."""
+    y = x
+    while abs(y * y - x) > 1e-5:
+        y = 0.5 * (y + x / y)
+    return y
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("x", [1.5, -1.5])
+def test_branches_follow_the_value(x: float) -> None:
+    np.testing.assert_allclose(covector.grad(branch)(x), jax.grad(branch)(x))
+    np.testing.assert_allclose(
+        covector.grad(covector.grad(branch))(x), jax.grad(jax.grad(branch))(x)
+    )
+
+
+def test_loops_until_a_value_is_reached() -> None:
+    want = jax.grad(newton)(2.0)
+    np.testing.assert_allclose(covector.grad(newton)(2.0), want, rtol=1e-6)
+    np.testing.assert_allclose(covector.jvp(newton, (2.0,), (1.0,))[1], want, rtol=1e-6)
+    np.testing.assert_allclose(covector.vjp(newton, 2.0)[1](1.0)[0], want, rtol=1e-6)
+    np.testing.assert_allclose(covector.linearize(newton, 2.0)[1](1.0), want, rtol=1e-6)
+
+
+def test_nested_with_jax() -> None:
+    want = jax.grad(jax.grad(newton))(2.0)
+    np.testing.assert_allclose(jax.grad(covector.grad(newton))(2.0), want, rtol=1e-5)
+    np.testing.assert_allclose(covector.grad(jax.grad(newton))(2.0), want, rtol=1e-5)
+
+
+def test_exceptions_in_the_function() -> None:
+    def f(x: Any) -> Any:
+        try:
+            if x < 3:
+                return 2.0 * x**3
+            raise ValueError
+        except ValueError:
+            return jnp.pi * x
+
+    y, pull = covector.vjp(f, 4.0)
+    np.testing.assert_allclose(y, 4 * jnp.pi)
+    np.testing.assert_allclose(covector.jit(pull)(1.0)[0], jnp.pi)
+
+
+def test_nobody_asks_nothing_runs() -> None:
+    from covector.frontend import known
+
+    asked: list[Any] = []
+    original = known.KnownValues._compute
+    known.KnownValues._compute = lambda self, trace, value: asked.append(value)  # type: ignore
+    try:
+        covector.grad(lambda x: jnp.sin(x) * x)(1.0)
+    finally:
+        known.KnownValues._compute = original  # type: ignore[method-assign]
+    assert not asked
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: covector.jit(branch)(1.0),
+        lambda: covector.vmap(branch)(jnp.ones(2)),
+        lambda: covector.make_ir(branch)(1.0),
+        lambda: jax.jit(covector.grad(branch))(1.0),
+        lambda: covector.grad(jax.jit(branch))(1.0),
+    ],
+    ids=["jit", "vmap", "make_ir", "jit of grad", "grad of jit"],
+)
+def test_values_that_are_not_known_are_an_error(call: Any) -> None:
+    with pytest.raises(jax.errors.TracerBoolConversionError, match=r"test_known\.py:1\d|branch"):
+        call()
+
+
+def test_effects_do_not_happen_twice() -> None:
+    seen: list[Any] = []
+
+    def f(x: Any) -> Any:
+        jax.debug.callback(seen.append, x)
+        return x * 2 if x > 0 else x
+
+    np.testing.assert_allclose(covector.grad(f)(1.0), 2.0)
+    jax.effects_barrier()
+    assert len(seen) == 1
+
+
+def test_values_of_arguments_that_are_not_mapped() -> None:
+    f = lambda x, n: x * (3 if n > 2 else 1)  # noqa: E731
+    x = jnp.arange(3.0)
+    np.testing.assert_allclose(covector.vmap(f, (0, None))(x, 3.0), 3 * x)

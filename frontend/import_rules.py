@@ -11,10 +11,11 @@ import jax
 
 from ..ir.builder import Builder
 from ..ir.errors import MissingRule, UsageError
-from ..ir.graph import Graph, Literal
+from ..ir.graph import Graph, Literal, Value
 from ..ir.ops.call import call
-from ..ir.ops.control import cond
-from ..ir.ops.reduction import reduce_max, reduce_min, reduce_sum
+from ..ir.ops.control import cond, while_
+from ..ir.ops.elementwise import select_n
+from ..ir.ops.reduction import reduce_max, reduce_min, reduce_or, reduce_sum
 from ..ir.primitive import Primitive
 from ..ir.types import INT32, scalar_type
 from .importer import SPECIAL, Params, Record, converts, graph_of, graph_of_open, plain, records
@@ -89,14 +90,38 @@ def _scan(params: Params) -> dict[str, Any]:
     }
 
 
-@converts("while")
-def _while(params: Params) -> dict[str, Any]:
-    return {
-        "cond_graph": graph_of(params["cond_jaxpr"]),
-        "body_graph": graph_of(params["body_jaxpr"]),
-        "cond_nconsts": params["cond_nconsts"],
-        "body_nconsts": params["body_nconsts"],
-    }
+@records("while")
+def _record_while(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
+    """A loop; jax.vmap may have made of it one whose condition is an array."""
+    cond_graph, body_graph = graph_of(params["cond_jaxpr"]), graph_of(params["body_jaxpr"])
+    n_cond, n_body = params["cond_nconsts"], params["body_nconsts"]
+    if cond_graph.outputs[0].type.shape:
+        cond_graph, body_graph = _until_all_are_done(cond_graph, body_graph, n_cond, n_body)
+        inputs, n_body = inputs[:n_cond] + inputs, n_cond + n_body
+    sizes = {"cond_nconsts": n_cond, "body_nconsts": n_body}
+    return b.emit(while_, *inputs, cond_graph=cond_graph, body_graph=body_graph, **sizes)
+
+
+def _until_all_are_done(cond: Graph, body: Graph, n_cond: int, n_body: int) -> tuple[Graph, Graph]:
+    """The loop of a batch: it goes on while an example does; the others keep their values.
+
+    # body'    cond_consts | body_consts | carry -> carry
+    """
+    b = Builder()
+    values = [Value(t) for t in cond.input_types]
+    (unfinished,) = b.inline(cond, values)
+    axes = tuple(range(len(unfinished.type.shape)))
+    proceeds = b.graph(values, b.emit(reduce_or, unfinished, axes=axes), cond.name)
+    b = Builder()
+    consts = [Value(t) for t in (*cond.input_types[:n_cond], *body.input_types[:n_body])]
+    carry = [Value(t) for t in body.input_types[n_body:]]
+    (unfinished,) = b.inline(cond, [*consts[:n_cond], *carry])
+    moved = b.inline(body, [*consts[n_cond:], *carry])
+    kept = [
+        b.emit(select_n, b.broadcast(unfinished, x.type.shape, axes), x, y)[0]
+        for x, y in zip(carry, moved, strict=True)
+    ]
+    return proceeds, b.graph([*consts, *carry], kept, body.name)
 
 
 @converts("custom_linear_solve")

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from compiled import assert_as_jitted, run_compiled
 from harness import Case, f32
+from programs import PROGRAMS, Program
 
+from covector.frontend.importer import from_jaxpr
 from covector.ir.builder import Builder
 from covector.ir.errors import CovectorError, MissingRule
 from covector.ir.graph import Constant, Equation, Graph, Location, Value
@@ -318,3 +321,30 @@ def test_scan_unrolled(length: int, unroll: int, reverse: bool) -> None:
     want = jax.lax.scan(lambda c, x: (c * 0.5 + x, c - x), np.float32(1), xs, reverse=reverse)
     for g, w in zip(got, want, strict=True):
         np.testing.assert_array_equal(g, w)
+
+
+# -- whole programs ------------------------------------------------------------------------------
+
+
+def assert_program_as_jitted(function: Any, arguments: Sequence[Any]) -> None:
+    """A function traced by JAX and compiled from our graph of it, against jax.jit."""
+    graph = from_jaxpr(jax.make_jaxpr(function)(*arguments)).main
+    got = run_compiled(graph, jax.tree.leaves(arguments))
+    want = jax.tree.leaves(jax.jit(function)(*arguments))
+    for x, y in zip(map(np.asarray, got), map(np.asarray, want), strict=True):
+        assert (x.dtype, x.tobytes()) == (y.dtype, y.tobytes())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", PROGRAMS, ids=str)
+def test_programs_compute_as_jit(program: Program) -> None:
+    assert_program_as_jitted(program.function, program.arguments)
+
+
+def test_a_while_loop_batched_by_jax_stops_each_example_in_its_own_time() -> None:
+    def double(x: Any, least: Any) -> Any:
+        return jax.lax.while_loop(lambda c: c.sum() < least, lambda c: jnp.abs(c) * 2 + 0.1, x)
+
+    x = np.linspace(-3, 3, 21, dtype=np.float32).reshape(7, 3)
+    least = np.arange(7, dtype=np.float32)
+    assert_program_as_jitted(jax.vmap(double), (x, least))

@@ -28,7 +28,7 @@ class KnownValues:
         self._unknown: set[Value] = set()
 
     def bind(self, inputs: Sequence[Value]) -> None:
-        """Say which values the leaves are those of. Tracers are asked for theirs only when needed."""
+        """Say which values the leaves are those of. Tracers are asked only when it is needed."""
         self._inputs = dict(zip(inputs, self._leaves, strict=True))
 
     def value_of(self, trace: GraphTrace, atom: Atom) -> Any | None:

@@ -46,7 +46,8 @@ class Value:
 
 
 class Literal:
-    """A scalar written into the program. Interned by type and bits: equal literals are identical."""
+    """A scalar written into the program, interned: those of one type and equal bits are identical.
+    """
 
     __slots__ = ("__weakref__", "type", "value")
     type: TensorType
@@ -70,7 +71,7 @@ class Literal:
     def __repr__(self) -> str:
         return f"{self.value}:{self.type}"
 
-    def __reduce__(self) -> tuple[type[Literal], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         return Literal, (self.value, self.type)
 
 

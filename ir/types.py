@@ -114,7 +114,9 @@ def is_complex(dtype: Dtype) -> bool:
 @cache
 def real_dtype(dtype: Dtype) -> Dtype:
     """The dtype of the parts of a complex number; others are their own."""
-    return {"complex64": FLOAT32, "complex128": np.dtype(np.float64)}.get(dtype.name, dtype)
+    if dtype.name == "complex64":
+        return FLOAT32
+    return np.dtype(np.float64) if dtype.name == "complex128" else dtype
 
 
 @cache

@@ -61,16 +61,14 @@ def test_exceptions_in_the_function() -> None:
     np.testing.assert_allclose(covector.jit(pull)(1.0)[0], jnp.pi)
 
 
-def test_nobody_asks_nothing_runs() -> None:
+def test_nobody_asks_nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     from covector.frontend import known
 
     asked: list[Any] = []
-    original = known.KnownValues._compute
-    known.KnownValues._compute = lambda self, trace, value: asked.append(value)  # type: ignore
-    try:
-        covector.grad(lambda x: jnp.sin(x) * x)(1.0)
-    finally:
-        known.KnownValues._compute = original  # type: ignore[method-assign]
+    monkeypatch.setattr(
+        known.KnownValues, "_compute", lambda self, trace, value: asked.append(value)
+    )
+    covector.grad(lambda x: jnp.sin(x) * x)(1.0)
     assert not asked
 
 

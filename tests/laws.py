@@ -150,6 +150,23 @@ class Checked:
         got = interpret(graph, *self.args, *cts, *self.tangents)
         assert_close(got[-len(want) :], want, rtol=1e-3, atol=1e-4)
 
+    def reverse_over_reverse(self) -> None:
+        """vjp of vjp agrees with JAX's."""
+        outs = self.flat(*self.args)
+        cts = random_like(outs, 4)
+
+        def pulled(*xs: Any) -> Any:
+            return jax.vjp(self.flat, *xs)[1](cts)
+
+        inner, pull = jax.vjp(pulled, *self.args)
+        seeds = random_like(inner, 6)
+        backward = vjp_graph(self.graph, self.active)
+        active = [*self.active, *(False for _ in cts)]
+        twice = vjp_graph(backward, active)
+        zeros = [jnp.zeros_like(y) for y in outs]
+        got = interpret(twice, *self.args, *cts, *zeros, *seeds)
+        assert_close(got[len(backward.outputs) :], pull(tuple(seeds)), rtol=1e-3, atol=1e-4)
+
     def reverse_over_batch(self) -> None:
         """vjp of batch agrees with JAX's."""
         rows = [_rows(x) for x in self.args]

@@ -509,6 +509,29 @@ def test_policies_by_name() -> None:
     assert counts["everything_saveable"] > 2
 
 
+def test_policies_look_into_loops() -> None:
+    """What is saved of each iteration is stacked; the second loop reads it."""
+
+    def f(w: Any, h: Any, xs: Any) -> Any:
+        def step(h: Any, x: Any) -> Any:
+            def inner(g: Any, y: Any) -> Any:
+                return jnp.sin(jnp.cos(w @ g) + y), ()
+
+            h = jnp.tanh(w @ h + x)
+            return lax.scan(inner, h, w)[0], h.sum()
+
+        return lax.scan(step, h, xs)
+
+    saving = jax.checkpoint(f, policy=jax.checkpoint_policies.dots_saveable)
+    assert residual_bytes(saving, W, X, XS) == (4 * 3 + 4 * 3 * 3) * 4
+    assert residual_bytes(saving, W, X, XS) <= jax_residual_bytes(saving, W, X, XS)
+    check_all(saving, W, X, XS)
+    parts = linearize_graph(made(saving, W, X, XS).main, (True, True, True))
+    again = [g for g in walk_graphs(parts.linear) if find(g, "tanh")]
+    assert again
+    assert not any(e.inputs[0].type.shape == (3, 3) for g in again for e in find(g, "dot_general"))
+
+
 def test_an_unknown_policy_is_an_error() -> None:
     graph = made(checkpointed, W, X).main
     eqn = find(graph, "checkpoint")[0]

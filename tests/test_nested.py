@@ -164,10 +164,11 @@ def check(base: Function, wrappers: list[Callable[[Function], Function]]) -> Non
         program.forward()
         program.forward_over_reverse()
     program.reverse_over_batch()
+    program.reverse_over_reverse()
 
 
 @given(programs)
-@settings(max_examples=12)
+@settings(max_examples=3)
 def test_nested_programs(
     program: tuple[Function, list[Callable[[Function], Function]]],
 ) -> None:

@@ -50,10 +50,7 @@ def while_(
 
 @means(c.cond)
 def cond(index: Any, *operands: Any, branches: tuple[Graph, ...]) -> list[Any]:
-    chosen = int(index)
-    if not 0 <= chosen < len(branches):
-        chosen = len(branches) - 1
-    return evaluate(branches[chosen], operands)
+    return evaluate(branches[c.branch_number(index, len(branches))], operands)
 
 
 @means(c.custom_linear_solve)

@@ -72,7 +72,12 @@ def _infer_constant(types: Types, params: dict[str, Any]) -> TensorType:
     return kind
 
 
-constant = define("constant", _infer_constant, defaults={"value": REQUIRED})
+constant = define(
+    "constant",
+    _infer_constant,
+    defaults={"value": REQUIRED},
+    not_differentiable="it reads no value",
+)
 """`constant[value=$w]`: a captured array of the module's table, by name."""
 
 
@@ -180,7 +185,8 @@ evaluated. out_types: (shape, dtype) of each output of the function.
 """
 
 FORWARD_MODE_HINT: Final = (
-    "only reverse mode is known for it: use grad or vjp, or give the function a custom_jvp rule"
+    "only reverse mode is known for it: use grad or vjp, give the function a custom_jvp rule, or "
+    'derive one by jvp(..., custom_vjp="transpose") or the pass forward_rules'
 )
 
 

@@ -16,13 +16,16 @@ Regions are closed graphs, so every value that they read is an operand.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import TypeRuleError
-from ..graph import Equation, Graph
+from ..graph import Atom, Equation, Graph, Literal
 from ..primitive import REQUIRED, Types, define
 from ..types import BOOL, TensorType
 from .call import check_arguments
+
+if TYPE_CHECKING:
+    from ..builder import Builder
 
 
 def _check_carry(name: str, graph: Graph, carry: Types, outputs: Types) -> None:
@@ -131,7 +134,26 @@ def _infer_cond(types: Types, params: dict[str, Any]) -> tuple[TensorType, ...]:
     return tuple(t[0] if all(u.weak for u in t) else t[0].strong for t in each)
 
 
-cond = define("cond", _infer_cond, defaults={"branches": REQUIRED}, has_regions=True)
+def _fold_cond(
+    b: Builder, inputs: tuple[Atom, ...], params: dict[str, Any]
+) -> tuple[Atom, ...] | None:
+    """A branch that is known is what the cond does."""
+    index = inputs[0]
+    if not isinstance(index, Literal):
+        return None
+    branches: tuple[Graph, ...] = params["branches"]
+    return tuple(b.inline(branches[branch_number(index.value, len(branches))], inputs[1:]))
+
+
+def branch_number(index: Any, n_branches: int) -> int:
+    """The branch that an index chooses."""
+    chosen = int(index)
+    return chosen if 0 <= chosen < n_branches else n_branches - 1
+
+
+cond = define(
+    "cond", _infer_cond, defaults={"branches": REQUIRED}, has_regions=True, fold=_fold_cond
+)
 """Branch `index` applied to the operands; an index out of range takes the last branch."""
 
 

@@ -11,26 +11,23 @@ backward pass gets there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ...ir.builder import Builder
-from ...ir.errors import PassError, did_you_mean
-from ...ir.graph import Equation, Graph, Thunk, Value, memoised
-from ...ir.ops.call import checkpoint, name
-from ...ir.ops.contraction import conv_general_dilated, dot_general
+from ...ir.graph import Equation, Graph, Value, memoised
+from ...ir.ops.call import checkpoint
 from .. import tables
 from ..batch import batch_graph
 from ..dce import dce_graph, region_of
 from ..inline import inline_graph
 from ..jvp import jvp_graph
 from ..partial_eval import split_graph
-from ..regions import Flags, equation, nonzero, reject, select, spread, widened
+from ..regions import Flags, arranged, equation, nonzero, reject, select, spread, widened
 from ..tables import Operands
 from ..transpose import transpose_graph
 from .call import define_joint_call
+from .recompute import Policy, find_policy, plan_recomputation
 from .scan_split import Halves
-
-Policy = Callable[[Equation], bool]
 
 
 @tables.jvp.rule(checkpoint)
@@ -78,7 +75,7 @@ def _barriers(eqn: Equation, positions: Sequence[int | None]) -> bool | Flags:
 def split_checkpoint(eqn: Equation, unknown: Sequence[bool]) -> Halves:
     graph: Graph = eqn.params["graph"]
     policy = find_policy(eqn)
-    key = ("split checkpoint", tuple(unknown), eqn.params["policy"])
+    key = ("split checkpoint", tuple(unknown), policy)
     known, again, unknown_out = memoised(graph, key, lambda: _split(graph, unknown, policy))
     outputs = reject(eqn.outputs, unknown_out)
     saved = [Value(v.type, v.name) for v in known.outputs[len(outputs) :]]
@@ -104,23 +101,20 @@ def split_checkpoint(eqn: Equation, unknown: Sequence[bool]) -> Halves:
 def _split(graph: Graph, unknown: Sequence[bool], policy: Policy) -> tuple[Graph, Graph, Flags]:
     """The known half, the half that computes again, and which outputs are unknown."""
     split = split_graph(inline_graph(graph), unknown)
-    n_known = len(split.unknown_out) - sum(split.unknown_out)
-    before, after = split.known.equations, set(split.unknown.equations)  # some are in both
-    keep = {e for e in before if e not in after and (e.effects or _is_saved(e, policy))}
-    repeated = [e for e in before if e not in keep]
-    first = set(repeated)
-    equations = (*repeated, *(e for e in split.unknown.equations if e not in first))
-    needed = set(split.unknown.outputs)
-    for e in reversed(equations):
-        if not needed.isdisjoint(e.outputs):
-            needed.update(e.inputs)
-    saved = [v for e in before if e in keep for v in e.outputs if v in needed]
+    plan = plan_recomputation(split.known.equations, policy, set(split.unknown.equations))
+    again = set(plan.again)
+    equations = (*plan.again, *(e for e in split.unknown.equations if e not in again))
     waiting = split.unknown.inputs[len(split.residuals) :]
-    inputs, outputs = split.known.inputs, split.known.outputs[:n_known]
-    known = Graph(inputs, split.known.equations, (*outputs, *saved), graph.name)
-    again = Graph((*saved, *inputs, *waiting), equations, split.unknown.outputs, graph.name)
-    everything = (True,) * len(known.outputs), (True,) * len(known.inputs)
-    return region_of(known, *everything), again, split.unknown_out
+    inputs = (*plan.saved, *split.known.inputs, *waiting)
+    pruned, used = dce_graph(Graph(inputs, equations, split.unknown.outputs, graph.name))
+    saved = [v for v, is_used in zip(plan.saved, used, strict=False) if is_used]
+    kept = [i >= len(plan.saved) or is_used for i, is_used in enumerate(used)]
+    second = arranged(pruned, select(inputs, kept), pruned.outputs)
+    n_known = len(split.unknown_out) - sum(split.unknown_out)
+    outputs = (*split.known.outputs[:n_known], *saved)
+    first = Graph(split.known.inputs, plan.known, outputs, graph.name)
+    everything = (True,) * len(first.outputs), (True,) * len(first.inputs)
+    return region_of(first, *everything), second, split.unknown_out
 
 
 # -- transpose -----------------------------------------------------------------------------------
@@ -136,63 +130,3 @@ def transpose_checkpoint(
     params = {**eqn.params, "graph": backward, "prevent_cse": _barriers(eqn, positions)}
     found = b.emit(checkpoint, *reject(eqn.inputs, linear), *given, **params)
     return spread(found, widened(in_active, linear), eqn.inputs)
-
-
-# -- policies ------------------------------------------------------------------------------------
-
-
-def find_policy(eqn: Equation) -> Policy:
-    """What the equation's `policy` says of an equation inside: whether its outputs are saved."""
-    policy = eqn.params["policy"]
-    if policy is None:
-        return _nothing
-    if isinstance(policy, Thunk):
-        return policy
-    title, parenthesis, rest = policy.partition("(")
-    names = frozenset(n.strip() for n in rest.removesuffix(")").split(",") if n.strip())
-    if parenthesis and title in BY_NAME:
-        choose = BY_NAME[title]
-        return lambda e: e.primitive is name and choose(e.params["name"], names)
-    if not parenthesis and title in POLICIES:
-        return POLICIES[title]
-    raise PassError(
-        f"there is no checkpoint policy {policy!r}",
-        eqn,
-        hint=did_you_mean(title, [*POLICIES, *BY_NAME]),
-    )
-
-
-def _is_saved(eqn: Equation, policy: Policy) -> bool:
-    """Policies speak of operations; a loop or branch is saved only with everything."""
-    return policy is _everything or (not eqn.primitive.has_regions and policy(eqn))
-
-
-def _nothing(eqn: Equation) -> bool:
-    return False
-
-
-def _everything(eqn: Equation) -> bool:
-    return True
-
-
-def _dots(eqn: Equation) -> bool:
-    return eqn.primitive in (dot_general, conv_general_dilated)
-
-
-def _dots_without_batch(eqn: Equation) -> bool:
-    return eqn.primitive is dot_general and not any(eqn.params["dimension_numbers"][1])
-
-
-POLICIES: dict[str, Policy] = {
-    "nothing_saveable": _nothing,
-    "everything_saveable": _everything,
-    "dots_saveable": _dots,
-    "checkpoint_dots": _dots,
-    "dots_with_no_batch_dims_saveable": _dots_without_batch,
-    "checkpoint_dots_with_no_batch_dims": _dots_without_batch,
-}
-
-BY_NAME: dict[str, Callable[[str, frozenset[str]], bool]] = {
-    "save_only_these_names": lambda given, names: given in names,
-    "save_any_names_but_these": lambda given, names: given not in names,
-}

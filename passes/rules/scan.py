@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from ...ir.builder import Builder, Operand
 from ...ir.graph import Equation, Graph, Value, memoised
 from ...ir.ops.control import scan, scan_sizes, split_sizes
+from ...ir.ops.shape import broadcast_in_dim
 from .. import tables
 from ..batch import batch_graph
 from ..dce import dce_graph, region_of
@@ -26,6 +27,7 @@ from ..regions import (
     instantiated,
     merge_groups,
     nonzero,
+    reject,
     select,
     spread,
     widened,
@@ -102,19 +104,49 @@ def transpose_scan(b: Builder, eqn: Equation, cts: Operands, linear: Sequence[bo
         x for x, is_linear in zip(xs, flags[n_consts + n_carry :], strict=True) if not is_linear
     ]
     sums = [b.full(x.type, 0) for x in select(consts, consts_active)]
-    state = instantiated(b, cts[:n_carry], ct_carry)
+    state = (*sums, *instantiated(b, cts[:n_carry], ct_carry))
+    rows = [*slices, *select(cts[n_carry:], ct_ys)]
+    body, fixed, rows = _without_repeated_rows(b, body, fixed, len(state), rows)
     found = b.emit(
         scan,
-        *(*fixed, *sums, *state, *slices, *select(cts[n_carry:], ct_ys)),
+        *(*fixed, *state, *rows),
         **{
             **eqn.params,
             "graph": body,
             "num_consts": len(fixed),
-            "num_carry": len(sums) + len(state),
+            "num_carry": len(state),
             "reverse": not eqn.params["reverse"],
         },
     )
     return spread(found, (*consts_active, *ct_carry, *xs_active), eqn.inputs)
+
+
+def _without_repeated_rows(
+    b: Builder, body: Graph, consts: list[Operand], n_carry: int, xs: list[Operand]
+) -> tuple[Graph, list[Operand], list[Operand]]:
+    """Make consts of those xs that repeat one row (the cotangents of a sum over all steps)."""
+    rows = [_repeated_row(b, x) for x in xs]
+    repeated = [row is not None for row in rows]
+    if not any(repeated):
+        return body, consts, xs
+    own, carry, slices = split_sizes(body.inputs, (len(consts), n_carry))
+    inputs = (*own, *select(slices, repeated), *carry, *reject(slices, repeated))
+    return (
+        arranged(body, inputs, body.outputs),
+        [*consts, *(row for row in rows if row is not None)],
+        reject(xs, repeated),
+    )
+
+
+def _repeated_row(b: Builder, x: Operand) -> Operand | None:
+    """The row that x, a broadcast along its first axis, repeats; None if x is no such."""
+    made = b.definition(x)
+    if made is None or made.primitive is not broadcast_in_dim:
+        return None
+    axes = made.params["broadcast_dimensions"]
+    if 0 in axes:
+        return None
+    return b.broadcast(made.inputs[0], x.type.shape[1:], [axis - 1 for axis in axes])
 
 
 def _backward_body(

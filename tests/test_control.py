@@ -17,6 +17,7 @@ from covector.ir.builder import Builder
 from covector.ir.errors import PassError
 from covector.ir.graph import Equation, Graph, Value, walk_graphs
 from covector.ir.module import module_of
+from covector.ir.ops.call import checkpoint
 from covector.ir.ops.control import cond, scan
 from covector.ir.types import FLOAT32, INT32, TensorType
 from covector.passes import run_passes
@@ -383,6 +384,26 @@ def test_effects_keep_their_number_and_place() -> None:
     assert "dce_sink" not in primitives(linearize_graph(graph, (False, True)).linear)
     with pytest.raises(PassError, match="effects"):
         batch_graph(graph, (True, False), 2)
+
+
+def test_effects_are_not_repeated_by_checkpoint() -> None:
+    x, h = Value(TensorType((), FLOAT32), "x"), Value(TensorType((), FLOAT32), "h")
+    b = Builder()
+    y = b.sin(h)
+    b.dce_sink(y)
+    body = b.graph((h,), [b.mul(y, h)], "body")
+    b = Builder()
+    z = b.exp(x)
+    b.dce_sink(z)
+    inner = b.graph((x,), b.emit(scan, z, graph=body, num_carry=1, length=3), "inner")
+    b = Builder()
+    graph = b.graph((x,), b.emit(checkpoint, x, graph=inner), "f")
+    backward = vjp_graph(graph, (True,))
+    assert primitives(backward).count("dce_sink") == 2
+    assert_close(interpret(backward, 0.5, 1.0)[0], interpret(graph, 0.5)[0])
+    h = 1e-3
+    slope = (interpret(graph, 0.5 + h)[0] - interpret(graph, 0.5 - h)[0]) / (2 * h)
+    assert_close(interpret(backward, 0.5, 1.0)[1], slope, rtol=1e-2)
 
 
 # -- dead code -----------------------------------------------------------------------------------

@@ -78,8 +78,10 @@ from . import (  # noqa: E402
     elementwise,  # noqa: F401
     elementwise_bits,  # noqa: F401
     fft,  # noqa: F401
+    foreign,  # noqa: F401
     indexing,  # noqa: F401
     linalg,  # noqa: F401
+    linalg_spectral,  # noqa: F401
     random,  # noqa: F401
     reduction,  # noqa: F401
     shape,  # noqa: F401

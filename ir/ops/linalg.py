@@ -15,10 +15,8 @@ from ..types import (
     INT32,
     Dtype,
     TensorType,
-    complex_dtype,
     dtype_category,
     dtype_name,
-    real_dtype,
 )
 from .operands import all_weak, same_dtype
 
@@ -58,7 +56,7 @@ def check_square(name: str, shape: Shape) -> None:
         raise TypeRuleError(f"{name} takes square matrices, got one of shape {shape}")
 
 
-def _linalg(
+def define_linalg(
     name: str,
     ranks: Sequence[int],
     results: Results,
@@ -91,7 +89,7 @@ def _square(name: str) -> Results:
 
 # -- factorisations ------------------------------------------------------------------------------
 
-cholesky = _linalg("cholesky", (2,), _square("cholesky"))
+cholesky = define_linalg("cholesky", (2,), _square("cholesky"))
 """L with A = L L^H, reading the lower triangle of A only; the upper one of L is unspecified.
 NaN where A is not positive definite."""
 
@@ -103,7 +101,7 @@ def _cholesky_update(dtype: Dtype, shapes: Sequence[Shape], params: Params) -> A
     return [(shapes[0], dtype)]
 
 
-cholesky_update = _linalg("cholesky_update", (2, 1), _cholesky_update, REAL)
+cholesky_update = define_linalg("cholesky_update", (2, 1), _cholesky_update, REAL)
 """`cholesky_update R w`: upper triangular R' with R'^T R' = R^T R + w w^T."""
 
 
@@ -112,7 +110,7 @@ def _lu(dtype: Dtype, shapes: Sequence[Shape], params: Params) -> Any:
     return [((m, n), dtype), ((min(m, n),), INT32), ((m,), INT32)]
 
 
-lu = _linalg("lu", (2,), _lu)
+lu = define_linalg("lu", (2,), _lu)
 """A[permutation] = L U, as (L below the diagonal and U on and above it, pivots, permutation).
 Row i was exchanged with row pivots[i] at step i."""
 
@@ -139,7 +137,7 @@ def _geqrf(dtype: Dtype, shapes: Sequence[Shape], params: Params) -> Any:
     return [(shapes[0], dtype), ((min(shapes[0]),), dtype)]
 
 
-geqrf = _linalg("geqrf", (2,), _geqrf)
+geqrf = define_linalg("geqrf", (2,), _geqrf)
 """A = Q R as (R on and above the diagonal, reflectors v_i below it; their factors tau_i)."""
 
 
@@ -166,7 +164,7 @@ def _householder_product(dtype: Dtype, shapes: Sequence[Shape], params: Params) 
     return [((m, n), dtype)]
 
 
-householder_product = _linalg("householder_product", (2, 1), _householder_product)
+householder_product = define_linalg("householder_product", (2, 1), _householder_product)
 """The first columns of H_1 H_2 ... H_k, H_i = I - tau_i v_i v_i^H; v_i as geqrf leaves them."""
 
 
@@ -177,7 +175,7 @@ def _ormqr(dtype: Dtype, shapes: Sequence[Shape], params: Params) -> Any:
     return [(c, dtype)]
 
 
-ormqr = _linalg("ormqr", (2, 1, 2), _ormqr, defaults={"left": True, "transpose": False})
+ormqr = define_linalg("ormqr", (2, 1, 2), _ormqr, defaults={"left": True, "transpose": False})
 """`ormqr a taus c`: Q c or (not left) c Q, Q = H_1 ... H_k as in geqrf; transpose: with Q^H."""
 
 
@@ -188,121 +186,10 @@ def _qr(dtype: Dtype, shapes: Sequence[Shape], params: Params) -> Any:
     return [*made, ((n,), INT32)] if params["pivoting"] else made
 
 
-qr = _linalg(
+qr = define_linalg(
     "qr", (2,), _qr, defaults={"pivoting": False, "full_matrices": True, "use_magma": None}
 )
 """A = Q R; with pivoting A[:, p] = Q R, p third."""
-
-# -- eigenvalues and singular values -------------------------------------------------------------
-
-
-def _eig(dtype: Dtype, shapes: Sequence[Shape], params: Params) -> Any:
-    check_square("eig", shapes[0])
-    count = params["compute_left_eigenvectors"] + params["compute_right_eigenvectors"]
-    return [(shape, complex_dtype(dtype)) for shape in (shapes[0][:1], *[shapes[0]] * count)]
-
-
-eig = _linalg(
-    "eig",
-    (2,),
-    _eig,
-    defaults={
-        "compute_left_eigenvectors": True,
-        "compute_right_eigenvectors": True,
-        "enable_eigvec_derivs": False,
-        "implementation": None,
-    },
-)
-"""Eigenvalues w, then left and right eigenvectors as asked for: V_l^H A = diag(w) V_l^H and
-A V_r = V_r diag(w), columns of length 1 whose largest component is real.
-
-`enable_eigvec_derivs`: the user vouches for what derivatives of eigenvectors need.
-"""
-
-
-def _eigh(dtype: Dtype, shapes: Sequence[Shape], params: Params) -> Any:
-    check_square("eigh", shapes[0])
-    n, subset = shapes[0][0], params["subset_by_index"]
-    d = n if subset is None else subset[1] - subset[0]
-    return [((n, d), dtype), ((d,), real_dtype(dtype))]
-
-
-eigh = _linalg(
-    "eigh",
-    (2,),
-    _eigh,
-    defaults={
-        "lower": True,
-        "sort_eigenvalues": True,
-        "subset_by_index": None,
-        "algorithm": None,
-    },
-)
-"""(V, w) with A V = V diag(w), V unitary, w ascending; reads one triangle of the Hermitian A."""
-
-
-def _hessenberg(dtype: Dtype, shapes: Sequence[Shape], params: Params) -> Any:
-    check_square("hessenberg", shapes[0])
-    n = shapes[0][0]
-    if not n:
-        raise TypeRuleError("hessenberg takes matrices of at least one row")
-    return [((n, n), dtype), ((n - 1,), dtype)]
-
-
-hessenberg = _linalg("hessenberg", (2,), _hessenberg)
-"""A = Q H Q^H as (H on and above the subdiagonal, reflectors below it; their factors)."""
-
-
-def _schur(dtype: Dtype, shapes: Sequence[Shape], params: Params) -> Any:
-    check_square("schur", shapes[0])
-    return [(shapes[0], dtype)] * (1 + params["compute_schur_vectors"])
-
-
-schur = _linalg(
-    "schur", (2,), _schur, defaults={"compute_schur_vectors": True, "sort_eig_vals": False}
-)
-"""T, and Z if asked for, with A = Z T Z^H, Z unitary and T upper triangular (block triangular for
-real A, with 2 x 2 blocks for complex pairs of eigenvalues)."""
-
-
-def _svd(dtype: Dtype, shapes: Sequence[Shape], params: Params) -> Any:
-    m, n = shapes[0]
-    k, subset, full = min(m, n), params["subset_by_index"], params["full_matrices"]
-    if subset is not None:
-        if full and subset != (0, k):
-            raise TypeRuleError("svd with full_matrices computes all singular values, no subset")
-        k = min(k, subset[1] - subset[0])
-    values = ((k,), real_dtype(dtype))
-    if not params["compute_uv"]:
-        return [values]
-    return [values, ((m, m if full else k), dtype), ((n if full else k, n), dtype)]
-
-
-svd = _linalg(
-    "svd",
-    (2,),
-    _svd,
-    defaults={
-        "full_matrices": True,
-        "compute_uv": True,
-        "subset_by_index": None,
-        "algorithm": None,
-    },
-)
-"""s, and U and V^H if asked for, with A = U diag(s) V^H and s descending."""
-
-
-def _tridiagonal(dtype: Dtype, shapes: Sequence[Shape], params: Params) -> Any:
-    check_square("tridiagonal", shapes[0])
-    n, real = shapes[0][0], real_dtype(dtype)
-    if not n:
-        raise TypeRuleError("tridiagonal takes matrices of at least one row")
-    return [((n, n), dtype), ((n,), real), ((n - 1,), real), ((n - 1,), dtype)]
-
-
-tridiagonal = _linalg("tridiagonal", (2,), _tridiagonal, defaults={"lower": True})
-"""A = Q T Q^H of a Hermitian A, as (T and reflectors in one triangle; diagonal of T; subdiagonal of
-T; the reflectors' factors)."""
 
 # -- solves and products -------------------------------------------------------------------------
 
@@ -318,7 +205,7 @@ def _triangular_solve(dtype: Dtype, shapes: Sequence[Shape], params: Params) -> 
     return [(b, dtype)]
 
 
-triangular_solve = _linalg(
+triangular_solve = define_linalg(
     "triangular_solve",
     (2, 2),
     _triangular_solve,
@@ -343,7 +230,7 @@ def _tridiagonal_solve(dtype: Dtype, shapes: Sequence[Shape], params: Params) ->
     return [(b, dtype)]
 
 
-tridiagonal_solve = _linalg(
+tridiagonal_solve = define_linalg(
     "tridiagonal_solve",
     (1, 1, 1, 2),
     _tridiagonal_solve,
@@ -362,7 +249,7 @@ def _symmetric_product(dtype: Dtype, shapes: Sequence[Shape], params: Params) ->
     return [(c, dtype)]
 
 
-symmetric_product = _linalg(
+symmetric_product = define_linalg(
     "symmetric_product",
     (2, 2),
     _symmetric_product,

@@ -11,6 +11,7 @@ from ...ir.builder import Builder
 from ...ir.errors import CovectorError
 from ...ir.graph import Equation
 from ...ir.ops import linalg as ops
+from ...ir.ops import linalg_spectral as spectral
 from ..context import Context, MlirValue
 from ..tables import expanded, lower
 
@@ -32,12 +33,12 @@ ALGORITHMS: Final[dict[tuple[str, str], Any]] = {
     ops.householder_product,
     ops.ormqr,
     ops.qr,
-    ops.eig,
-    ops.eigh,
-    ops.hessenberg,
-    ops.schur,
-    ops.svd,
-    ops.tridiagonal,
+    spectral.eig,
+    spectral.eigh,
+    spectral.hessenberg,
+    spectral.schur,
+    spectral.svd,
+    spectral.tridiagonal,
     ops.triangular_solve,
     ops.tridiagonal_solve,
     ops.symmetric_product,

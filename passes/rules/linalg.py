@@ -19,6 +19,7 @@ from ...ir.builder import Builder, Operand, Zero
 from ...ir.errors import MissingRule
 from ...ir.graph import Equation
 from ...ir.ops import linalg as l
+from ...ir.ops import linalg_spectral as spectral
 from ...ir.primitive import Primitive
 from ...ir.types import is_complex
 from .. import tables
@@ -43,9 +44,9 @@ for primitive, reason in {
     l.geqp3: "Householder reflectors are an intermediate form; differentiate qr",
     l.householder_product: "its operands are an intermediate form; differentiate qr",
     l.ormqr: "its operands are an intermediate form; differentiate qr",
-    l.hessenberg: "the reduction depends on choices that are not smooth",
-    l.schur: "the Schur form depends on the order of eigenvalues, which is not smooth",
-    l.tridiagonal: "Householder reflectors are an intermediate form; differentiate eigh",
+    spectral.hessenberg: "the reduction depends on choices that are not smooth",
+    spectral.schur: "the Schur form depends on the order of eigenvalues, which is not smooth",
+    spectral.tridiagonal: "Householder reflectors are an intermediate form; differentiate eigh",
 }.items():
     refuse_jvp(primitive, reason)
 
@@ -189,8 +190,8 @@ def completing(b: Builder, q: Operand, dq1: Operand) -> Any:
 
 @tables.batch.rule(
     l.cholesky, l.cholesky_update, l.lu, l.lu_pivots_to_permutation, l.geqrf, l.geqp3, l.qr,
-    l.householder_product, l.ormqr, l.eig, l.eigh, l.hessenberg, l.schur, l.svd, l.tridiagonal,
-    l.symmetric_product,
+    l.householder_product, l.ormqr, l.symmetric_product, spectral.eig, spectral.eigh,
+    spectral.hessenberg, spectral.schur, spectral.svd, spectral.tridiagonal,
 )  # fmt: skip
 def batch_stacked(
     b: Builder, eqn: Equation, inputs: Operands, batched: Sequence[bool], size: int

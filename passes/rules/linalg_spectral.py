@@ -12,7 +12,7 @@ from typing import Any
 from ...ir.builder import Builder, Operand, Zero
 from ...ir.errors import MissingRule
 from ...ir.graph import Equation, Value
-from ...ir.ops import linalg as l
+from ...ir.ops import linalg_spectral as l
 from ...ir.types import INT32, TensorType, is_complex
 from .. import tables
 from ..tables import Operands, restates_primal

@@ -32,6 +32,7 @@ from .jax_compat import (
     lowered,
 )
 from .locations import Naming, site_of_traceback
+from .refused import refusal
 
 Params = Mapping[str, Any]
 Record = Callable[[Builder, tuple[Any, ...], Params], tuple[Any, ...]]
@@ -119,17 +120,20 @@ def rule_for(primitive: Any) -> Record:
 
 
 def _make_rule(primitive: Any) -> Record:
+    from .foreign import record_foreign  # which traces rules, with this file
+
     jax_name = primitive.name
-    if jax_primitives().get(jax_name) is not primitive:
-        raise MissingRule(
-            f"{jax_name}, which is not a primitive of JAX's own, is not supported yet"
-        )
+    if jax_primitives().get(jax_name) is not primitive:  # someone else's
+        return record_foreign(primitive)
     if jax_name in SPECIAL:
         return SPECIAL[jax_name]
+    reason = refusal(jax_name)
+    if reason is not None:
+        raise MissingRule(f"the JAX primitive {jax_name} is not supported: {reason}")
     name = RENAMED.get(jax_name, jax_name.replace("-", "_"))
     ours = PRIMITIVES.get(name)
     if ours is None:
-        raise MissingRule(f"the JAX primitive {jax_name} is not supported yet")
+        return record_foreign(primitive)
     convert = _converter(name, jax_name)
 
     def record(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:

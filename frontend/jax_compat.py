@@ -168,6 +168,14 @@ def jax_primitives() -> dict[str, Any]:
     return found
 
 
+def abstract_evaluation(
+    primitive: Any, avals: Any, params: Mapping[str, Any]
+) -> tuple[list[Any], Any]:
+    """The types of the outputs of a primitive, and its effects."""
+    out, effects = primitive.abstract_eval(*avals, **params)
+    return (list(out) if primitive.multiple_results else [out]), effects
+
+
 def is_inlined(params: Mapping[str, Any]) -> bool:
     """Whether a jit equation asks to be inlined: `inline` is a bool or, since jax 0.12, an enum."""
     inline = params["inline"]

@@ -35,9 +35,16 @@ def _fresh(name: str) -> str:
 
 
 def bound(
-    name: str, primitive: Any, params: Mapping[str, Any], rules: dict[str, Thunk] | None = None
+    name: str,
+    primitive: Any,
+    params: Mapping[str, Any],
+    rules: dict[str, Thunk] | None = None,
+    types: Hashable = None,
 ) -> Opaque:
-    """A JAX primitive with its parameters, which lowering and export bind again."""
+    """A JAX primitive with its parameters, which lowering and export bind again.
+
+    `rules` are those for operands of these types.
+    """
     held = dict(params)
 
     def evaluate(*arrays: Any) -> list[Any]:
@@ -48,7 +55,7 @@ def bound(
     def make(fresh: str) -> Opaque:
         return Opaque(fresh, evaluate, (primitive, held), rules)
 
-    return opaque(plain_name(name) or "f", (primitive, params_key(held)), make)
+    return opaque(plain_name(name) or "f", (primitive, params_key(held), types), make)
 
 
 def call_back(callback: Callable[..., Any], arrays: Sequence[Any]) -> list[Any]:

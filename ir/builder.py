@@ -96,7 +96,7 @@ class Builder:
         for value in eqn.outputs:
             made[value] = eqn
         primitive = eqn.primitive
-        if primitive.effects or (primitive.has_regions and eqn.effects):
+        if (primitive.effects or primitive.has_regions) and eqn.effects:
             return
         self._seen.setdefault(key, eqn.outputs)
 

@@ -46,8 +46,7 @@ class Value:
 
 
 class Literal:
-    """A scalar written into the program, interned: those of one type and equal bits are identical.
-    """
+    """A scalar written into the program, interned: those of one type and equal bits are identical."""
 
     __slots__ = ("__weakref__", "type", "value")
     type: TensorType

@@ -365,6 +365,12 @@ class Context:
         if name is None:
             types = tuple([t.strong for t in inputs])
             made = borrow.lower_with_host_parts(primitive, types, params, self.platforms)
+            if len(made[1].ordered_effects) != len(ordered):
+                raise CovectorError(
+                    f"{primitive} has ordered effects that covector does not know",
+                    self.equation,
+                    stage="lowering",
+                )
             name = self._merge(host.add(*made, ordered), str(primitive))
             self._borrowed[primitive, key] = name
         types_out = [self.types[t] for t in (*(TOKEN_TYPE for _ in ordered), *outputs)]

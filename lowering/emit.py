@@ -35,7 +35,7 @@ class Lowering:
     in_types: tuple[TensorType, ...]
     out_types: tuple[TensorType, ...]
     platforms: tuple[str, ...]
-    host: jax_compat.HostParts = jax_compat.HostParts((), (), (), ())
+    host: jax_compat.HostParts = jax_compat.NO_HOST_PARTS
 
     def as_text(self, locations: bool = False) -> str:
         """The StableHLO text."""

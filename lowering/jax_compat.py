@@ -176,6 +176,9 @@ class HostParts(NamedTuple):
     keepalive: tuple[Any, ...]
 
 
+NO_HOST_PARTS = HostParts((), (), (), ())
+
+
 def host_parts(lowered: Any) -> HostParts:
     """Of what `jax.jit(f).lower(...)` returned."""
     found = lowered._lowering.compile_args

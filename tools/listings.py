@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 from dataclasses import fields
 from typing import Any
 
@@ -70,7 +71,7 @@ def primitive_rows() -> list[dict[str, Any]]:
     from ..passes.tables import batch, jvp, transpose
 
     del passes, lowering_rules  # imported for the rules that they enter
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in sorted(PRIMITIVES):
         p = PRIMITIVES[name]
         rows.append(
@@ -84,7 +85,18 @@ def primitive_rows() -> list[dict[str, Any]]:
                 "lower": _known(lower.get(p)),
             }
         )
+    columns = ("meaning", "jvp", "transpose", "batch", "lower")
+    for name in ("foreign", *_foreign_primitives()):
+        row = {"primitive": name, "family": "foreign"}
+        rows = [r for r in rows if r["primitive"] != name]
+        rows.append({**row, **dict.fromkeys(columns, "falls back")})
     return rows
+
+
+def _foreign_primitives() -> list[str]:
+    """Those that someone else defined, of which this process has recorded one."""
+    recorder = sys.modules.get(f"{__package__.rpartition('.')[0]}.frontend.foreign")
+    return sorted(recorder.MET) if recorder is not None else []
 
 
 def _known(rule: Any) -> str:

@@ -18,7 +18,7 @@ Operands = Sequence[MlirValue]
 
 
 def jax_params(eqn: Equation) -> tuple[Any, dict[str, Any]]:
-    """The JAX primitive and parameters of a callback. Raises CovectorError for one read from text."""
+    """The JAX primitive and parameters of a callback. Refuses one read from text."""
     callback: Opaque = eqn.params["callback"]
     if callback.held is None:
         callback()  # which says so

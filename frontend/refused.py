@@ -1,0 +1,61 @@
+"""JAX's primitives that covector neither defines nor can carry as they are, and why."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_REFS = "it reads or writes mutable arrays (refs), which programs do not hold"
+_KERNEL = "it stands only inside of a Pallas kernel"
+_MESH = "it stands only inside of shard_map"
+_SHAPES = "it stands for a dimension of unknown size, and shapes here are known"
+_HIGH = "its operands are of a type that is not an array"
+
+REFUSED: Final[dict[str, str]] = {
+    **dict.fromkeys(
+        (
+            "new_ref", "empty_ref", "free_ref", "freeze", "get", "swap", "addupdate",
+            "accum_grad_in_ref", "run_state", "run_scoped", "pin", "unpin", "create_linear",
+            "broadcast_to",
+        ),
+        _REFS,
+    ),
+    **dict.fromkeys(
+        (
+            "program_id", "num_programs", "masked_load", "masked_swap", "delay", "multiple_of",
+            "semaphore_read", "semaphore_signal", "semaphore_wait", "reciprocal", "jaxpr_call",
+            "core_map", "mpmd_map", "with_memory_space_constraint", "get_global",
+        ),
+        _KERNEL,
+    ),
+    **dict.fromkeys(
+        (
+            "psum_invariant", "all_gather_invariant", "all_gather_reduced", "preduced", "psend",
+            "precv", "ragged_all_to_all", "pbroadcast_dynamic", "unreduced_psum", "unreduced_pmax",
+            "unreduced_pmin", "unreduced_reduce_scatter", "reduced_vary_cast",
+            "reduced_vary_cast_p", "vary_unreduced_cast", "vary_unreduced_cast_p",
+        ),
+        _MESH,
+    ),
+    **dict.fromkeys(("dim_as_value", "dimension_size", "shape_assertion"), _SHAPES),
+    **dict.fromkeys(
+        (
+            "box_get", "box_set", "new_box", "new_log", "log_extend", "log_read",
+            "call_hi_primitive", "call_hi_primitive_linearized", "to_edtype", "from_edtype",
+        ),
+        _HIGH,
+    ),
+    "shard_map": "programs are of one device; use as_function() of one inside of shard_map",
+    "check": "checkify takes it away: apply checkify first",
+    "inspect_sharding": "a program's shardings are chosen when it is compiled",
+    "custom_lin": "it stands only between two steps of JAX's own linearize",
+    "custom_jvp_call_jaxpr": "it stands only between two steps of JAX's own transformations",
+    "stage": "it stands only between two steps of JAX's own transformations",
+    "unreachable": "it stands only between two steps of JAX's own transformations",
+}  # fmt: skip
+
+
+def refusal(name: str) -> str | None:
+    """Why a primitive of JAX's is refused; None if it is not."""
+    if name.endswith(("_start", "_done")):
+        return "it is one half of an asynchronous collective, which stands only inside of shard_map"
+    return REFUSED.get(name)

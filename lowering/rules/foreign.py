@@ -1,0 +1,32 @@
+"""Someone else's primitives: the lowering that their author registered with JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...ir.errors import CovectorError
+from ...ir.graph import Equation, Opaque
+from ...ir.ops.foreign import foreign
+from ..context import Context, MlirValue
+from ..tables import lower
+
+Operands = Sequence[MlirValue]
+
+
+@lower.rule(foreign)
+def lower_foreign(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
+    target: Opaque = eqn.params["target"]
+    if target.held is None:
+        target()  # which says that it was read from text
+    primitive, params = target.held
+    types = [x.type for x in eqn.inputs], [v.type for v in eqn.outputs]
+    try:
+        return ctx.borrow_with_host(primitive, *types, operands, params, target)
+    except NotImplementedError as error:
+        platforms = " and ".join(ctx.platforms)
+        raise CovectorError(
+            f"{eqn.params['name']} is not available on {platforms}",
+            eqn,
+            stage="lowering",
+            hint=str(error).partition("\n")[0],
+        ) from None

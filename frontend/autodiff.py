@@ -13,6 +13,7 @@ import numpy as np
 from ..ir.errors import ArgumentError
 from ..ir.graph import Graph
 from ..ir.types import TensorType, dtype_category, has_tangent
+from ..passes.forward_rules import with_forward_rules
 from ..passes.jvp import jvp_graph
 from ..passes.linearize import linearize_graph
 from ..passes.reverse import grad_graph
@@ -137,18 +138,29 @@ def float0_zeros(type: TensorType) -> Any:
 
 
 def jvp(
-    fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False
+    fun: Callable[..., Any],
+    primals: Sequence[Any],
+    tangents: Sequence[Any],
+    has_aux: bool = False,
+    *,
+    custom_vjp: str = "error",
 ) -> Any:
     """(fun(*primals), derivative of fun at primals along tangents), as `jax.jvp`.
 
-    With `has_aux`, a third item is fun's auxiliary output. Raises ArgumentError where tangents do
-    not match the primals in structure, shape or dtype.
+    With `has_aux`, a third item is fun's auxiliary output. Functions with a custom_vjp rule have no
+    forward rule: they are an error as in JAX, or, with `custom_vjp="transpose"`, differentiated by
+    the transpose of their backward rule, which must be linear in its cotangents.
+
+    Raises ArgumentError where tangents do not match the primals in structure, shape or dtype.
     """
+    if custom_vjp not in ("error", "transpose"):
+        raise ArgumentError(f'custom_vjp is "error" or "transpose", got {custom_vjp!r}')
     leaves, in_tree = _primal_leaves("jvp", primals)
     types = [type_of(x) for x in leaves]
     dxs, active = tangent_leaves(primals, tangents, types)
     staged = stage(fun, leaves, in_tree, types=types, has_aux=has_aux, known=leaves)
-    graph, nonzero = jvp_graph(staged.graph, staged.active(active))
+    primal = with_forward_rules(staged.graph) if custom_vjp == "transpose" else staged.graph
+    graph, nonzero = jvp_graph(primal, staged.active(active))
     live = [dx for dx, a in zip(dxs, active, strict=True) if a]
     outputs = execute(graph, (*staged.captured, *leaves, *live))
     n = len(staged.graph.outputs)

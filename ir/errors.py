@@ -131,6 +131,10 @@ class UsageError(CovectorError, ValueError):
     """A public function or the command line was called wrongly."""
 
 
+class ForwardModeError(CovectorError, TypeError):
+    """Forward mode was asked of a function that has a rule for reverse mode only."""
+
+
 class ArgumentError(CovectorError, TypeError):
     """A transformation, or what it returned, was given arguments that it does not take."""
 

@@ -11,7 +11,7 @@ import pytest
 from laws import Checked, assert_close, interpret, made
 
 from covector import parse
-from covector.ir.errors import CovectorError, PassError
+from covector.ir.errors import CovectorError, ForwardModeError, PassError
 from covector.ir.graph import Graph, Thunk, walk_graphs
 from covector.ir.module import module_of
 from covector.passes import run_passes
@@ -259,7 +259,7 @@ def test_forward_mode_over_custom_vjp_is_an_error() -> None:
     assert "test_custom_rules.py" in str(caught.value)
     parts = linearize_graph(graph, (True, True))
     assert primitives(parts.linear)[-1] == "custom_vjp_linear"
-    with pytest.raises(PassError, match="forward-mode"):
+    with pytest.raises(ForwardModeError, match="forward-mode"):
         jvp_graph(joint, (True, True, True, True))
 
 

@@ -233,3 +233,40 @@ def test_value_that_is_not_known_under_jit() -> None:
 
     with pytest.raises(jax.errors.TracerBoolConversionError):
         covector.jit(f)(1.0)
+
+
+# -- forward mode through custom_vjp ---------------------------------------------------------------
+
+
+@jax.custom_vjp
+def clipped(x: Any) -> Any:
+    return jnp.sin(x)
+
+
+clipped.defvjp(lambda x: (clipped(x), x), lambda x, ct: (0.5 * jnp.cos(x) * ct,))
+
+
+def test_forward_mode_of_custom_vjp_is_an_error_by_default() -> None:
+    call = lambda: covector.jvp(clipped, (1.0,), (1.0,))  # noqa: E731
+    text = message(TypeError, call)
+    assert "forward-mode" in text and 'custom_vjp="transpose"' in text
+    assert "custom_vjp" in message(
+        TypeError, lambda: covector.jvp(clipped, (1.0,), (1.0,), custom_vjp="other")
+    )
+
+
+def test_forward_mode_of_custom_vjp_by_transposing_its_rule() -> None:
+    y, dy = covector.jvp(clipped, (1.0,), (2.0,), custom_vjp="transpose")
+    np.testing.assert_allclose((y, dy), (jnp.sin(1.0), jnp.cos(1.0)), rtol=1e-6)
+
+
+def test_forward_mode_of_a_rule_that_is_not_linear_is_an_error() -> None:
+    @jax.custom_vjp
+    def squared(x: Any) -> Any:
+        return x * x
+
+    squared.defvjp(lambda x: (x * x, x), lambda x, ct: (2 * x * ct * ct,))
+    text = message(
+        ValueError, lambda: covector.jvp(squared, (1.0,), (1.0,), custom_vjp="transpose")
+    )
+    assert "not linear" in text and "mul" in text

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InterpretError
+from ..errors import ForwardModeError
 from ..graph import Constant, Graph
 from ..ops import call as c
 from . import evaluate, means
@@ -29,4 +29,4 @@ def name(x: Any, name: str) -> Any:
 
 @means(c.custom_vjp_linear)
 def custom_vjp_linear(*inputs: Any, name: str, **params: Any) -> Any:
-    raise InterpretError(c.forward_mode_claim(name), hint=c.FORWARD_MODE_HINT)
+    raise ForwardModeError(c.forward_mode_claim(name), hint=c.FORWARD_MODE_HINT)

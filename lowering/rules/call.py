@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ...ir.errors import CovectorError
+from ...ir.errors import ForwardModeError
 from ...ir.graph import Equation, Graph
 from ...ir.ops import call as ops
 from ..context import Context, MlirValue
@@ -54,7 +54,7 @@ def nothing(eqn: Equation) -> Iterable[Graph]:
 @lower.rule(ops.custom_vjp_linear)
 def lower_custom_vjp_linear(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     name = eqn.params["name"]
-    raise CovectorError(ops.forward_mode_claim(name), eqn, hint=ops.FORWARD_MODE_HINT)
+    raise ForwardModeError(ops.forward_mode_claim(name), eqn, hint=ops.FORWARD_MODE_HINT)
 
 
 @lower.rule(ops.checkpoint)

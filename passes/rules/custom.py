@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...ir.builder import Builder
-from ...ir.errors import PassError
+from ...ir.errors import ForwardModeError, PassError
 from ...ir.graph import Equation, Graph, Thunk, Value
 from ...ir.ops import call as c
 from ...ir.ops.call import Flags, call, custom_jvp_call, custom_vjp_call, custom_vjp_linear
@@ -100,7 +100,7 @@ def check_rule(
 @tables.jvp.rule(custom_vjp_linear)
 def jvp_custom_vjp_linear(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     claim = c.forward_mode_claim(eqn.params["name"])
-    raise PassError(claim, eqn, stage="jvp", hint=c.FORWARD_MODE_HINT)
+    raise ForwardModeError(claim, eqn, stage="jvp", hint=c.FORWARD_MODE_HINT)
 
 
 @tables.jvp.rule(c.name)

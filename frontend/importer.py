@@ -81,6 +81,11 @@ def plain(value: Any) -> Any:
         raise UsageError(f"the parameter value {value!r} cannot be kept as plain data") from None
 
 
+def _is_on_device(value: Any) -> bool:
+    """Whether a parameter asks for the memory that every value is in anyway."""
+    return isinstance(value, jax.memory.Space) and value == jax.memory.Space.Device
+
+
 def _converter(name: str, jax_name: str) -> Convert:
     """Parameters of ours, in declared order, from JAX's."""
     special = CONVERT.get(jax_name)
@@ -95,7 +100,7 @@ def _converter(name: str, jax_name: str) -> Convert:
             dropped = tuple(key for key in params if key not in PRIMITIVES[name].defaults)
         for key in dropped:
             value = params[key]
-            if value is not None and not is_default_sharding(value):
+            if value is not None and not is_default_sharding(value) and not _is_on_device(value):
                 raise UsageError(f"{jax_name} with {key}={value!r} is not supported")
         converted = {}
         for key, default in defaults:

@@ -217,6 +217,7 @@ def _with_algorithm(key: str, algorithms: Any) -> ToJax:
 
 for _name, _algorithm in _LINALG_ENUMS.items():
     _CONVERT[_name] = _with_algorithm(*_algorithm)
+_CONVERT["empty2"] = adding(memory_space=jax.memory.Space.Device)
 _CONVERT["schur"] = adding(select_callable=None)
 _CONVERT["rng_bit_generator"] = adding(out_sharding=None)
 

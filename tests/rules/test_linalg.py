@@ -360,7 +360,7 @@ def test_compiled_on_cpu(case: Case) -> None:
         np.testing.assert_allclose(np.asarray(g), w, rtol=tol, atol=tol)
 
 
-EVERYWHERE = [
+EVERYWHERE = (
     Case("cholesky", [f32(3, 3)]),
     Case("cholesky_update", [f32(3, 3), f32(3)]),
     Case("cholesky_update", [f32(2, 3, 3), f32(2, 3)]),
@@ -375,20 +375,20 @@ EVERYWHERE = [
     Case("symmetric_product", [f32(3, 4), f32(3, 3)]),
     Case("triangular_solve", [c64(3, 3), c64(2, 3)], {"conjugate_a": True}),
     Case("tridiagonal_solve", [*[f32(4)] * 3, f32(4, 2)]),
-]
-ON_GPU = [
+)
+ON_GPU = (
     Case("eig", [f32(3, 3)]),
     Case("eigh", [f32(3, 3)], {"algorithm": "JACOBI"}),
     Case("qr", [f32(4, 3)], {"pivoting": True}),
     Case("svd", [f32(3, 3)], {"algorithm": "QR"}),
     Case("tridiagonal", [f32(3, 3)]),
-]
+)
 
 
 @pytest.mark.parametrize("platform", ["cuda", "rocm", "tpu"])
 def test_lowers_elsewhere(platform: str) -> None:
     """Needs none of these devices."""
-    for case in EVERYWHERE + (ON_GPU if platform != "tpu" else []):
+    for case in EVERYWHERE + (ON_GPU if platform != "tpu" else ()):
         assert "func.func public @main" in lower_graph(case.graph, (platform,)).as_text()
 
 

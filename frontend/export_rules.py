@@ -175,6 +175,12 @@ def _gather(params: dict[str, Any]) -> dict[str, Any]:
     return _with_numbers(lax.GatherDimensionNumbers, params)
 
 
+@binds("gather")
+def _bind_gather(eqn: Equation, arrays: Sequence[Any]) -> Sequence[Any]:
+    """Through JAX's own function: it finds the value that fills where none is given."""
+    return [lax.gather(*arrays, **_gather(eqn.params))]
+
+
 def _with_numbers(numbers: Any, params: dict[str, Any]) -> dict[str, Any]:
     """Parameters with those that belong to a dimension-numbers object gathered into one."""
     own = set(numbers._fields)

@@ -1,0 +1,264 @@
+"""What holds for every program: covector computes what JAX does, transformations included.
+
+A law is written once, for an `api` that is `jax` or `covector`. JAX's word is one compiled
+function of all laws; covector's is each law's program, evaluated by the interpreter. JAX's results
+are computed again at inputs that differ by a few parts in 10^5: where that matters, near kinks and
+jumps, results are not determined better than so, and are not compared more closely.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from generated import Program
+
+import covector
+from covector.frontend.execute import execute
+from covector.ir.parser import parse
+from covector.passes import run_passes
+
+Array = np.ndarray[Any, Any]
+
+RTOL = 2e-4
+ROWS = 2
+COMPILE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+MISSING = (
+    "Reverse-mode differentiation", "not implemented", "not supported", "custom_vjp",
+    "forward-mode",
+)  # fmt: skip
+"""What JAX says of derivatives that it does not have."""
+CLEAN_UP = ("dce", "cse", "fold", "inline")
+
+
+class Failure(AssertionError):
+    """A law that does not hold."""
+
+
+def is_inexact(x: Any) -> bool:
+    return bool(np.issubdtype(np.dtype(x.dtype), np.inexact))
+
+
+class Subject:
+    """A program as a function, with tangents, cotangents and rows for its example inputs."""
+
+    def __init__(self, program: Program) -> None:
+        self.module = program.module
+        function = program.module.as_function()
+        self.f: Callable[..., list[Any]] = lambda *xs: jax.tree.leaves(function(*xs))
+        self.inputs = [np.asarray(x) for x in program.inputs]
+        self.active = [is_inexact(x) for x in self.inputs]
+        outputs = program.module.main.output_types
+        self.differentiable = [is_inexact(t) for t in outputs]
+        rng = np.random.default_rng(7)
+        self.tangents = [normal(rng, x) for x in self.floats(self.inputs)]
+        self.cts = [normal(rng, t) for t in outputs if is_inexact(t)]
+        self.rows = [self._rows(rng, x) for x in self.inputs]
+
+    def _rows(self, rng: np.random.Generator, x: Array) -> Array:
+        if not is_inexact(x):
+            return np.stack([x, np.flip(x)])
+        return np.stack([x, x * (1 + 0.1 * rng.uniform(-1, 1, x.shape))]).astype(x.dtype)
+
+    def floats(self, xs: Sequence[Any]) -> list[Any]:
+        return [x for x, active in zip(xs, self.active, strict=True) if active]
+
+    def smooth(self, xs: Sequence[Any]) -> Callable[..., list[Any]]:
+        """The inexact outputs as a function of the inexact inputs; the others are as in xs."""
+
+        def g(*floats: Any) -> list[Any]:
+            given = iter(floats)
+            ys = self.f(*(next(given) if a else x for x, a in zip(xs, self.active, strict=True)))
+            return [y for y, d in zip(ys, self.differentiable, strict=True) if d]
+
+        return g
+
+    def loss(self, xs: Sequence[Any], cts: Sequence[Any]) -> Callable[[list[Any]], Any]:
+        """A real function of the inexact inputs."""
+
+        def h(floats: list[Any]) -> Any:
+            ys = self.smooth(xs)(*floats)
+            return sum(jnp.sum(jnp.real(y * ct)) for y, ct in zip(ys, cts, strict=True))
+
+        return h
+
+    def arguments(self) -> tuple[Any, ...]:
+        """What laws take: inputs, tangents, cotangents, rows."""
+        return self.inputs, self.tangents, self.cts, self.rows
+
+
+def normal(rng: np.random.Generator, like: Any) -> Array:
+    x = rng.normal(size=like.shape)
+    if np.issubdtype(like.dtype, np.complexfloating):
+        x = x + 1j * rng.normal(size=like.shape)
+    return np.asarray(x).astype(like.dtype)
+
+
+# -- laws: (api, subject, inputs, tangents, cts, rows) -> results ----------------------------------
+
+
+def value(api: Any, s: Subject, xs: Any, ts: Any, cts: Any, rows: Any) -> Any:
+    return s.f(*xs)
+
+
+def jvp(api: Any, s: Subject, xs: Any, ts: Any, cts: Any, rows: Any) -> Any:
+    return api.jvp(s.smooth(xs), s.floats(xs), ts)
+
+
+def vjp(api: Any, s: Subject, xs: Any, ts: Any, cts: Any, rows: Any) -> Any:
+    ys, pull = api.vjp(s.smooth(xs), *s.floats(xs))
+    return ys, pull(cts)
+
+
+def vmap(api: Any, s: Subject, xs: Any, ts: Any, cts: Any, rows: Any) -> Any:
+    return api.vmap(s.f)(*rows)
+
+
+def vmap_of_first(api: Any, s: Subject, xs: Any, ts: Any, cts: Any, rows: Any) -> Any:
+    in_axes = (0, *(None for _ in xs[1:]))
+    return api.vmap(s.f, in_axes=in_axes, out_axes=0)(rows[0], *xs[1:])
+
+
+def vmap_of_rest(api: Any, s: Subject, xs: Any, ts: Any, cts: Any, rows: Any) -> Any:
+    if len(xs) == 1:
+        return ()
+    return api.vmap(s.f, in_axes=(None, *(0 for _ in xs[1:])))(xs[0], *rows[1:])
+
+
+def vmap_of_grad(api: Any, s: Subject, xs: Any, ts: Any, cts: Any, rows: Any) -> Any:
+    return api.vmap(api.grad(s.loss(xs, cts)))(s.floats(rows))
+
+
+def grad_of_vmap(api: Any, s: Subject, xs: Any, ts: Any, cts: Any, rows: Any) -> Any:
+    return api.grad(lambda floats: jnp.sum(api.vmap(s.loss(xs, cts))(floats)))(s.floats(rows))
+
+
+def jvp_of_vjp(api: Any, s: Subject, xs: Any, ts: Any, cts: Any, rows: Any) -> Any:
+    return api.jvp(lambda *floats: api.vjp(s.smooth(xs), *floats)[1](cts), s.floats(xs), ts)
+
+
+BATCHING = (vmap, vmap_of_first, vmap_of_rest)
+DERIVATIVES = (jvp, vjp, vmap_of_grad, grad_of_vmap, jvp_of_vjp)
+Law = Callable[..., Any]
+
+
+# -- comparing with JAX ----------------------------------------------------------------------------
+
+
+def laws_of(s: Subject) -> list[Law]:
+    smooth = any(s.active) and any(s.differentiable)
+    return [value, *BATCHING, *(DERIVATIVES if smooth else ())]
+
+
+def jax_results(s: Subject) -> dict[Law, tuple[list[Array], list[Array]]]:
+    """For each law that JAX has: its results, and their sensitivity to the inputs."""
+    arguments = s.arguments()
+    made = {}
+    for law in laws_of(s):
+        try:
+            made[law] = jax.make_jaxpr(lambda *a, law=law: law(jax, s, *a))(*arguments)
+        except (NotImplementedError, ValueError, TypeError) as error:
+            if law is value or law in BATCHING or not _is_missing(error):
+                raise
+    flat, tree = jax.tree.flatten(arguments)
+
+    def everything(*leaves: Any) -> Any:
+        return [jax.core.eval_jaxpr(j.jaxpr, j.consts, *leaves) for j in made.values()]
+
+    compiled = jax.jit(everything, keep_unused=True).lower(*flat).compile(compiler_options=COMPILE)
+    want = _arrays(compiled(*flat))
+    spread = [[np.zeros(y.shape) for y in ys] for ys in want]
+    for seed in (1, 2):
+        rng = np.random.default_rng(seed)
+        moved = jax.tree.unflatten(tree, [_moved(rng, x) for x in flat])
+        near = _arrays(compiled(*jax.tree.leaves((moved[0], *arguments[1:3], moved[3]))))
+        for i, (ys, zs) in enumerate(zip(want, near, strict=True)):
+            spread[i] = [
+                np.maximum(w, _distance(y, z)) for w, y, z in zip(spread[i], ys, zs, strict=True)
+            ]
+    return {law: (ys, ws) for law, ys, ws in zip(made, want, spread, strict=True)}
+
+
+def _is_missing(error: Exception) -> bool:
+    """Whether JAX says that it has no such derivative."""
+    text = str(error)
+    return isinstance(error, NotImplementedError) or any(
+        part in text
+        for part in (
+            "Reverse-mode differentiation",
+            "not implemented",
+            "not supported",
+            "custom_vjp",
+            "forward-mode",
+        )
+    )
+
+
+def _arrays(results: Any) -> list[list[Array]]:
+    return [[np.asarray(y) for y in ys] for ys in results]
+
+
+def _moved(rng: np.random.Generator, x: Array) -> Array:
+    if not is_inexact(x):
+        return x
+    return np.asarray(x * (1 + 1e-5 * rng.choice([-1, 1], x.shape))).astype(x.dtype)
+
+
+def _distance(x: Array, y: Array) -> Array:
+    """|x - y|, infinite where one is not finite."""
+    wide = np.complex128 if np.iscomplexobj(x) else np.float64
+    with np.errstate(all="ignore"):
+        apart = np.abs(x.astype(wide) - y.astype(wide))
+    return np.where(np.isfinite(apart), apart, np.inf)
+
+
+def compare(name: str, got: Sequence[Any], want: Sequence[Array], spread: Sequence[Array]) -> None:
+    """Raise Failure unless results are as close to JAX's as these are determined."""
+    if len(got) != len(want):
+        raise Failure(f"{name}: {len(got)} results, JAX has {len(want)}")
+    for i, (y, z, apart) in enumerate(zip(got, want, spread, strict=True)):
+        y = np.asarray(y)
+        if y.shape != z.shape or y.dtype != z.dtype:
+            raise Failure(f"{name}: result {i} is {y.dtype}{y.shape}, JAX's {z.dtype}{z.shape}")
+        scale = np.max(np.abs(z[np.isfinite(z)]), initial=0.0) if is_inexact(z) else 0
+        allowed = 5 * apart + (RTOL * max(float(scale), 1.0) if is_inexact(z) else 0)
+        wrong = (_distance(y, z) > allowed) & (apart < np.inf)
+        if np.any(wrong):
+            raise Failure(f"{name}: result {i} is\n{y}\nJAX's is\n{z}")
+
+
+# -- everything ------------------------------------------------------------------------------------
+
+
+def check(program: Program, xla: bool = False) -> None:
+    """Every law. With `xla`, what covector compiles is compared for all of them too."""
+    check_text(program)
+    s = Subject(program)
+    wanted = jax_results(s)
+    want, spread = wanted[value]
+    compare("interpreter", program.module.interpret(*s.inputs), want, spread)
+    compare("XLA", execute(program.module.main, s.inputs), want, spread)
+    for name in CLEAN_UP:
+        clean = run_passes(program.module, name).verify()
+        compare(name, clean.interpret(*s.inputs), want, spread)
+        if str(run_passes(clean, name)) != str(clean):
+            raise Failure(f"{name} is not idempotent:\n{clean}\n{run_passes(clean, name)}")
+    arguments = s.arguments()
+    for law, (want, spread) in wanted.items():
+        name = law.__name__.replace("_", " ")
+        module = covector.make_ir(lambda *a, law=law: law(covector, s, *a))(*arguments).verify()
+        leaves = jax.tree.leaves(arguments)
+        compare(name, module.interpret(*leaves), want, spread)
+        if xla:
+            compare(f"{name} by XLA", execute(module.main, leaves), want, spread)
+
+
+def check_text(program: Program) -> None:
+    """The program is valid, and its text reads back as the same program."""
+    text = str(program.module.verify())
+    again = parse(text).verify()
+    if str(again) != text or again.hash() != program.module.hash():
+        raise Failure(f"the text reads back as\n{again}")

@@ -2,6 +2,7 @@
 
 # These enter rules that the importer and the exporter look up.
 from . import callbacks as callbacks
+from . import collective_rules as collective_rules
 from . import custom_rules as custom_rules
 from . import export_regions as export_regions
 from . import foreign as foreign

@@ -23,9 +23,11 @@ from .importer import Params, graph_of, records
 from .jax_compat import (
     CotangentZero,
     SymbolicZero,
+    axis_sizes,
     backward_cotangents,
     evaluate_function,
     evaluates_now,
+    extended_axes,
     function_key,
     instantiate_zero,
     jvp_rule_from_params,
@@ -62,7 +64,10 @@ def record_custom_vjp(
 
     def make_rules(types: list[TensorType], consts: Sequence[Any]) -> dict[str, Thunk]:
         rules = VjpRules(fwd, bwd, out_trees, types, symbolic_zeros, consts)
-        return {"fwd": Thunk(_name(fwd), rules.forward), "bwd": Thunk(_name(bwd), rules.backward)}
+        return {
+            "fwd": Thunk(_name(fwd), under_these_axes(rules.forward)),
+            "bwd": Thunk(_name(bwd), under_these_axes(rules.backward)),
+        }
 
     return _record(trace, custom_vjp_call, (fun, fwd, bwd), tracers, symbolic_zeros, make_rules)
 
@@ -151,7 +156,20 @@ def jvp_thunk(
         made = trace_flat(flat_rule, [*types, *tangent_types], name=_name(jvp), aliases=aliases)
         return made.graph, tuple(out_nonzero)
 
-    return Thunk(_name(jvp), make)
+    return Thunk(_name(jvp), under_these_axes(make))
+
+
+def under_these_axes(make: Callable[..., Any]) -> Callable[..., Any]:
+    """A rule that is traced later, with the axis names that are bound now."""
+    sizes = axis_sizes()
+    if not sizes:
+        return make
+
+    def make_later(*signature: Flags) -> Any:
+        with extended_axes(sizes):
+            return make(*signature)
+
+    return make_later
 
 
 def _absent(type: TensorType, symbolic: bool) -> Any:
@@ -259,8 +277,8 @@ def _record_custom_vjp(b: Builder, inputs: tuple[Any, ...], params: Params) -> t
         custom_vjp_call,
         *inputs,
         graph=graph_of(params["call_jaxpr"]),
-        fwd=Thunk(_name(fwd), rules.forward),
-        bwd=Thunk(_name(bwd), rules.backward),
+        fwd=Thunk(_name(fwd), under_these_axes(rules.forward)),
+        bwd=Thunk(_name(bwd), under_these_axes(rules.backward)),
         num_consts=params["num_consts"],
         symbolic_zeros=params["symbolic_zeros"],
     )

@@ -10,15 +10,14 @@ from typing import Any
 import jax
 
 from ..ir.builder import Builder
-from ..ir.errors import MissingRule, UsageError
+from ..ir.errors import UsageError
 from ..ir.graph import Graph, Literal, Value
 from ..ir.ops.call import call
 from ..ir.ops.control import cond, while_
 from ..ir.ops.elementwise import select_n
-from ..ir.ops.reduction import reduce_max, reduce_min, reduce_or, reduce_sum
-from ..ir.primitive import Primitive
+from ..ir.ops.reduction import reduce_or
 from ..ir.types import INT32, scalar_type
-from .importer import SPECIAL, Params, Record, converts, graph_of, graph_of_open, plain, records
+from .importer import SPECIAL, Params, converts, graph_of, graph_of_open, plain, records
 from .jax_compat import ClosedJaxpr, has_shardings, is_inlined, scan_sizes, threefry_partitionable
 from .policies import policy_from_jax
 
@@ -72,6 +71,14 @@ def _device_put(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[An
     if any(device is not None for device in params["devices"]):
         raise UsageError("device_put to a given device is not supported in a traced function")
     return inputs
+
+
+@converts("empty2")
+def _empty2(params: Params) -> dict[str, Any]:
+    space = params.get("memory_space")
+    if getattr(space, "name", "Device") != "Device":
+        raise UsageError(f"empty2 with memory_space={space} is not supported")
+    return {"dtype": plain(params["dtype"])}
 
 
 # -- control flow ----------------------------------------------------------------------------------
@@ -205,22 +212,3 @@ def _record_cond(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[A
         chosen = min(max(int(index.value), 0), len(branches) - 1)
         return tuple(b.inline(branches[chosen], operands))
     return b.emit(cond, *inputs, branches=branches)
-
-
-# -- collectives over a vmapped axis ---------------------------------------------------------------
-
-
-def _positional(reduction: Primitive) -> Record:
-    """A collective whose named axes jax.vmap has already made positions: a plain reduction."""
-
-    def record(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
-        axes = params["axes"]
-        if params["axis_index_groups"] is not None or not all(isinstance(a, int) for a in axes):
-            raise MissingRule(f"a collective over the axes {axes} is not supported yet")
-        return tuple(out for x in inputs for out in b.emit(reduction, x, axes=tuple(axes)))
-
-    return record
-
-
-for _name, _reduction in (("psum", reduce_sum), ("pmax", reduce_max), ("pmin", reduce_min)):
-    SPECIAL[_name] = _positional(_reduction)

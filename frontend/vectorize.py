@@ -16,6 +16,7 @@ from ..ir.types import TensorType
 from ..passes.batch import batch_graph
 from .avals import type_of
 from .execute import execute
+from .jax_compat import extended_axes
 from .staging import Staged, function_name, leaf_names, stage
 
 
@@ -23,7 +24,7 @@ def vmap(
     fun: Callable[..., Any],
     in_axes: Any = 0,
     out_axes: Any = 0,
-    axis_name: Hashable | None = None,
+    axis_name: str | None = None,
     axis_size: int | None = None,
     spmd_axis_name: Hashable | None = None,
 ) -> Callable[..., Any]:
@@ -32,7 +33,10 @@ def vmap(
     in_axes: which axis of each argument is mapped, an integer or None, or a tuple of these or of
       trees that are prefixes of the arguments. Keyword arguments are mapped over their first axis.
     out_axes: where the mapped axis is in the outputs; None for outputs that do not depend on it.
+    axis_name: what collectives (`jax.lax.psum` and its like) in fun call the mapped axis.
     axis_size: the length of the mapped axis, needed when no argument has one.
+    spmd_axis_name: the mesh axis along which the mapped axis is to be spread; a program is of one
+      device, so nothing is.
 
     Raises ValueError or ArgumentError (a TypeError) where axes and arguments do not fit.
     """
@@ -43,6 +47,10 @@ def vmap(
             f"vmap's in_axes is an integer, None, or a tuple with an item for each positional "
             f"argument; got {type(in_axes).__name__}"
         )
+
+    if axis_name is not None and not isinstance(axis_name, str):
+        raise ArgumentError(f"vmap's axis_name is a string, got {axis_name!r}")
+    name = axis_name
 
     def vmap_fun(*args: Any, **kwargs: Any) -> Any:
         if isinstance(in_axes, tuple) and len(in_axes) != len(args):
@@ -57,8 +65,9 @@ def vmap(
         size = _axis_size(fun, in_tree, types, axes, axis_size)
         inner = [_without_axis(t, axis) for t, axis in zip(types, axes, strict=True)]
         known = [x if axis is None else None for x, axis in zip(leaves, axes, strict=True)]
-        staged = stage(fun, leaves, in_tree, types=inner, known=known)
-        graph, wanted = _mapped_graph(staged, types, axes, size, out_axes)
+        with extended_axes({} if name is None else {name: size}, spmd_axis_name):
+            staged = stage(fun, leaves, in_tree, types=inner, known=known)
+        graph, wanted = _mapped_graph(staged, types, axes, size, out_axes, name)
         outputs = execute(graph, (*staged.captured, *leaves))
         assert len(outputs) == len(wanted)
         return jax.tree.unflatten(staged.out_tree, outputs)
@@ -136,6 +145,7 @@ def _mapped_graph(
     axes: Sequence[int | None],
     size: int,
     out_axes: Any,
+    axis_name: str | None,
 ) -> tuple[Graph, list[int | None]]:
     """The batched program, with the batch axis moved from and to where the user has it."""
     mapped = staged.active([axis is not None for axis in axes])
@@ -143,7 +153,7 @@ def _mapped_graph(
         "out_axes", out_axes, jax.tree.unflatten(staged.out_tree, [0] * staged.n_out)
     )
     force = [axis is not None for axis in wanted]
-    batched, out_batched = batch_graph(staged.graph, mapped, size, force)
+    batched, out_batched = batch_graph(staged.graph, mapped, size, force, axis_name)
     b = Builder()
     inputs = [Value(v.type, v.name) for v in staged.graph.inputs[: staged.n_captured]]
     moved: list[Any] = list(inputs)

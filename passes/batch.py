@@ -14,6 +14,7 @@ from ..ir.builder import Builder
 from ..ir.errors import PassError
 from ..ir.graph import Equation, Graph, Value, memoised_with_forced
 from ..ir.module import Module
+from .axis_names import has_marked, is_marked, mark_axis
 from .base import Pass
 from .counting import new_equations
 from .tables import batch as rules
@@ -22,13 +23,19 @@ from .wrt import derived_module
 
 
 def batch_graph(
-    graph: Graph, batched: Sequence[bool], size: int, force: Sequence[bool] | None = None
+    graph: Graph,
+    batched: Sequence[bool],
+    size: int,
+    force: Sequence[bool] | None = None,
+    axis_name: str | None = None,
 ) -> tuple[Graph, tuple[bool, ...]]:
     """Batch a graph whose inputs have a leading batch axis where `batched` says so.
 
     `force` marks outputs that get a batch axis even if they do not depend on the batch. Second
-    result: which outputs have one.
+    result: which outputs have one. Collectives over `axis_name` are over the batch.
     """
+    if axis_name is not None:
+        graph = mark_axis(graph, axis_name)
 
     def batch_forced(forced: tuple[bool, ...]) -> tuple[Graph, tuple[bool, ...]]:
         return _batch(graph, tuple(batched), size, forced or (False,) * len(graph.outputs))
@@ -48,8 +55,9 @@ def _batch(
             env[v] = Value(v.type.with_shape((size, *v.type.shape)), v.name)
             active.add(v)
         inputs.append(env.get(v, v))
+    marked = is_marked(graph)
     for eqn in graph.equations:
-        batch_equation(b, eqn, env, active, size)
+        batch_equation(b, eqn, env, active, size, marked and has_marked(eqn))
     out_batched = tuple(v in active or f for v, f in zip(graph.outputs, forced, strict=True))
     outputs = [
         materialise_batch(b, env.get(v, v), v in active, size) if is_batched else env.get(v, v)
@@ -59,15 +67,21 @@ def _batch(
 
 
 def batch_equation(
-    b: Builder, eqn: Equation, env: dict[Any, Any], active: set[Any], size: int
+    b: Builder,
+    eqn: Equation,
+    env: dict[Any, Any],
+    active: set[Any],
+    size: int,
+    is_marked: bool = False,
 ) -> None:
-    """Append the batched form of one equation, or the equation itself if nothing it reads is."""
+    """Append the batched form of one equation, or the equation itself if nothing it reads is and
+    it is not marked as a collective over the batch."""
     b.location = eqn.location
-    if env.keys().isdisjoint(eqn.inputs):
+    if env.keys().isdisjoint(eqn.inputs) and not is_marked:
         b.append(eqn)
         return
     inputs = tuple([env.get(x, x) for x in eqn.inputs])
-    if active.isdisjoint(eqn.inputs):
+    if active.isdisjoint(eqn.inputs) and not is_marked:
         b.append(eqn.replace(inputs=inputs))
         return
     flags = [x in active for x in eqn.inputs]
@@ -85,7 +99,7 @@ class Batch(Pass):
     """Replace the entry @f by @f.batch, whose outputs all have a leading batch axis.
 
     Options: size is the batch size; in_axes says which inputs are batched (0) or not (None), one
-    for each flat input, or one for all.
+    for each flat input, or one for all; axis_name is what collectives over the batch call its axis.
     """
 
     name: ClassVar[str] = "batch"
@@ -93,6 +107,7 @@ class Batch(Pass):
 
     size: int = 2
     in_axes: tuple[int | None, ...] = (0,)
+    axis_name: str | None = None
 
     def run(self, module: Module) -> Module:
         graph = module.main
@@ -105,7 +120,8 @@ class Batch(Pass):
         if self.size < 0:
             raise PassError(f"a batch has a size of at least 0, got {self.size}")
         force = [True] * len(graph.outputs)
-        batched, _ = batch_graph(graph, [axis == 0 for axis in axes], self.size, force)
+        flags = [axis == 0 for axis in axes]
+        batched, _ = batch_graph(graph, flags, self.size, force, self.axis_name)
         return derived_module(module, batched)
 
     def counters(self, before: Module, after: Module) -> dict[str, int]:

@@ -71,6 +71,7 @@ def as_typed(x: Any, type: Any) -> Any:
 # Importing the families enters their meanings.
 from . import (  # noqa: E402
     call,  # noqa: F401
+    collective,  # noqa: F401
     contraction,  # noqa: F401
     control,  # noqa: F401
     cumulative,  # noqa: F401

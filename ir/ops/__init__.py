@@ -3,6 +3,7 @@
 from ..builder import install_shorthands
 from . import (
     call,
+    collective,
     contraction,
     control,
     cumulative,
@@ -23,6 +24,7 @@ from . import (
 
 __all__ = [
     "call",
+    "collective",
     "contraction",
     "control",
     "cumulative",

@@ -3,6 +3,7 @@
 from ..tables import lower
 from . import (
     call,
+    collective,
     contraction,
     control,
     conversion,
@@ -27,6 +28,7 @@ LOWERINGS = lower
 __all__ = [
     "LOWERINGS",
     "call",
+    "collective",
     "contraction",
     "control",
     "conversion",

@@ -6,6 +6,7 @@ Region primitives have one file each, and another for their partial evaluation w
 from . import (
     call,
     checkpoint,
+    collective,
     cond,
     cond_split,
     contraction,
@@ -39,6 +40,7 @@ from . import (
 __all__ = [
     "call",
     "checkpoint",
+    "collective",
     "cond",
     "cond_split",
     "contraction",

@@ -41,10 +41,15 @@ for primitive, name in NARY.items():
     ops.bessel_i0e,
 )
 def lower_borrowed(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
+    """JAX repeats scalars itself, where it does so to its own result's last bit."""
     out = eqn.outputs[0].type
-    inputs = [TensorType(out.shape, x.type.dtype) for x in eqn.inputs]
+    shapes = [out.shape if x.type.shape else () for x in eqn.inputs]
+    inputs = [TensorType(s, x.type.dtype) for s, x in zip(shapes, eqn.inputs, strict=True)]
+    values = [
+        ctx.spread((x,), (value,), shape)[0]
+        for x, value, shape in zip(eqn.inputs, operands, shapes, strict=True)
+    ]
     params = {name: value for name, value in eqn.params.items() if value is not None}
-    values = ctx.spread(eqn.inputs, operands, out.shape)
     return ctx.borrow(eqn.primitive.name, inputs, (out,), values, **params)
 
 

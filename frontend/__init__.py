@@ -8,5 +8,6 @@ from . import export_regions as export_regions
 from . import foreign as foreign
 from . import import_rules as import_rules
 from . import numeric_rules as numeric_rules
+from . import placement_rules as placement_rules
 from . import ragged_rules as ragged_rules
 from . import window_rules as window_rules

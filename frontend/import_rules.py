@@ -65,22 +65,6 @@ SPECIAL["remat_opt"] = _inlined("fwd_jaxpr")
 SPECIAL["custom_vmap_call"] = _inlined("call")
 
 
-@records("device_put")
-def _device_put(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
-    """Its operands: where they are is not the program's, unless it names a device."""
-    if any(device is not None for device in params["devices"]):
-        raise UsageError("device_put to a given device is not supported in a traced function")
-    return inputs
-
-
-@converts("empty2")
-def _empty2(params: Params) -> dict[str, Any]:
-    space = params.get("memory_space")
-    if getattr(space, "name", "Device") != "Device":
-        raise UsageError(f"empty2 with memory_space={space} is not supported")
-    return {"dtype": plain(params["dtype"])}
-
-
 # -- control flow ----------------------------------------------------------------------------------
 
 

@@ -159,6 +159,11 @@ def typed_scalar(value: Any, weak: bool) -> Any:
 @functools.cache
 def jax_primitives() -> dict[str, Any]:
     """JAX's own primitives by name: those that its modules define, not other people's."""
+    return scan_primitives()
+
+
+def scan_primitives() -> dict[str, Any]:
+    """The same, of the modules that are loaded now."""
     found: dict[str, Any] = {}
     for name, module in list(sys.modules.items()):
         if name.startswith("jax._src") and module is not None:
@@ -166,6 +171,14 @@ def jax_primitives() -> dict[str, Any]:
                 if isinstance(value, core.Primitive):
                     found.setdefault(value.name, value)
     return found
+
+
+def default_devices() -> set[Any]:
+    """Where a program runs that nothing binds to a place."""
+    chosen: Any = config.default_device.value
+    if isinstance(chosen, str):
+        return {jax.local_devices(backend=chosen)[0]}
+    return {chosen or jax.local_devices()[0]}
 
 
 def abstract_evaluation(

@@ -44,6 +44,9 @@ REFUSED: Final[dict[str, str]] = {
         ),
         _HIGH,
     ),
+    **dict.fromkeys(
+        ("create_token", "after_all"), "tokens are not values here: effects keep their own order"
+    ),
     "shard_map": "programs are of one device; use as_function() of one inside of shard_map",
     "check": "checkify takes it away: apply checkify first",
     "inspect_sharding": "a program's shardings are chosen when it is compiled",

@@ -1,0 +1,20 @@
+"""Print the table of JAX's primitives and what becomes of each, as Markdown."""
+
+from covector.frontend import api as api
+from covector.frontend.coverage import coverage
+
+
+def main() -> None:
+    rows, _ = coverage()
+    natives = [row for row in rows if row.kind == "native"]
+    print(f"native ({len(natives)}): {', '.join(row.primitive for row in natives)}\n")
+    for kind in ("foreign", "refused"):
+        chosen = [row for row in rows if row.kind == kind]
+        print(f"{kind} ({len(chosen)}):")
+        for row in chosen:
+            print(f"  {row.primitive}: {row.note}")
+        print()
+
+
+if __name__ == "__main__":
+    main()

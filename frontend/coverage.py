@@ -1,0 +1,84 @@
+"""What becomes of each of JAX's primitives: a row for each, or it is nowhere."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Final
+
+from ..ir.primitive import PRIMITIVES
+from . import importer
+from .jax_compat import scan_primitives
+from .refused import refusal
+
+MODULES: Final = (
+    "jax.numpy", "jax.scipy", "jax.lax.linalg", "jax.nn", "jax.random", "jax.export", "jax.ffi",
+    "jax.extend.core.primitives", "jax.experimental.checkify", "jax.experimental.pallas",
+    "jax.experimental.custom_partitioning", "jax.experimental.sparse",
+)  # fmt: skip
+"""What a program may import, so that all of JAX's primitives are there to be seen."""
+
+CARRIED: Final[dict[str, str]] = {
+    "approx_top_k": "approximate selection",
+    "call_exported": "a program that jax.export has saved",
+    "cudnn_fusion": "a fusion for cuDNN",
+    "custom_partitioning": "a function with a partitioning rule of its own",
+    **dict.fromkeys(
+        (
+            "dot_product_attention_bwd", "dot_product_attention_bwd_wrapper",
+            "dot_product_attention_fp8_bwd", "dot_product_attention_fp8_bwd_wrapper",
+            "dot_product_attention_fp8_fwd", "dot_product_attention_fp8_fwd_wrapper",
+            "dot_product_attention_fwd", "dot_product_attention_fwd_wrapper",
+        ),
+        "cuDNN's attention",
+    ),
+    "ffi_call": "a function of a foreign library",
+    "layout_constraint": "a memory layout",
+    "relayout": "a memory layout",
+    "linear_call": "a linear function with a transpose of its own",
+    "pallas_call": "a Pallas kernel",
+    "scaled_dot": "a scaled product",
+    "scaled_matmul": "a scaled product",
+    "scaled_matmul_wrapper": "a scaled product",
+    "xla_metadata_call": "notes for XLA",
+    "xla_metadata_value": "notes for XLA",
+    "zeros_like": "an old way of making zeros",
+}  # fmt: skip
+"""JAX's primitives that are carried as foreign ones, and what they are. (Those of other people are
+carried as well.)"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A primitive of JAX's: native, foreign or refused, and a note."""
+
+    primitive: str
+    kind: str
+    note: str = ""
+
+
+def coverage() -> tuple[list[Row], list[str]]:
+    """The rows, and the names of the primitives that have none."""
+    for module in MODULES:
+        importlib.import_module(module)
+    rows, missing = [], []
+    for name in sorted(scan_primitives()):
+        row = find_row(name)
+        if row is None:
+            missing.append(name)
+        else:
+            rows.append(row)
+    return rows, missing
+
+
+def find_row(name: str) -> Row | None:
+    """What becomes of the primitive of this name."""
+    if name in importer.SPECIAL:
+        return Row(name, "native", "read by a rule of its own")
+    reason = refusal(name)
+    if reason is not None:
+        return Row(name, "refused", reason)
+    ours = importer.RENAMED.get(name, name.replace("-", "_"))
+    if ours in PRIMITIVES:
+        return Row(name, "native", "" if ours == name else f"as {ours}")
+    return Row(name, "foreign", CARRIED[name]) if name in CARRIED else None

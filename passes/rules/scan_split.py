@@ -49,22 +49,25 @@ def split_scan(eqn: Equation, unknown: Sequence[bool]) -> Halves:
     return _Loops(eqn, flags, split).build()
 
 
-@dataclass
 class _Loops:
-    """The two loops of one scan, under construction. Groups are consts, carry, xs."""
+    """The two loops of one scan, under construction.
 
-    eqn: Equation
-    unknown: Flags
-    split: Split
+    known, waiting: the known and the unknown inputs of the body, in three groups (consts, carry,
+    xs). operands: what stands outside for each input. stacks: what the second loop slices for each
+    residual.
+    """
 
-    def build(self) -> Halves:
-        graph: Graph = self.eqn.params["graph"]
-        sizes = scan_sizes(self.eqn)
-        self.operands = dict(zip(graph.inputs, self.eqn.inputs, strict=True))
-        groups = split_sizes(list(zip(graph.inputs, self.unknown, strict=True)), sizes)
+    def __init__(self, eqn: Equation, unknown: Flags, split: Split) -> None:
+        graph: Graph = eqn.params["graph"]
+        groups = split_sizes(list(zip(graph.inputs, unknown, strict=True)), scan_sizes(eqn))
+        self.eqn, self.split = eqn, split
         self.known = [[v for v, u in group if not u] for group in groups]
         self.waiting = [[v for v, u in group if u] for group in groups]
-        self.known_outputs = reject(self.eqn.outputs, self.split.unknown_out)
+        self.operands = dict(zip(graph.inputs, eqn.inputs, strict=True))
+        self.known_outputs = reject(eqn.outputs, split.unknown_out)
+        self.stacks: dict[Value, Atom] = {v: self.operands[v] for v in self.known[2]}
+
+    def build(self) -> Halves:
         hoisted = hoist_invariants(self.split, *self.known)
         first, invariants = self._before(hoisted)
         first += self._known_loop(hoisted, invariants)
@@ -84,7 +87,6 @@ class _Loops:
         """The known loop; decides which residuals it stacks."""
         consts, carry, xs = self.known
         body, length = hoisted.body, self.eqn.params["length"]
-        self.stacks: dict[Value, Atom] = {v: self.operands[v] for v in xs}
         known = zip(self.split.known.outputs, self.known_outputs, strict=False)
         for inner, outer in list(known)[len(carry) :]:
             if isinstance(inner, Value):

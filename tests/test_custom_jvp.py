@@ -1,4 +1,4 @@
-"""Functions with derivative rules of their own, under every pass."""
+"""custom_jvp functions under every pass; rules as graphs."""
 
 from __future__ import annotations
 
@@ -6,58 +6,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
+from custom_programs import X, Y, clipped, primitives, scaled_sin
 from laws import Checked, assert_close, interpret, made
 
 from covector import parse
-from covector.ir.errors import CovectorError, ForwardModeError, PassError
-from covector.ir.graph import Graph, Thunk, walk_graphs
+from covector.ir.errors import CovectorError, PassError
+from covector.ir.graph import Graph, Thunk
 from covector.ir.module import module_of
 from covector.passes import run_passes
 from covector.passes.batch import batch_graph
-from covector.passes.forward_rules import with_forward_rules
 from covector.passes.jvp import jvp_graph
 from covector.passes.linearize import linearize_graph
 from covector.passes.reverse import vjp_graph
-
-X = jnp.asarray([0.3, -0.7, 1.1])
-Y = jnp.asarray([1.0, 2.0, -0.5])
-
-
-@jax.custom_jvp
-def scaled_sin(x: Any, y: Any) -> Any:
-    return jnp.sin(x) * y
-
-
-@scaled_sin.defjvp
-def _scaled_sin_jvp(primals: Any, tangents: Any) -> Any:
-    (x, y), (dx, dy) = primals, tangents
-    return scaled_sin(x, y), 7.0 * jnp.cos(x) * y * dx + jnp.sin(x) * dy
-
-
-@jax.custom_vjp
-def clipped(x: Any, y: Any) -> Any:
-    return jnp.sin(x) * y
-
-
-def _clipped_fwd(x: Any, y: Any) -> Any:
-    return clipped(x, y), (x, y)
-
-
-def _clipped_bwd(residuals: Any, ct: Any) -> Any:
-    x, y = residuals
-    return jnp.cos(x) * y * jnp.clip(ct, -0.5, 0.5) * 3.0, None
-
-
-clipped.defvjp(_clipped_fwd, _clipped_bwd)
-
-
-def primitives(graph: Graph) -> list[str]:
-    return [eqn.primitive.name for g in walk_graphs(graph) for eqn in g.equations]
-
-
-# -- custom_jvp ----------------------------------------------------------------------------------
 
 
 def under_scan(x: Any, y: Any) -> Any:
@@ -182,7 +143,7 @@ def test_a_rule_that_is_not_linear_says_where() -> None:
     graph = made(f, 0.5).main
     with pytest.raises(CovectorError, match=r"sin .*linear|sin has no transpose") as caught:
         vjp_graph(graph, (True,))
-    assert "test_custom_rules.py" in str(caught.value)
+    assert "test_custom_jvp.py" in str(caught.value)
 
     @jax.custom_jvp
     def g(x: Any) -> Any:
@@ -194,7 +155,7 @@ def test_a_rule_that_is_not_linear_says_where() -> None:
 
     with pytest.raises(CovectorError, match="linear") as caught:
         vjp_graph(made(g, 0.5).main, (True,))
-    assert "test_custom_rules.py" in str(caught.value)
+    assert "test_custom_jvp.py" in str(caught.value)
 
 
 def test_a_rule_of_wrong_types_is_an_error() -> None:
@@ -221,107 +182,6 @@ def test_closed_over_values_have_no_derivative() -> None:
     assert_close(interpret(jvp_graph(graph, (False, True))[0], 2.0, 3.0, 1.0), [6.0, 2.0])
     with pytest.raises(PassError, match="closes over"):
         jvp_graph(graph, (True, True))
-
-
-# -- custom_vjp ----------------------------------------------------------------------------------
-
-
-def vjp_under_scan(x: Any, y: Any) -> Any:
-    return jax.lax.scan(lambda c, a: (clipped(c, y) + a, c), x, jnp.stack([x, y]))
-
-
-def vjp_under_everything(x: Any, y: Any) -> Any:
-    @jax.checkpoint
-    def f(x: Any, y: Any) -> Any:
-        rows = jax.vmap(clipped, in_axes=(None, 0))(x, jnp.stack([x, y])).sum(0)
-        return jax.lax.cond(x[0] > 0, lambda: clipped(rows, x), lambda: rows)
-
-    return jax.jit(f)(x, y)
-
-
-@pytest.mark.parametrize("function", [clipped, vjp_under_scan, vjp_under_everything])
-def test_custom_vjp(function: Any) -> None:
-    program = Checked(function, X, Y)
-    program.value()
-    program.reverse()
-    program.batched()
-    program.batched([True, False])
-    program.batched([False, True])
-    program.reverse_over_batch()
-    program.cleaned()
-
-
-def test_forward_mode_over_custom_vjp_is_an_error() -> None:
-    graph = made(lambda x, y: clipped(x, y), X, Y).main
-    joint, _ = jvp_graph(graph, (True, True))
-    with pytest.raises(CovectorError, match=r"forward-mode.* clipped") as caught:
-        interpret(joint, X, Y, X, Y)
-    assert "test_custom_rules.py" in str(caught.value)
-    parts = linearize_graph(graph, (True, True))
-    assert primitives(parts.linear)[-1] == "custom_vjp_linear"
-    with pytest.raises(ForwardModeError, match="forward-mode"):
-        jvp_graph(joint, (True, True, True, True))
-
-
-def test_bwd_under_vmap_sums_over_unbatched_inputs() -> None:
-    rows = jnp.stack([X, Y])
-    graph, _ = batch_graph(made(clipped, X, Y).main, (True, False), 2)
-    _, pull = jax.vjp(jax.vmap(clipped, in_axes=(0, None)), rows, Y)
-    got = interpret(vjp_graph(graph, (True, True)), rows, Y, jnp.ones((2, 3)))
-    assert_close(got[1:], pull(jnp.ones((2, 3))))
-
-
-def test_symbolic_zeros_reach_fwd_and_bwd() -> None:
-    perturbed: list[tuple[bool, ...]] = []
-    zeros: list[tuple[bool, ...]] = []
-
-    @jax.custom_vjp
-    def f(x: Any, y: Any) -> Any:
-        return x * y, y
-
-    def fwd(x: Any, y: Any) -> Any:
-        perturbed.append((x.perturbed, y.perturbed))
-        return (x.value * y.value, y.value), (x.value, y.value)
-
-    def bwd(residuals: Any, cts: Any) -> Any:
-        zeros.append(tuple(isinstance(c, jax.custom_derivatives.SymbolicZero) for c in cts))
-        _, y = residuals
-        return cts[0] * y, None
-
-    f.defvjp(fwd, bwd, symbolic_zeros=True)
-    graph = made(lambda x, y: f(x, y)[0], 2.0, 3.0).main
-    assert_close(interpret(vjp_graph(graph, (True, False)), 2.0, 3.0, 1.0), [6.0, 3.0])
-    assert set(perturbed) == {(True, False)}
-    assert zeros[-1] == (False, True)
-
-
-def test_unused_outputs_are_dropped_from_fwd_and_bwd() -> None:
-    @jax.custom_vjp
-    def f(x: Any) -> Any:
-        return jnp.sin(x), jnp.cosh(x)
-
-    f.defvjp(
-        lambda x: ((jnp.sin(x), jnp.cosh(x)), x),
-        lambda x, cts: (cts[0] * 3.0 + jnp.sinh(x) * cts[1],),
-    )
-    module = run_passes(made(lambda x: f(x)[0], 0.5), "dce")
-    assert "cosh" not in primitives(module.main)
-    assert_close(interpret(vjp_graph(module.main, (True,)), 0.5, 1.0), [jnp.sin(0.5), 3.0])
-
-
-def test_integer_arguments_and_outputs() -> None:
-    @jax.custom_vjp
-    def f(i: Any, x: Any) -> Any:
-        return i + 1, x * i
-
-    def bwd(i: Any, cts: Any) -> Any:
-        return np.zeros((), jax.dtypes.float0), cts[1] * i * 10.0
-
-    f.defvjp(lambda i, x: ((i + 1, x * i), i), bwd)
-    program = Checked(lambda i, x: f(i, x), 3, 2.0)
-    program.value()
-    program.reverse()
-    program.batched()
 
 
 def test_rules_as_graphs() -> None:
@@ -353,31 +213,3 @@ def test_materialize_makes_graphs_of_rules() -> None:
     linear = linearize_graph(made(clipped, X, Y).main, (True, False)).linear
     shown = run_passes(module_of(linear), "materialize").main
     assert isinstance(shown.equations[-1].params["bwd"], Graph)
-
-
-def test_forward_mode_through_custom_vjp() -> None:
-    """The transpose of a linear bwd is the forward rule, and is differentiated again."""
-
-    @jax.custom_vjp
-    def f(x: Any, y: Any) -> Any:
-        return jnp.sin(x) * y
-
-    f.defvjp(
-        lambda x, y: (jnp.sin(x) * y, (x, y)),
-        lambda r, ct: (jnp.cos(r[0]) * r[1] * ct * 3.0, jnp.sin(r[0]) * ct),
-    )
-
-    def loop(x: Any, y: Any) -> Any:
-        return jax.lax.scan(lambda c, a: (f(c, y) + a, c), x, jnp.stack([x, y]))[0]
-
-    graph = made(loop, X, Y).main
-    forward, _ = jvp_graph(with_forward_rules(graph), (True, True))
-    got = interpret(forward, X, Y, Y, X)
-    ct = jnp.asarray([0.3, 0.4, 0.5])
-    backward = interpret(vjp_graph(graph, (True, True)), X, Y, ct)
-    assert_close(np.vdot(got[1], ct), np.vdot(Y, backward[1]) + np.vdot(X, backward[2]))
-    interpret(jvp_graph(forward, (True, True, True, True))[0], X, Y, Y, X, X, Y, X, Y)
-    again = interpret(vjp_graph(with_forward_rules(graph), (True, True)), X, Y, ct)
-    assert_close(again, backward)
-    with pytest.raises(CovectorError, match="linear"):
-        jvp_graph(with_forward_rules(made(clipped, X, Y).main), (True, False))

@@ -72,8 +72,7 @@ class Lowered:
         return self._lowering.as_text(locations=debug_info)
 
     def compile(self, compiler_options: Mapping[str, Any] | None = None) -> Compiled:
-        """Compile with XLA for where the arguments are. Raises UsageError for a foreign platform.
-        """
+        """Compile with XLA for where the arguments are. Raises UsageError for other platforms."""
         here = default_platform(self.traced.call.leaves)
         if self.platforms != (here,):
             raise UsageError(

@@ -134,8 +134,7 @@ def _for_argnums(jacobian: Any, out: Any, argnums: int | Sequence[int]) -> Any:
 
 
 def _basis(tree: Any) -> Any:
-    """The standard basis of a tree of arrays: the same tree, each leaf with a leading basis axis.
-    """
+    """The standard basis of a tree of arrays: the same tree, with a leading basis axis."""
     leaves, structure = jax.tree.flatten(tree)
     types = [type_of(x) for x in leaves]
     total = sum(t.size for t in types)

@@ -108,7 +108,8 @@ def _classify(code: CodeType) -> _UserCode | CodeType:
 
 
 def find_named_site(site: Site, inner: FrameType | None) -> tuple[Site, FrameType | None]:
-    """The place whose assignment names a value: that of the call, if a function returns the value.
+    """The place whose assignment names a value: that of the call, if a function returns the value
+    straight to the user's code.
 
     `inner` is the frame called from the place, as find_site gives it; so is what comes with the
     answer.
@@ -117,9 +118,9 @@ def find_named_site(site: Site, inner: FrameType | None) -> tuple[Site, FrameTyp
         returning = inner.f_back
         assert returning is not None
         caller, called = find_site(returning.f_back)
-        if caller is None:
+        if caller is None or called is not None:  # called by a library, tracing perhaps
             break
-        site, inner = caller, called or returning
+        site, inner = caller, returning
     return site, inner
 
 

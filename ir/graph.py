@@ -46,7 +46,7 @@ class Value:
 
 
 class Literal:
-    """A scalar written into the program, interned: those of one type and equal bits are identical."""
+    """A scalar written into the program. Those of one type and equal bits are one object."""
 
     __slots__ = ("__weakref__", "type", "value")
     type: TensorType

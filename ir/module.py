@@ -81,8 +81,7 @@ class Module:
     # programs are read, transformed and printed without JAX.
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
-        """Compile the entry and run it on arguments nested as `in_tree` says (flat if it is None).
-        """
+        """Compile the entry and run it on arguments nested as `in_tree` says, or flat."""
         return _frontend("run")(self, *args, **kwargs)
 
     def to_jaxpr(self) -> Any:
@@ -90,8 +89,7 @@ class Module:
         return _frontend("to_jaxpr")(self)
 
     def as_function(self) -> Any:
-        """The entry as a function that binds JAX primitives: it works under JAX's transformations.
-        """
+        """The entry as a function that binds JAX primitives, under JAX's transformations too."""
         return _frontend("as_function")(self)
 
     def __str__(self) -> str:

@@ -29,8 +29,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Done:
-    """A call that was answered itself (it was traced, or run some other way): nothing to remember.
-    """
+    """A call that was answered itself, traced or run some other way: nothing to remember."""
 
     value: Any
 

@@ -94,7 +94,7 @@ def other_axes(eqn: Equation) -> tuple[str, ...]:
 
 
 def alone(eqn: Equation) -> None:
-    """Raise PassError if the batch axis is one of several: only one of these is resolved at once."""
+    """Raise PassError if the batch axis is one of several: only one is resolved at once."""
     if other_axes(eqn):
         axes = ", ".join(str(axis or "that of the batch") for axis in c.axes_of(eqn.params))
         raise PassError(

@@ -99,7 +99,7 @@ def share(b: Builder, wins: Operand, x: Operand, y: Operand) -> Operand:
 
 
 def push_divisor(b: Builder, t: Operand, z: Operand, x: Operand, y: Operand) -> Operand:
-    """-z (t / y): its residuals are z and y, which other readers often need too, not their ratio."""
+    """-z (t / y): its residuals are z and y, which other readers often need too."""
     return b.neg(b.mul(z, b.div(t, y)))
 
 

@@ -39,15 +39,16 @@ def plan_recomputation(
     Effects happen once: what has effects is saved.
     """
     plan = Plan()
+    no_values: Sequence[Value] = ()
     for eqn in equations:
         if twice and eqn in twice:
-            known, again, saved = eqn, eqn, ()
+            known, again, saved = eqn, eqn, no_values
         elif eqn.primitive is scan and policy is not everything_saveable:
             known, again, saved = _loop(eqn, policy)
         elif eqn.effects or _is_saved(eqn, policy):
             known, again, saved = eqn, None, eqn.outputs
         else:
-            known, again, saved = eqn, eqn, ()
+            known, again, saved = eqn, eqn, no_values
         plan.known.append(known)
         plan.saved.extend(saved)
         if again is not None:

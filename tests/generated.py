@@ -51,6 +51,10 @@ class Program:
     def __repr__(self) -> str:
         return f"{self.module}\n// inputs: {[x.tolist() for x in self.inputs]}"
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What hypothesis shows of a failing example."""
+        printer.text(repr(self))
+
 
 class Drawing:
     """A program being drawn: the values made so far, with their arrays at the example inputs."""

@@ -273,9 +273,10 @@ def scatter(d: Drawing, name: str) -> None:
     kinds = {"scatter_min": "fi", "scatter_max": "fi", "scatter": "fcib"}.get(name, "fci")
     x = d.value(kinds, rank=1)
     axis, shape = d.axis(x), x.type.shape
-    # Of windows that overlap any may be the last. JAX 0.10 derives extrema rightly only where windows
-    # are apart and inside.
+    # Of windows that overlap any may be the last. JAX 0.10 derives extrema rightly only where
+    # windows are apart and inside.
     unique = name not in ("scatter_add", "scatter_sub")
+    mode = d.among(["FILL_OR_DROP"] if name in ("scatter_min", "scatter_max") else MODES)
     at = () if unique else d.shape(d.int(0, 1))
     drop = d.bool() and shape[axis] > 0
     window = tuple(d.int(0, n) if i == axis else n for i, n in enumerate(shape))
@@ -286,7 +287,7 @@ def scatter(d: Drawing, name: str) -> None:
     d.keep(d.emit(
         name, x, indices(d, (*at, 1)), d.of_type(full, x.type.dtype), update_window_dims=where,
         inserted_window_dims=(axis,) if drop else (), scatter_dims_to_operand_dims=(axis,),
-        mode=d.among(MODES[: 1 if name in ("scatter_min", "scatter_max") else 2]), unique_indices=unique,
+        mode=mode, unique_indices=unique,
     ))  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from ..ir.graph import Equation, Graph, Opaque, Thunk
 from ..ir.ops.call import Flags
 from ..ir.ops.foreign import foreign
 from ..ir.types import TensorType, has_tangent
-from .avals import to_aval, to_struct, to_type
+from .avals import to_aval, to_jax_dtype, to_struct, to_type
 from .export_rules import binds
 from .importer import Params, Record
 from .jax_compat import abstract_evaluation
@@ -68,7 +68,11 @@ class _Rules:
         self.types, self.outputs = [t.strong for t in types], [t.strong for t in outputs]
 
     def thunks(self) -> dict[str, Thunk]:
-        rules = {"jvp": self.jvp, "transpose": self.transpose, "batch": self.batch}
+        rules: dict[str, Callable[..., Rule]] = {
+            "jvp": self.jvp,
+            "transpose": self.transpose,
+            "batch": self.batch,
+        }
         return {name: Thunk(self.primitive.name, rule) for name, rule in rules.items()}
 
     def bind(self, *operands: Any) -> tuple[Any, ...]:
@@ -95,7 +99,7 @@ class _Rules:
             fixed, given = iter(values[:n_fixed]), iter(values[n_fixed:])
             operands = [None if is_linear else next(fixed) for is_linear in linear]
             cts = tuple(
-                next(given) if f else jax.numpy.zeros(t.shape, t.dtype)
+                next(given) if f else jax.numpy.zeros(t.shape, to_jax_dtype(t.dtype))
                 for t, f in zip(self.outputs, ct_nonzero, strict=True)
             )
             partial = self._of_some(operands, linear)

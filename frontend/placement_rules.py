@@ -40,9 +40,7 @@ def _check(what: str, place: Any, anywhere: bool = False) -> None:
     if place is None:
         return
     claim = f"{what} to {place} is not supported in a traced function: a program is of one device"
-    hint = (
-        "place the arguments with jax.device_put before the call: the program runs where they are"
-    )
+    hint = "place the arguments with jax.device_put before the call: the program runs there"
     if isinstance(place, jax.Device):
         if place not in default_devices():
             raise UsageError(claim, hint=hint)
@@ -51,7 +49,8 @@ def _check(what: str, place: Any, anywhere: bool = False) -> None:
         raise UsageError(claim, hint=hint)
     if place.memory_kind not in (None, "device", *_default_memories()):
         raise UsageError(f"{what} to the memory {place.memory_kind} is not supported")
-    if getattr(place, "mesh", None) is not None and place.mesh.size == 1 and anywhere:
+    mesh: Any = getattr(place, "mesh", None)
+    if mesh is not None and mesh.size == 1 and anywhere:
         return
     devices = place.device_set
     if len(devices) > 1 or not (anywhere or devices <= default_devices()):

@@ -60,7 +60,7 @@ class Context:
         self.functions: dict[Graph, tuple[str, tuple[Constant, ...]]] = {}
         self.expansions: dict[Any, Graph] = {}
         self.host = Host()
-        self._borrowed: dict[Any, str] = {}
+        self.borrowed: dict[Any, str] = {}
 
     # -- operations ------------------------------------------------------------------------------
 
@@ -92,52 +92,6 @@ class Context:
         for region, (arguments, body) in zip(made.regions, regions, strict=True):
             self._fill(region, arguments, body)
         return list(made.results)
-
-    def loop(
-        self,
-        types: Sequence[TensorType],
-        start: Sequence[MlirValue],
-        proceeds: Body,
-        body: Body,
-        graphs: Sequence[Graph],
-    ) -> list[MlirValue]:
-        """`while proceeds(values): values = body(values)`. The tokens of the ordered effects of
-        `graphs`, which the body runs, go around with the values."""
-        effects = effects_of_graphs(graphs)
-        host, all_types = self.host, [*(TOKEN_TYPE for _ in effects), *types]
-
-        def step(values: Sequence[MlirValue]) -> Sequence[MlirValue]:
-            results = body(host.take(effects, values))
-            return [*host.give(effects), *results]
-
-        def test(values: Sequence[MlirValue]) -> Sequence[MlirValue]:
-            return proceeds(values[len(effects) :])
-
-        start = [*host.give(effects), *start]
-        regions = [(all_types, test), (all_types, step)]
-        return host.take(effects, self.ops("stablehlo.while", all_types, start, regions))
-
-    def branch(
-        self,
-        types: Sequence[TensorType],
-        index: MlirValue,
-        branches: Sequence[tuple[Graph, Body]],
-    ) -> list[MlirValue]:
-        """The results of the branch of this number, which takes no arguments."""
-        effects = effects_of_graphs([graph for graph, _ in branches])
-        host, all_types = self.host, [*(TOKEN_TYPE for _ in effects), *types]
-        before = host.give(effects)
-
-        def region(body: Body) -> tuple[Sequence[TensorType], Body]:
-            def fill(values: Sequence[MlirValue]) -> Sequence[MlirValue]:
-                host.take(effects, before)
-                results = body(values)
-                return [*host.give(effects), *results]
-
-            return (), fill
-
-        regions = [region(body) for _, body in branches]
-        return host.take(effects, self.ops("stablehlo.case", all_types, (index,), regions))
 
     def _fill(self, region: Any, arguments: Sequence[TensorType], body: Body) -> None:
         types = [self.types[t] for t in arguments]
@@ -301,10 +255,12 @@ class Context:
         effects = effects_of_graphs((graph,))
         types = [self.types[t] for t in (*(TOKEN_TYPE for _ in effects), *graph.output_types)]
         captured = [self.constants[c] for c in constants]
-        results = self._call(name, types, [*self.host.give(effects), *captured, *operands])
+        results = self.call_symbol(name, types, [*self.host.give(effects), *captured, *operands])
         return self.host.take(effects, results)
 
-    def _call(self, name: str, types: Sequence[Any], operands: Sequence[Any]) -> list[MlirValue]:
+    def call_symbol(
+        self, name: str, types: Sequence[Any], operands: Sequence[Any]
+    ) -> list[MlirValue]:
         callee = ir.FlatSymbolRefAttr.get(name)
         made = create("func.call", list(types), operands, {"callee": callee}, loc=self.location)
         return list(made.results)
@@ -339,46 +295,15 @@ class Context:
         self.is_on(self.platforms[0])
         types = tuple([t.strong for t in inputs])
         key = (primitive, types, repr(params))
-        name = self._borrowed.get(key)
+        name = self.borrowed.get(key)
         if name is None:
             source = borrow.lower_primitive_with_jax(primitive, types, params, self.platforms)
-            name = self._borrowed[key] = self._merge(source, str(primitive))
-        return self._call(name, [self.types[t] for t in outputs], operands)
+            name = self.borrowed[key] = self.merge(source, str(primitive))
+        return self.call_symbol(name, [self.types[t] for t in outputs], operands)
 
-    def borrow_with_host(
-        self,
-        primitive: Any,
-        inputs: Sequence[TensorType],
-        outputs: Sequence[TensorType],
-        operands: Sequence[MlirValue],
-        params: dict[str, Any],
-        key: Any,
-        ordered: Sequence[str] = (),
-    ) -> list[MlirValue]:
-        """As `borrow`, for a primitive that may call back into this process.
-
-        `key` tells it apart from others; `ordered` are the names of its ordered effects.
-        """
-        self.is_on(self.platforms[0])
-        host = self.host
-        name = self._borrowed.get((primitive, key))
-        if name is None:
-            types = tuple([t.strong for t in inputs])
-            made = borrow.lower_with_host_parts(primitive, types, params, self.platforms)
-            if len(made[1].ordered_effects) != len(ordered):
-                raise CovectorError(
-                    f"{primitive} has ordered effects that covector does not know",
-                    self.equation,
-                    stage="lowering",
-                )
-            name = self._merge(host.add(*made, ordered), str(primitive))
-            self._borrowed[primitive, key] = name
-        types_out = [self.types[t] for t in (*(TOKEN_TYPE for _ in ordered), *outputs)]
-        results = self._call(name, types_out, [*host.give(ordered), *operands])
-        return host.take(ordered, results)
-
-    def _merge(self, source: bytes, name: str) -> str:
-        """Take over the functions of a module; the name of its entry here."""
+    def merge(self, source: bytes, name: str) -> str:
+        """Take over the functions of a module, which is to be one of JAX's lowerings; the name of its
+        entry here."""
         name = borrow.merge_into(self.module, source, self.symbols.fresh(name))
         names: Any = [op.attributes["sym_name"] for op in self.module.body.operations]
         self.symbols.taken.update(taken.value for taken in names)

@@ -17,6 +17,7 @@ from ..context import Body, Context, MlirValue
 from ..host import effects_of_graphs
 from ..mlir_types import physical
 from ..monoids import compare
+from ..ordered import branch, loop
 from ..tables import callees, lower
 from .shape import concatenate, slice_of
 
@@ -38,7 +39,8 @@ def lower_while(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
             stage="lowering",
             hint="move the effect into the body, or give it ordered=False",
         )
-    return ctx.loop(
+    return loop(
+        ctx,
         types,
         carry,
         lambda values: ctx.inline(p["cond_graph"], (*cond_consts, *values)),
@@ -60,7 +62,7 @@ def lower_cond(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
         return lambda _: ctx.inline(branch, rest)
 
     types = [v.type for v in eqn.outputs]
-    return ctx.branch(types, index, [(branch, body(branch)) for branch in branches])
+    return branch(ctx, types, index, [(graph, body(graph)) for graph in branches])
 
 
 @callees.rule(ops.custom_linear_solve)
@@ -159,7 +161,7 @@ class Scan:
             return [following, *carry, *ys]
 
         start = (ctx.full(0, self.counter), *self.carry, *ys)
-        _, *ends = ctx.loop(types, start, is_unfinished, body, (self.graph,))
+        _, *ends = loop(ctx, types, start, is_unfinished, body, (self.graph,))
         carry, ys = ends[:n_carry], ends[n_carry:]
         if block:
             flat = [stacked(t, (n * self.unroll,)) for t in self.y_types]

@@ -12,6 +12,7 @@ from ...ir.types import TensorType
 from ..context import Context, MlirValue
 from ..host import ordered_effects
 from ..jax_compat import to_aval
+from ..ordered import borrow_with_host
 from ..tables import lower
 
 Operands = Sequence[MlirValue]
@@ -37,7 +38,7 @@ def lower_callback(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     key = (eqn.params["callback"], eqn.params.get("out_types"), *types[0])
     ordered = ordered_effects(eqn.effects)
     try:
-        return ctx.borrow_with_host(primitive, *types, operands, params, key, ordered)
+        return borrow_with_host(ctx, primitive, *types, operands, params, key, ordered)
     except NotImplementedError as error:
         raise CovectorError(
             f"{eqn.primitive.name} is not available on {' and '.join(ctx.platforms)}",

@@ -8,6 +8,7 @@ from ...ir.errors import CovectorError
 from ...ir.graph import Equation, Opaque
 from ...ir.ops.foreign import foreign
 from ..context import Context, MlirValue
+from ..ordered import borrow_with_host
 from ..tables import lower
 
 Operands = Sequence[MlirValue]
@@ -21,7 +22,7 @@ def lower_foreign(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     primitive, params = target.held
     types = [x.type for x in eqn.inputs], [v.type for v in eqn.outputs]
     try:
-        return ctx.borrow_with_host(primitive, *types, operands, params, target)
+        return borrow_with_host(ctx, primitive, *types, operands, params, target)
     except NotImplementedError as error:
         platforms = " and ".join(ctx.platforms)
         raise CovectorError(

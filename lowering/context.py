@@ -302,8 +302,7 @@ class Context:
         return self.call_symbol(name, [self.types[t] for t in outputs], operands)
 
     def merge(self, source: bytes, name: str) -> str:
-        """Take over the functions of a module, which is to be one of JAX's lowerings; the name of its
-        entry here."""
+        """Take over the functions of a module of JAX's; the name that its entry got."""
         name = borrow.merge_into(self.module, source, self.symbols.fresh(name))
         names: Any = [op.attributes["sym_name"] for op in self.module.body.operations]
         self.symbols.taken.update(taken.value for taken in names)

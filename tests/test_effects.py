@@ -25,8 +25,9 @@ class Logged:
     def __init__(self) -> None:
         self.log: Log = []
 
-    def look(self, x: Any, ordered: bool = False) -> None:
+    def look(self, x: Any, ordered: bool = False) -> Any:
         jax.debug.callback(self.put, x, ordered=ordered)
+        return None
 
     def io(self, x: Any, ordered: bool = True) -> Any:
         return io_callback(self.put, F32, x, ordered=ordered)
@@ -241,9 +242,9 @@ def test_text_and_equality() -> None:
     read = covector.parse(str(module)).verify()
     assert read == module
     assert str(read) == str(module)
-    for run in (lambda m: m.run(1.0), lambda m: m.interpret(1.0)):
+    for run in (read.run, read.interpret):
         with pytest.raises(CovectorError, match="'shown' was a thing of the process"):
-            run(read)
+            run(1.0)
 
 
 def test_interpreter_calls_back() -> None:
@@ -265,3 +266,11 @@ def test_equal_programs_with_other_callbacks_are_not_confused() -> None:
         covector.jit(lambda x, show=show: (jax.debug.callback(show, x), x)[1])(1.0)
         jax.effects_barrier()
     assert seen == [(0, 1.0), (1, 1.0)]
+
+
+def test_another_platform() -> None:
+    """A callback is bound to the process: it cannot be lowered for a platform that is not here."""
+    logged = Logged()
+    traced = covector.jit(lambda x: (logged.look(x), x)[1]).trace(1.0)
+    with pytest.raises(CovectorError, match="debug_callback is not available on tpu"):
+        traced.lower(platforms=("tpu",))

@@ -39,7 +39,7 @@ def lower_callback(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     ordered = ordered_effects(eqn.effects)
     try:
         return borrow_with_host(ctx, primitive, *types, operands, params, key, ordered)
-    except NotImplementedError as error:
+    except (NotImplementedError, RuntimeError, ValueError) as error:
         raise CovectorError(
             f"{eqn.primitive.name} is not available on {' and '.join(ctx.platforms)}",
             eqn,

@@ -245,6 +245,9 @@ def dynamic_update_slice(d: Drawing) -> None:
     x = d.value(rank=1)
     starts = [indices(d, ()) for _ in x.type.shape]
     update = d.of_type([d.int(0, n) for n in x.type.shape], x.type.dtype)
+    # XLA's CPU backend fuses an update that is computed from x into the update in place, and then
+    # reads what it has overwritten (jax.jit differs from JAX run op by op). It fuses no sort.
+    update = d.emit("sort", update, dimension=0, is_stable=True, num_keys=1)
     d.keep(d.emit("dynamic_update_slice", x, update, *starts))
 
 

@@ -172,7 +172,9 @@ def test_a_named_pipeline_of_ones_own(module: Module, monkeypatch: pytest.Monkey
 def test_describe_shows_defaults() -> None:
     pipeline = Pipeline.of("jvp,batch,inline{max_uses=1}")
     text = pipeline.describe()
-    assert text == ("jvp{wrt=None},batch{size=2 in_axes=0},inline{max_uses=1 max_equations=None}")
+    assert text == (
+        "jvp{wrt=None},batch{size=2 in_axes=0 axis_name=None},inline{max_uses=1 max_equations=None}"
+    )
     assert Pipeline.of(text) == pipeline
 
 

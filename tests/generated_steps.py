@@ -12,6 +12,8 @@ import generated_regions as regions
 from generated import C64, DTYPES, F32, I32, U32, Drawing, kind
 from generated_elementwise import STEPS, step
 
+from covector.ir.types import TensorType
+
 # -- shape -----------------------------------------------------------------------------------------
 
 
@@ -244,10 +246,9 @@ def dynamic_slice(d: Drawing) -> None:
 def dynamic_update_slice(d: Drawing) -> None:
     x = d.value(rank=1)
     starts = [indices(d, ()) for _ in x.type.shape]
-    update = d.of_type([d.int(0, n) for n in x.type.shape], x.type.dtype)
-    # XLA's CPU backend fuses an update that is computed from x into the update in place, and then
-    # reads what it has overwritten (jax.jit differs from JAX run op by op). It fuses no sort.
-    update = d.emit("sort", update, dimension=0, is_stable=True, num_keys=1)
+    # XLA's CPU backend updates in place, and an update that is computed from x then reads what it
+    # has overwritten (jax.jit differs from JAX run op by op): this one is computed from nothing.
+    update = d.b.full(TensorType(tuple(d.int(0, n) for n in x.type.shape), x.type.dtype), 1)
     d.keep(d.emit("dynamic_update_slice", x, update, *starts))
 
 

@@ -359,11 +359,6 @@ def transformed(graph: Graph, key: Any, change: Callable[[Graph], Graph]) -> Gra
     return made
 
 
-def free_names(values: Sequence[Value]) -> set[str]:
-    """The name hints in use among values."""
-    return {v.name for v in values if v.name is not None}
-
-
 FRAMES_PER_LEVEL: Final = 16
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import CovectorError, TypeRuleError
-from .graph import Atom, Equation, Graph, Literal, Location, Value, equation_key
+from .graph import Atom, Equation, Graph, Literal, Location, Origin, Value, equation_key
 from .primitive import PRIMITIVES, Primitive
 from .types import Dtype, TensorType
 
@@ -37,16 +37,28 @@ Operand = Any
 class Builder:
     """Collects equations.
 
-    `location` is given to each new equation: a pass sets it to that of the equation it transforms.
+    `location` and `origin` are given to each new equation: a pass sets them by `derive` or
+    `replace` for each equation that it transforms.
     """
 
-    __slots__ = ("_made", "_seen", "equations", "location")
+    __slots__ = ("_made", "_seen", "equations", "location", "origin")
 
     def __init__(self) -> None:
         self.equations: list[Equation] = []
         self.location: Location | None = None
+        self.origin: Origin | None = None
         self._seen: dict[Any, tuple[Value, ...]] = {}
         self._made: dict[Value, Equation] = {}
+
+    def derive(self, step: str, eqn: Equation) -> None:
+        """What is emitted next is derived from this equation, by a pass that takes such a step."""
+        self.location = eqn.location
+        self.origin = Origin(step, eqn)
+
+    def replace(self, eqn: Equation) -> None:
+        """What is emitted next takes the place of this equation."""
+        self.location = eqn.location
+        self.origin = eqn.origin
 
     # -- making equations ------------------------------------------------------------------------
 
@@ -81,7 +93,7 @@ class Builder:
             outputs = (Value(types),)
         else:
             outputs = tuple([Value(t) for t in types])  # type: ignore[union-attr]
-        eqn = Equation(primitive, inputs, outputs, params, self.location)
+        eqn = Equation(primitive, inputs, outputs, params, self.location, self.origin)
         self._register(eqn, key)
         return outputs
 
@@ -207,9 +219,10 @@ class Builder:
         """Emit a copy of the graph's equations, applied to arguments; its outputs."""
         env: dict[Any, Any] = dict(zip(graph.inputs, arguments, strict=True))
         are_atoms = all([x.__class__ is Value or x.__class__ is Literal for x in arguments])
-        outer = self.location
+        outer, origin = self.location, self.origin
         for eqn in graph.equations:
             self.location = eqn.location or outer
+            self.origin = eqn.origin or origin
             inputs = tuple([env.get(x, x) for x in eqn.inputs])
             if are_atoms:  # then all that follows are, and the parameters are complete
                 outputs = self._emit_atoms(eqn.primitive, inputs, eqn.params)
@@ -219,7 +232,7 @@ class Builder:
                 env[old] = new
                 if new.__class__ is Value and new.name is None:
                     new.name = old.name
-        self.location = outer
+        self.location, self.origin = outer, origin
         return [env.get(x, x) for x in graph.outputs]
 
     # -- errors ----------------------------------------------------------------------------------

@@ -153,10 +153,21 @@ class Opaque(Thunk):
 Params = dict[str, Any]
 
 
-class Equation:
-    """One operation: `outputs = primitive[params] inputs`. Treat all fields as read-only."""
+class Origin(NamedTuple):
+    """What a pass made an equation of: a tangent equation of the primal one ("jvp"), a cotangent
+    equation of the linear one ("transpose"), a batched equation of that for one row ("batch")."""
 
-    __slots__ = ("inputs", "location", "outputs", "params", "primitive")
+    step: str
+    equation: Equation
+
+
+class Equation:
+    """One operation: `outputs = primitive[params] inputs`. Treat all fields as read-only.
+
+    `origin` is a memory of the process: it is no part of the program, and not in its text.
+    """
+
+    __slots__ = ("inputs", "location", "origin", "outputs", "params", "primitive")
 
     def __init__(
         self,
@@ -165,12 +176,14 @@ class Equation:
         outputs: tuple[Value, ...],
         params: Params,
         location: Location | None = None,
+        origin: Origin | None = None,
     ) -> None:
         self.primitive = primitive
         self.inputs = inputs
         self.outputs = outputs
         self.params = params
         self.location = location
+        self.origin = origin
 
     @property
     def output(self) -> Value:
@@ -202,6 +215,7 @@ class Equation:
             fields.get("outputs", self.outputs),
             fields.get("params", self.params),
             fields.get("location", self.location),
+            fields.get("origin", self.origin),
         )
 
     def __repr__(self) -> str:

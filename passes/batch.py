@@ -76,7 +76,7 @@ def batch_equation(
 ) -> None:
     """Append the batched form of one equation, or the equation itself if nothing it reads is and
     it is not marked as a collective over the batch."""
-    b.location = eqn.location
+    b.derive("batch", eqn)
     if env.keys().isdisjoint(eqn.inputs) and not is_marked:
         b.append(eqn)
         return

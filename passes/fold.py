@@ -25,7 +25,7 @@ def _fold(graph: Graph) -> Graph:
     b = Builder()
     env: dict[Any, Any] = {}
     for eqn in graph.equations:
-        b.location = eqn.location
+        b.replace(eqn)
         if eqn.primitive.has_regions:
             eqn = with_regions(eqn, lambda region: region.derived["fold"])
         inputs = tuple([env.get(x, x) for x in eqn.inputs])

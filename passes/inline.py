@@ -33,7 +33,7 @@ def _inline(graph: Graph, key: Any, inlined: frozenset[Graph] | None) -> Graph:
     b = Builder()
     env: dict[Any, Any] = {}
     for eqn in graph.equations:
-        b.location = eqn.location
+        b.replace(eqn)
         inputs = tuple([env.get(x, x) for x in eqn.inputs])
         if _is_inlined(eqn, inlined):
             outputs = b.inline(eqn.params["graph"].derived[key], inputs)

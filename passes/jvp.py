@@ -72,7 +72,7 @@ def _jvp(
 
 def push(b: Builder, eqn: Equation, tangents: dict[Any, Any]) -> None:
     """Append one equation and the equations of its tangents; enter the nonzero ones."""
-    b.location = eqn.location
+    b.derive("jvp", eqn)
     for x in eqn.inputs:
         if x in tangents:
             break

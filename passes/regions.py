@@ -108,7 +108,7 @@ def equation(
     types = primitive.infer(tuple([x.type for x in inputs]), complete)
     listed = (types,) if isinstance(types, TensorType) else types
     made = [v if v is not None else Value(t) for v, t in zip(outputs, listed, strict=True)]
-    return Equation(primitive, tuple(inputs), tuple(made), complete, like.location)
+    return Equation(primitive, tuple(inputs), tuple(made), complete, like.location, like.origin)
 
 
 def spread(found: Iterable[Operand], flags: Sequence[bool], types: Iterable[Any]) -> list[Operand]:
@@ -125,11 +125,11 @@ def append_typed(b: Builder, eqn: Equation) -> None:
     made = [
         v if v.type is t else Value(t, v.name) for v, t in zip(eqn.outputs, listed, strict=True)
     ]
-    b.append(eqn.replace(outputs=tuple(made)))
+    b.append(eqn.replace(outputs=tuple(made), origin=b.origin or eqn.origin))
     for v, x in zip(eqn.outputs, made, strict=True):
         if v is not x:
             params = {"new_dtype": v.type.dtype, "weak_type": v.type.weak}
-            b.append(Equation(convert_element_type, (x,), (v,), params, eqn.location))
+            b.append(Equation(convert_element_type, (x,), (v,), params, eqn.location, b.origin))
 
 
 def define_joint(

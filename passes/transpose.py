@@ -107,7 +107,7 @@ def split_linear(b: Builder, graph: Graph, linear: set[Any]) -> list[Equation]:
 
 def pull(b: Builder, eqn: Equation, cts: dict[Any, list[Any]], linear: set[Any]) -> None:
     """Add the cotangents of one equation's inputs, given those of its outputs."""
-    b.location = eqn.location
+    b.derive("transpose", eqn)
     out_cts = [collect(b, y, cts) for y in eqn.outputs]
     if all([ct.__class__ is Zero for ct in out_cts]) and not eqn.effects:
         return

@@ -122,7 +122,7 @@ def one_by_one(
     """A scan over the examples."""
     values = [Value(TensorType(x.type.shape, x.type.dtype)) for x in eqn.inputs]
     body = Builder()
-    body.location = eqn.location
+    body.replace(eqn)
     outputs = body.emit(eqn.primitive, *values, **eqn.params)
     order = [i for i, is_b in enumerate(batched) if not is_b]
     rows = [i for i, is_b in enumerate(batched) if is_b]

@@ -76,7 +76,7 @@ class _Loops:
     def _before(self, hoisted: Hoisted) -> tuple[list[Equation], dict[Value, Atom]]:
         """The equations that both loops share, and what is the same in every iteration."""
         b = Builder()
-        b.location = self.eqn.location
+        b.replace(self.eqn)
         before = hoisted.before
         made = b.inline(before, [self.operands[v] for v in before.inputs])
         invariants = {v: self.operands[v] for v in hoisted.fixed}

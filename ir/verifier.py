@@ -218,10 +218,18 @@ def _not_plain_leaf(value: Any, depth: int, eqn: Equation | None) -> str | None:
             return f"a graph, but {eqn.primitive.name} has no regions"
         return None if depth <= 1 else "a graph in a tuple of tuples"
     if eqn is not None and isinstance(value, Constant):
-        return None if depth == 0 else "a constant in a tuple"
+        return _misfit(value) if depth == 0 else "a constant in a tuple"
     if eqn is not None and isinstance(value, Thunk):
         return None
     return f"{value.__class__.__module__}.{value.__class__.__qualname__} {value!r:.60}"
+
+
+def _misfit(constant: Constant) -> str | None:
+    """How a captured array differs from its type, without a look at its contents; or None."""
+    shape = getattr(constant.array, "shape", constant.type.shape)
+    if tuple(shape) == constant.type.shape:
+        return None
+    return f"${constant.name} of type {constant.type}, whose array has the shape {tuple(shape)}"
 
 
 @cache

@@ -12,11 +12,12 @@ os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
 os.environ.setdefault("COVECTOR_REPRODUCER", "off")
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from roundtrip_guard import modules_made, unread
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -59,3 +60,13 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
             )
 
     return check
+
+
+@pytest.fixture(autouse=True)
+def _texts_read_back() -> Iterator[None]:
+    """Every program that the test makes, after every pass, prints and reads back equal."""
+    with modules_made() as modules:
+        yield
+    found = next(unread(modules), None)
+    if found is not None:
+        pytest.fail(found, pytrace=False)

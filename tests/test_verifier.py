@@ -39,6 +39,11 @@ def power(value: Any) -> Equation:
     return Equation(POW, (x,), (y,), {"y": value})
 
 
+def captured(array: Any, type: TensorType) -> Equation:
+    params = {"value": Constant(array, type, "w")}
+    return Equation(PRIMITIVES["constant"], (), (Value(type),), params)
+
+
 WRONG: dict[str, tuple[Callable[[], Graph], str]] = {
     "never made": (
         lambda: graph_of(Equation(NEG, (y,), (z,), {})),
@@ -64,6 +69,10 @@ WRONG: dict[str, tuple[Callable[[], Graph], str]] = {
     "captured value": (
         lambda: graph_of(Equation(CALL, (), (z,), {"graph": Graph([], [], [x], "region")})),
         "the result x is never made",
+    ),
+    "constant of another shape": (
+        lambda: graph_of(captured(np.zeros(2, np.float32), F3)),
+        "$w of type f32[3], whose array has the shape (2,)",
     ),
     "shape": (lambda: graph_of(Equation(SIN, (ONE,), (y,), {"accuracy": None})), "makes f32[]"),
     "dtype": (

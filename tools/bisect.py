@@ -168,23 +168,23 @@ def _report_nan(
 ) -> int:
     """Print where a NaN is first made, in the first program of the pipeline that makes one."""
     from .checking import further_inputs, run_step
-    from .nonfinite import nan_origin
+    from .nonfinite import nan_source
 
-    origin, before = nan_origin(module.main, arrays), "before any pass"
+    source, before = nan_source(module.main, arrays), "before any pass"
     for step in steps:
-        if origin is not None:
+        if source is not None:
             break
         old = module
         module = run_step(step, module)
         before = f"after pass {step}"
         if module.main.input_types != old.main.input_types:
             arrays = further_inputs(module.main, arrays, seed)
-        origin = nan_origin(module.main, arrays)
+        source = nan_source(module.main, arrays)
     if as_json:
-        data = None if origin is None else {"program": before, **origin.as_json()}
+        data = None if source is None else {"program": before, **source.as_json()}
         write(json.dumps(data, indent=1), None)
-    elif origin is None:
+    elif source is None:
         write("no equation makes NaN of operands without", None)
     else:
-        write(f"{before}:\n{origin.describe()}", None)
-    return BAD_PROGRAM if origin is not None else 0
+        write(f"{before}:\n{source.describe()}", None)
+    return BAD_PROGRAM if source is not None else 0

@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "check": "check",
     "bisect": "bisect",
     "reduce": "reduce",
+    "why-nan": "why_nan",
     "report": "report",
 }
 """The file of each command, imported when the command is called."""
@@ -45,7 +46,7 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f".{COMMANDS[cmd_name]}", __package__)
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
     def resolve_command(

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ..ir.errors import InterpretError, UsageError
+from ..ir.errors import InterpretError, UsageError, did_you_mean
 from ..ir.graph import Graph
 from ..ir.types import ExtendedDtype, TensorType, dtype_category
 
@@ -107,6 +107,46 @@ def load_inputs(graph: Graph, path: str) -> list[Any]:
             )
         inputs.append(array.astype(v.type.dtype))
     return inputs
+
+
+def choose_inputs(
+    graph: Graph, file: str | None, at: str | None, examples: Sequence[Any] | None, seed: int
+) -> list[Any]:
+    """The inputs that a command was given: a file's, else examples that fit, else random ones; of
+    these, numbers that `at` gives take the place of some or all."""
+    if file is not None:
+        arrays = load_inputs(graph, file)
+    elif examples is not None and [np.shape(x) for x in examples] == [
+        t.shape for t in graph.input_types
+    ]:
+        arrays = list(examples)
+    else:
+        arrays = random_inputs(graph, seed)
+    return _filled(graph, arrays, at) if at is not None else arrays
+
+
+def _filled(graph: Graph, arrays: list[Any], at: str) -> list[Any]:
+    """The arrays, those that `100` or `x=0, n=3` speaks of filled with numbers. UsageError."""
+    names = [v.name or str(i) for i, v in enumerate(graph.inputs)]
+    filled = list(arrays)
+    for part in at.split(","):
+        name, equals, text = part.rpartition("=")
+        try:
+            number = complex(text) if "j" in text else float(text)
+        except ValueError:
+            raise UsageError(
+                f"{text.strip()!r} in --at is no number", hint='write "100", or "x=0, n=3"'
+            ) from None
+        name = name.strip()
+        chosen = [i for i, n in enumerate(names) if not equals or name in (n, str(i))]
+        if not chosen:
+            hint = did_you_mean(name, names) or f"inputs: {', '.join(names)}"
+            raise UsageError(f"@{graph.name} has no input {name!r}", hint=hint)
+        for i in chosen:
+            t = graph.inputs[i].type
+            if equals or dtype_category(t.dtype) in ("float", "complex"):
+                filled[i] = np.full(t.shape, number).astype(t.dtype)  # type: ignore[arg-type]
+    return filled
 
 
 def describe_outputs(graph: Graph, outputs: Sequence[Any]) -> str:

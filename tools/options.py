@@ -28,6 +28,9 @@ LOAD = click.option(
     help="Import a Python file first: its Pass classes can be used in pipelines.",
 )
 INPUTS = click.option("--inputs", metavar="FILE.npz", help="Input arrays, by name or position.")
+AT = click.option(
+    "--at", metavar="NUMBERS", help='Numbers to fill the inputs with: "100", or "x=0, n=3".'
+)
 SEED = click.option("--seed", default=0, show_default=True, help="Seed of the random inputs.")
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]

@@ -75,6 +75,23 @@ def read_target(target: str, args: str | None = None) -> Module:
     return read_program(target)
 
 
+def read_target_with_inputs(target: str, args: str | None) -> tuple[Module, list[Any] | None]:
+    """The module of a target, and the arrays that its file's `example_args()` gives for it.
+
+    None in their place if there are no such examples, or only types.
+    """
+    path, colon, function = target.rpartition(":")
+    if not (colon and path.endswith(".py")) or args is not None:
+        return read_target(target, args), None
+    module = trace_function(path, function, None)
+    import jax
+
+    leaves = jax.tree.leaves(list(example_arguments(import_file(path), path, function)))
+    if any(isinstance(x, jax.ShapeDtypeStruct) for x in leaves):
+        return module, None
+    return module, leaves
+
+
 def transformed(module: Module, passes: str, switches: Mapping[str, Any]) -> Module:
     """The module after a pipeline, run as the switches say."""
     from ..passes.pipeline import run_passes

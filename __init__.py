@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from .frontend.api import compile as compile
     from .frontend.api import custom_gradient as custom_gradient
     from .frontend.api import custom_jvp as custom_jvp
+    from .frontend.api import custom_linear_solve as custom_linear_solve
+    from .frontend.api import custom_root as custom_root
     from .frontend.api import custom_vjp as custom_vjp
+    from .frontend.api import fixed_point as fixed_point
     from .frontend.api import from_jaxpr as from_jaxpr
     from .frontend.api import grad as grad
     from .frontend.api import hessian as hessian
@@ -25,9 +28,12 @@ if TYPE_CHECKING:
     from .frontend.api import jacrev as jacrev
     from .frontend.api import jit as jit
     from .frontend.api import jvp as jvp
+    from .frontend.api import linear_solve as linear_solve
     from .frontend.api import linear_transpose as linear_transpose
     from .frontend.api import linearize as linearize
     from .frontend.api import make_ir as make_ir
+    from .frontend.api import minimize as minimize
+    from .frontend.api import newton as newton
     from .frontend.api import remat as remat
     from .frontend.api import stop_gradient as stop_gradient
     from .frontend.api import value_and_grad as value_and_grad
@@ -48,7 +54,10 @@ _HOME = {
         "compile",
         "custom_gradient",
         "custom_jvp",
+        "custom_linear_solve",
+        "custom_root",
         "custom_vjp",
+        "fixed_point",
         "from_jaxpr",
         "grad",
         "hessian",
@@ -58,9 +67,12 @@ _HOME = {
         "jacrev",
         "jit",
         "jvp",
+        "linear_solve",
         "linear_transpose",
         "linearize",
         "make_ir",
+        "minimize",
+        "newton",
         "remat",
         "stop_gradient",
         "value_and_grad",

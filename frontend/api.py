@@ -11,8 +11,11 @@ from jax.lax import stop_gradient
 
 from .autodiff import grad, jvp, linear_transpose, linearize, value_and_grad, vjp
 from .compiled import Compiled, Lowered, Traced, compile, jit
+from .implicit import custom_linear_solve, custom_root, linear_solve
 from .jacobians import hessian, hvp, jacfwd, jacobian, jacrev
+from .minimization import minimize
 from .modules import as_function, from_jaxpr, make_ir, to_jaxpr
+from .root_finding import fixed_point, newton
 from .vectorize import vmap
 
 __all__ = [
@@ -24,7 +27,10 @@ __all__ = [
     "compile",
     "custom_gradient",
     "custom_jvp",
+    "custom_linear_solve",
+    "custom_root",
     "custom_vjp",
+    "fixed_point",
     "from_jaxpr",
     "grad",
     "hessian",
@@ -34,9 +40,12 @@ __all__ = [
     "jacrev",
     "jit",
     "jvp",
+    "linear_solve",
     "linear_transpose",
     "linearize",
     "make_ir",
+    "minimize",
+    "newton",
     "remat",
     "stop_gradient",
     "to_jaxpr",

@@ -20,6 +20,7 @@ from ..lowering.execute import Executable, compile_module, place
 from ..lowering.jax_compat import is_trace_clean
 from ..passes.pipeline import tidied
 from .export import eval_graph
+from .solve_checks import failure_behind
 
 Runner = Callable[..., list[Any]]
 
@@ -31,7 +32,13 @@ def execute(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
     """The outputs of a graph on flat arguments, of whichever kind they are."""
     if is_tracing(arguments):
         return list(eval_graph(graph, arguments))
-    return list(runner(graph)(*arguments))
+    try:
+        return list(runner(graph)(*arguments))
+    except RuntimeError as error:
+        failure = failure_behind(error)
+        if failure is None:
+            raise
+        raise failure from None
 
 
 def is_tracing(arguments: Sequence[Any]) -> bool:

@@ -143,6 +143,10 @@ class InterpretError(CovectorError, ValueError):
     """A program could not be evaluated."""
 
 
+class SolveError(CovectorError, ArithmeticError):
+    """A solve has failed while the program ran: it did not converge, or its system is singular."""
+
+
 def describe_atom(atom: Atom) -> str:
     """One operand as text: its name hint, or its literal."""
     name = getattr(atom, "name", None)

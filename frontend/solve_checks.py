@@ -1,0 +1,70 @@
+"""Solves that may fail say so: a failed one raises, with numbers, or yields NaNs.
+
+Whether a solve has converged is known when the program runs. The check costs one branch; only a
+failure calls back to Python, which raises.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..ir.errors import SolveError
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is called when a solve has failed. Equal reports are equal, so programs stay so too."""
+
+    claim: str
+    names: tuple[str, ...]
+    hint: str
+
+    def __call__(self, ok: Any, *facts: Any) -> Any:
+        if np.all(ok):  # in a batch, all examples are asked as soon as there might be a failure
+            return np.asarray(ok)
+        first = int(np.argmin(np.ravel(ok)))
+        shown = []
+        for name, fact in zip(self.names, facts, strict=True):
+            values = np.ravel(np.broadcast_to(fact, np.shape(ok)))
+            shown.append(f"{name} {values[first]:.3g}")
+        where = f", example {first} of the batch" if np.size(ok) > 1 else ""
+        error = SolveError(f"{self.claim} ({', '.join(shown)}{where})", hint=self.hint)
+        _RAISED.append(error)
+        raise error
+
+
+_RAISED: Final[deque[SolveError]] = deque(maxlen=16)
+"""What was raised inside of programs, where it becomes an error of XLA's that quotes it."""
+
+
+def failure_behind(error: RuntimeError) -> SolveError | None:
+    """The error that an error of XLA's quotes."""
+    text = str(error)
+    return next((e for e in reversed(_RAISED) if e.claim in text), None)
+
+
+def checked(
+    tree: Any, ok: Any, claim: str, hint: str, facts: Mapping[str, Any], throw: bool = True
+) -> Any:
+    """The tree where the boolean scalar `ok` holds. Elsewhere NaNs or, with `throw`, a SolveError.
+
+    `facts` are scalars to show in the message. The tree's leaves are floats or complex.
+    """
+    if throw:
+        report = Report(claim, tuple(facts), hint)
+        answer = jax.ShapeDtypeStruct((), np.dtype(bool))
+
+        def ask() -> Any:
+            return jax.pure_callback(
+                report, answer, ok, *facts.values(), vmap_method="broadcast_all"
+            )
+
+        ok = jax.lax.cond(ok, lambda: ok, ask)
+    return jax.tree.map(lambda x: jnp.where(ok, x, jnp.full_like(x, jnp.nan)), tree)

@@ -11,7 +11,7 @@ import covector
 from covector.ir.costs import costs, graph_cost, module_cost
 from covector.ir.primitive import PRIMITIVES
 from covector.tools import cli
-from covector.tools.report import measure
+from covector.tools.spending import measure
 
 
 def flops(body: str, inputs: str, result: str) -> int:
@@ -145,8 +145,10 @@ def test_report_command(
         assert not exit_.value.code
         return capsys.readouterr().out
 
-    assert "flops: 44\n" in run("loop.cvir") and "m.py:9" in run("loop.cvir")
-    data = json.loads(run("loop.cvir", "--by", "primitive", "--json"))
-    assert data["rows"][0] == {
+    text = run("loop.cvir", "--no-xla")
+    assert "flops                44       unknown" in text and "m.py:9" in text
+    data = json.loads(run("loop.cvir", "--only", "primitives", "--json"))
+    assert data["primitives"][0] == {
         "key": "exp", "equations": 2, "flops": 44, "bytes": 352, "residual_bytes": 0,
+        "intensity": 0.125,
     }  # fmt: skip

@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ..ir.graph import Equation, Graph, Location, Value, walk_graphs
+from ..ir.origins import BACKWARD, primal_of, role_of
 from ..ir.printer import atom_texts, equation_line
 from .nonfinite import Frame, extent, value_of
-
-FORWARD, DERIVATIVE, BACKWARD = "forward", "derivative", "backward"
-
-
-def role_of(eqn: Equation) -> str:
-    """Whether an equation is of the program, of its derivative at a point, or of its transpose."""
-    steps = set(steps_of(eqn))
-    return BACKWARD if "transpose" in steps else DERIVATIVE if "jvp" in steps else FORWARD
-
-
-def steps_of(eqn: Equation) -> Iterator[str]:
-    """The steps that led to an equation, last first."""
-    while eqn.origin is not None:
-        yield eqn.origin.step
-        eqn = eqn.origin.equation
-
-
-def primal_of(eqn: Equation) -> Equation:
-    """The equation of the program that an equation was derived from; itself if from none."""
-    while eqn.origin is not None:
-        eqn = eqn.origin.equation
-    return eqn
 
 
 class PrimalTexts:

@@ -10,21 +10,12 @@ from typing import Any, Final
 import numpy as np
 
 from ..ir.graph import Equation, Graph, Location, Value
+from ..ir.origins import BACKWARD, DERIVATIVE, FORWARD, primal_of, role_of
 from ..ir.printer import atom_texts
 from ..ir.types import has_tangent
 from ..passes.inline import inline_graph
 from ..passes.reverse import vjp_graph
-from .derivations import (
-    BACKWARD,
-    DERIVATIVE,
-    FORWARD,
-    NO_PATH,
-    Path,
-    PrimalTexts,
-    cotangent_path,
-    primal_of,
-    role_of,
-)
+from .derivations import NO_PATH, Path, PrimalTexts, cotangent_path
 from .nonfinite import INFINITY, NAN, Source, extent, find_source, record
 from .remedies import Advice, Case, advise
 

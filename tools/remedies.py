@@ -12,7 +12,8 @@ from typing import Any, Final
 import numpy as np
 
 from ..ir.graph import Equation
-from .derivations import BACKWARD, FORWARD, Path, PrimalTexts, primal_of, role_of
+from ..ir.origins import BACKWARD, FORWARD, primal_of, role_of
+from .derivations import Path, PrimalTexts
 from .nonfinite import Source, as_floats
 
 

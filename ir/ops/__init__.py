@@ -2,6 +2,7 @@
 
 from ..builder import install_shorthands
 from . import (
+    annotation,
     call,
     collective,
     contraction,
@@ -14,8 +15,10 @@ from . import (
     indexing,
     linalg,
     linalg_spectral,
+    linear_call,
     random,
     reduction,
+    scaled,
     shape,
     sort,
     special,
@@ -23,6 +26,7 @@ from . import (
 )
 
 __all__ = [
+    "annotation",
     "call",
     "collective",
     "contraction",
@@ -35,8 +39,10 @@ __all__ = [
     "indexing",
     "linalg",
     "linalg_spectral",
+    "linear_call",
     "random",
     "reduction",
+    "scaled",
     "shape",
     "sort",
     "special",

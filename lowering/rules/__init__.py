@@ -2,6 +2,7 @@
 
 from ..tables import lower
 from . import (
+    annotation,
     call,
     collective,
     contraction,
@@ -17,6 +18,7 @@ from . import (
     linalg,
     random,
     reduction,
+    scaled,
     shape,
     sort,
     special,
@@ -27,6 +29,7 @@ LOWERINGS = lower
 
 __all__ = [
     "LOWERINGS",
+    "annotation",
     "call",
     "collective",
     "contraction",
@@ -42,6 +45,7 @@ __all__ = [
     "linalg",
     "random",
     "reduction",
+    "scaled",
     "shape",
     "sort",
     "special",

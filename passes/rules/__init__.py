@@ -4,6 +4,7 @@ Region primitives have one file each, and another for their partial evaluation w
 """
 
 from . import (
+    annotation,
     call,
     checkpoint,
     collective,
@@ -22,13 +23,16 @@ from . import (
     linalg,
     linalg_solves,
     linalg_spectral,
+    linear_call,
     linear_solve,
     ragged,
     random,
     reduction,
+    scaled,
     scan,
     scan_split,
     scatter,
+    scatter_apply,
     shape,
     sort,
     special,
@@ -38,6 +42,7 @@ from . import (
 )
 
 __all__ = [
+    "annotation",
     "call",
     "checkpoint",
     "collective",
@@ -56,13 +61,16 @@ __all__ = [
     "linalg",
     "linalg_solves",
     "linalg_spectral",
+    "linear_call",
     "linear_solve",
     "ragged",
     "random",
     "reduction",
+    "scaled",
     "scan",
     "scan_split",
     "scatter",
+    "scatter_apply",
     "shape",
     "sort",
     "special",

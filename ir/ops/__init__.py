@@ -2,7 +2,6 @@
 
 from ..builder import install_shorthands
 from . import (
-    annotation,
     call,
     collective,
     contraction,
@@ -15,10 +14,9 @@ from . import (
     indexing,
     linalg,
     linalg_spectral,
-    linear_call,
+    ode,
     random,
     reduction,
-    scaled,
     shape,
     sort,
     special,
@@ -26,7 +24,6 @@ from . import (
 )
 
 __all__ = [
-    "annotation",
     "call",
     "collective",
     "contraction",
@@ -39,10 +36,9 @@ __all__ = [
     "indexing",
     "linalg",
     "linalg_spectral",
-    "linear_call",
+    "ode",
     "random",
     "reduction",
-    "scaled",
     "shape",
     "sort",
     "special",

@@ -2,7 +2,6 @@
 
 from ..tables import lower
 from . import (
-    annotation,
     call,
     collective,
     contraction,
@@ -16,9 +15,9 @@ from . import (
     foreign,
     indexing,
     linalg,
+    ode,
     random,
     reduction,
-    scaled,
     shape,
     sort,
     special,
@@ -29,7 +28,6 @@ LOWERINGS = lower
 
 __all__ = [
     "LOWERINGS",
-    "annotation",
     "call",
     "collective",
     "contraction",
@@ -43,9 +41,9 @@ __all__ = [
     "foreign",
     "indexing",
     "linalg",
+    "ode",
     "random",
     "reduction",
-    "scaled",
     "shape",
     "sort",
     "special",

@@ -176,8 +176,7 @@ def jvp_scatter_extremum(b: Builder, eqn: Equation, tangents: Operands) -> Opera
 
 
 @tables.batch.rule(
-    *(ix.scatter, ix.scatter_add, ix.scatter_sub, ix.scatter_mul, ix.scatter_min, ix.scatter_max),
-    ix.scatter_apply,
+    ix.scatter, ix.scatter_add, ix.scatter_sub, ix.scatter_mul, ix.scatter_min, ix.scatter_max
 )
 def batch_scatter(
     b: Builder, eqn: Equation, inputs: Operands, batched: Sequence[bool], size: int

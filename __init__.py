@@ -34,19 +34,19 @@ if TYPE_CHECKING:
     from .frontend.api import make_ir as make_ir
     from .frontend.api import minimize as minimize
     from .frontend.api import newton as newton
-    from .frontend.api import odeint as odeint
     from .frontend.api import remat as remat
-    from .frontend.api import solve_ode as solve_ode
     from .frontend.api import stop_gradient as stop_gradient
     from .frontend.api import value_and_grad as value_and_grad
     from .frontend.api import vjp as vjp
     from .frontend.api import vmap as vmap
+    from .frontend.budget import MemoryBudgetWarning as MemoryBudgetWarning
     from .ir.errors import CovectorError as CovectorError
     from .ir.files import load as load
     from .ir.module import Module as Module
     from .ir.parser import parse as parse
     from .passes import Pipeline as Pipeline
     from .passes import run_passes as run_passes
+    from .passes.budget.errors import BudgetError as BudgetError
 
 __version__ = "0.1.0"
 
@@ -75,19 +75,19 @@ _HOME = {
         "make_ir",
         "minimize",
         "newton",
-        "odeint",
         "remat",
-        "solve_ode",
         "stop_gradient",
         "value_and_grad",
         "vjp",
         "vmap",
     ),
+    "frontend.budget": ("MemoryBudgetWarning",),
     "ir.errors": ("CovectorError",),
     "ir.files": ("load",),
     "ir.module": ("Module",),
     "ir.parser": ("parse",),
     "passes": ("Pipeline", "run_passes"),
+    "passes.budget.errors": ("BudgetError",),
 }
 _HOME_OF = {name: home for home, names in _HOME.items() for name in names}
 _FOLDERS = ("frontend", "ir", "lowering", "passes", "tools")

@@ -7,7 +7,6 @@ from . import custom_rules as custom_rules
 from . import export_regions as export_regions
 from . import foreign as foreign
 from . import import_rules as import_rules
-from . import jax_ode as jax_ode
 from . import numeric_rules as numeric_rules
 from . import placement_rules as placement_rules
 from . import ragged_rules as ragged_rules

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..ir.errors import ArgumentError
 from ..ir.graph import Graph
+from ..ir.sizes import read_size
 from ..ir.types import TensorType, dtype_category, has_tangent
 from ..passes.forward_rules import with_forward_rules
 from ..passes.jvp import jvp_graph
@@ -20,6 +21,7 @@ from ..passes.reverse import grad_graph
 from ..passes.transpose import linear_flags, transpose_graph
 from .arguments import check_argnums, check_grad_inputs, check_scalar_output, tangent_leaves
 from .avals import to_jax_dtype, type_of
+from .budget import execute_within
 from .execute import execute
 from .staging import Staged, function_name, stage
 
@@ -34,16 +36,20 @@ def value_and_grad(
     has_aux: bool = False,
     holomorphic: bool = False,
     allow_int: bool = False,
+    *,
+    memory_budget: int | str | None = None,
 ) -> Callable[..., Any]:
     """A function of fun's arguments that returns (fun's value, gradient), as `jax.value_and_grad`.
 
     fun returns a real scalar (complex if `holomorphic`); with `has_aux`, a pair of it and anything,
     and then the value returned is that pair. The gradient has the structure of the argument at
-    `argnums`, or is a tuple of such for several.
+    `argnums`, or is a tuple of such for several. `memory_budget` ("24MiB", or bytes) is the
+    temporary memory that computing both may need: see `compile`.
 
     Raises ArgumentError (a TypeError) for outputs and inputs that have no such gradient.
     """
-    return _value_and_grad(fun, argnums, has_aux, holomorphic, allow_int, with_value=True)
+    how = (argnums, has_aux, holomorphic, allow_int, memory_budget)
+    return _value_and_grad(fun, *how, with_value=True)
 
 
 def grad(
@@ -52,12 +58,15 @@ def grad(
     has_aux: bool = False,
     holomorphic: bool = False,
     allow_int: bool = False,
+    *,
+    memory_budget: int | str | None = None,
 ) -> Callable[..., Any]:
     """A function of fun's arguments that returns fun's gradient, as `jax.grad`.
 
     With `has_aux`, it returns (gradient, auxiliary output). See `value_and_grad`.
     """
-    differentiate = _value_and_grad(fun, argnums, has_aux, holomorphic, allow_int, with_value=False)
+    how = (argnums, has_aux, holomorphic, allow_int, memory_budget)
+    differentiate = _value_and_grad(fun, *how, with_value=False)
 
     @_wraps(fun, "grad")
     def grad_fun(*args: Any, **kwargs: Any) -> Any:
@@ -73,8 +82,11 @@ def _value_and_grad(
     has_aux: bool,
     holomorphic: bool,
     allow_int: bool,
+    memory_budget: int | str | None,
     with_value: bool,
 ) -> Callable[..., Any]:
+    budget = None if memory_budget is None else read_size(memory_budget)
+
     @_wraps(fun, "value_and_grad")
     def value_and_grad_fun(*args: Any, **kwargs: Any) -> Any:
         wanted = check_argnums(fun, argnums, len(args))
@@ -90,7 +102,10 @@ def _value_and_grad(
         check_scalar_output(fun, staged, holomorphic)
         flags = staged.active([a and has_tangent(t) for a, t in zip(active, types, strict=True)])
         graph = grad_graph(staged.graph, flags, staged.n_aux, with_value)
-        outputs = execute(graph, (*staged.captured, *leaves))
+        operands = (*staged.captured, *leaves)
+        outputs = (
+            execute(graph, operands) if budget is None else execute_within(graph, operands, budget)
+        )
         return _assemble(staged, outputs, args, wanted, spans, types, with_value, argnums)
 
     return value_and_grad_fun

@@ -8,15 +8,19 @@ from typing import Any
 import jax
 
 from ..ir.errors import ArgumentError, UsageError
+from ..ir.graph import Graph
 from ..ir.module import Module
+from ..ir.sizes import read_size
 from ..lowering.call_spec import Call, CallSpec
 from ..lowering.dispatch import Done, Plan, make_dispatcher
 from ..lowering.emit import lower_graph
 from ..lowering.execute import Executable
 from ..lowering.jax_compat import configuration
 from ..passes import Pass, run_passes
+from .budget import Fitted, build_within, measured
 from .execute import build, default_platform, is_tracing, program_hash, tidy
 from .export import call_graph
+from .memory_report import MemoryReport
 from .staging import Staged, function_name, stage_call
 from .trees import skeleton
 
@@ -28,13 +32,21 @@ Passes = str | Sequence[Pass | str]
 class Traced:
     """A function traced for given types: `.module`, and the next stage by `.lower()`."""
 
-    def __init__(self, staged: Staged, call: Call, name: str, passes: Passes = ()) -> None:
+    def __init__(
+        self,
+        staged: Staged,
+        call: Call,
+        name: str,
+        passes: Passes = (),
+        memory_budget: int | None = None,
+    ) -> None:
         if staged.captured:
             raise UsageError(
                 f"{name} uses values of an enclosing trace; stages can be looked at outside of it"
             )
         self.call = call
         self.name = name
+        self.memory_budget = memory_budget
         traced = Module(
             {name: staged.graph.renamed(name)},
             name=name,
@@ -79,11 +91,14 @@ class Lowered:
                 f"{self.traced.name} was lowered for {', '.join(self.platforms)}, which this "
                 f"process cannot compile for: its platform is {here}"
             )
-        executable, constants = build(
-            self.program, self.traced.call.leaves, donated=self.traced.call.donated,
-            options=compiler_options,
-        )  # fmt: skip
-        return Compiled(self, executable, [c.array for c in constants])
+        call, budget = self.traced.call, self.traced.memory_budget
+        how: dict[str, Any] = {"donated": call.donated, "options": compiler_options}
+        if budget is None:
+            executable, constants = build(self.program, call.leaves, **how)
+            return Compiled(self, executable, [c.array for c in constants])
+        fitted = build_within(self.program, call.leaves, budget, **how)
+        arrays = [c.array for c in fitted.constants]
+        return Compiled(self, fitted.executable, arrays, fitted)
 
 
 class Compiled:
@@ -92,10 +107,17 @@ class Compiled:
     Call it with arguments of the types it was compiled for (static ones left out).
     """
 
-    def __init__(self, lowered: Lowered, executable: Executable, constants: Sequence[Any]) -> None:
+    def __init__(
+        self,
+        lowered: Lowered,
+        executable: Executable,
+        constants: Sequence[Any],
+        fitted: Fitted | None = None,
+    ) -> None:
         self.lowered = lowered
         self.executable = executable
         self.constants = constants
+        self._fitted = fitted
 
     @property
     def module(self) -> Module:
@@ -115,6 +137,20 @@ class Compiled:
     def memory_analysis(self) -> Any:
         """XLA's account of argument, output, temporary and code bytes."""
         return self.executable.memory_analysis()
+
+    @property
+    def program(self) -> Graph:
+        """The flat program as it was lowered: what is computed again stands in it again."""
+        return self.lowered.program if self._fitted is None else self._fitted.graph
+
+    def report(self) -> MemoryReport:
+        """The memory that was planned and is needed, what is held at the peak, what runs again.
+
+        Without a budget the plan is to do nothing; the prediction is reported all the same.
+        """
+        if self._fitted is None:
+            return measured(self.lowered.program, self.executable)
+        return self._fitted.report
 
     def cost_analysis(self) -> dict[str, float]:
         """XLA's estimates: flops, bytes accessed, ..."""
@@ -142,19 +178,23 @@ def jit(
     donate_argnames: Names = None,
     compiler_options: Mapping[str, Any] | None = None,
     passes: Passes = (),
+    memory_budget: int | str | None = None,
 ) -> Any:
     """Compile fun when it is called, once for each signature, as `jax.jit`.
 
     Known signatures are dispatched in C++. A new function with an equal program compiles nothing.
     The result has `.trace(*args)`, whose stages are `.module`, `.lower()` and `.compile()`.
-    `passes` is a pipeline to run over the program before it is lowered.
+    `passes` is a pipeline to run over the program before it is lowered. `memory_budget` is the
+    temporary memory ("24MiB", or bytes) that the program may need, beside arguments and results:
+    what would not fit is computed again instead of kept. See `compile`.
     """
     if fun is None:
         return lambda f: jit(
             f, static_argnums=static_argnums, static_argnames=static_argnames,
             donate_argnums=donate_argnums, donate_argnames=donate_argnames,
-            compiler_options=compiler_options, passes=passes,
+            compiler_options=compiler_options, passes=passes, memory_budget=memory_budget,
         )  # fmt: skip
+    budget = None if memory_budget is None else read_size(memory_budget)
     if not callable(fun):
         raise ArgumentError(f"jit takes a function, got {type(fun).__name__}")
     function = fun
@@ -165,7 +205,8 @@ def jit(
         if is_tracing(call.leaves) or traced.captured:
             outputs = call_graph(traced.graph, (*traced.captured, *call.leaves))
             return Done(jax.tree.unflatten(traced.out_tree, outputs))
-        return _plan(Traced(traced, call, function_name(function), passes), compiler_options)
+        stages = Traced(traced, call, function_name(function), passes, budget)
+        return _plan(stages, compiler_options)
 
     dispatch = make_dispatcher(
         fun, plan, static_argnums=static_argnums, static_argnames=static_argnames,
@@ -175,7 +216,7 @@ def jit(
     def trace(*args: Any, **kwargs: Any) -> Traced:
         """Stage for these arguments (arrays or jax.ShapeDtypeStruct)."""
         call = spec.split(args, kwargs)
-        return Traced(stage_call(function, call), call, function_name(function), passes)
+        return Traced(stage_call(function, call), call, function_name(function), passes, budget)
 
     def lower(*args: Any, **kwargs: Any) -> Lowered:
         """`.trace(*args, **kwargs).lower()`."""
@@ -188,12 +229,19 @@ def jit(
 
 def _plan(traced: Traced, options: Mapping[str, Any] | None) -> Plan:
     """The executable of a program for arguments where they are, found by its structure."""
-    call, graph = traced.call, tidy(traced.module.main)
+    call, graph, budget = traced.call, tidy(traced.module.main), traced.memory_budget
     where = tuple(x.sharding if getattr(x, "committed", False) else None for x in call.leaves)
     chosen = tuple(sorted(options.items())) if options else ()
-    key = (program_hash(graph), where, call.donated, traced.out_tree, chosen, configuration())
+    key = (
+        program_hash(graph), where, call.donated, traced.out_tree, chosen, configuration(), budget
+    )  # fmt: skip
     if key not in _executables:
-        executable, constants = build(graph, call.leaves, donated=call.donated, options=options)
+        how: dict[str, Any] = {"donated": call.donated, "options": options}
+        if budget is None:
+            executable, constants = build(graph, call.leaves, **how)
+        else:
+            fitted = build_within(graph, call.leaves, budget, **how)
+            executable, constants = fitted.executable, fitted.constants
         _executables[key] = Plan(executable, traced.out_tree, [c.array for c in constants])
     return _executables[key]
 
@@ -206,14 +254,23 @@ def compile(
     static_argnums: Numbers = None,
     static_argnames: Names = None,
     donate_argnums: Numbers = None,
+    memory_budget: int | str | None = None,
     **kwargs: Any,
 ) -> Compiled:
     """Trace, transform, lower and compile fun for arguments (arrays or jax.ShapeDtypeStruct).
 
     `passes` is a pipeline to run over the program: `compile(loss, p, x, passes="grad{wrt=0}")`.
     A pass that changes what the program takes or returns makes its arguments and results flat.
+
+    `memory_budget` is the temporary memory that the compiled program may need, beside its arguments
+    and results: bytes, or a size such as "24MiB". The program then keeps less and computes more,
+    at least extra cost (for `grad` and `vjp` programs: activations are computed again by the
+    backward pass). Results stay the same, random numbers included. `.report()` says what is held
+    and what is computed again. Raises BudgetError, with the smallest budget that works, where none
+    does; warns (MemoryBudgetWarning) where XLA needs more than was planned.
     """
+    budget = None if memory_budget is None else read_size(memory_budget)
     spec = CallSpec.resolve(fun, static_argnums, static_argnames, donate_argnums, None)
     call = spec.split(args, kwargs)
-    traced = Traced(stage_call(fun, call), call, function_name(fun), passes)
+    traced = Traced(stage_call(fun, call), call, function_name(fun), passes, budget)
     return traced.lower().compile(compiler_options)

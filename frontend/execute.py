@@ -107,6 +107,7 @@ def build(
         unordered_effects=lowered.host.unordered_effects,
         host_callbacks=lowered.host.callbacks,
         keepalive=lowered.host.keepalive,
+        has_barriers=lowered.has_barriers,
     )
     return executable, constants
 

@@ -61,8 +61,17 @@ class Context:
         self.expansions: dict[Any, Graph] = {}
         self.host = Host()
         self.borrowed: dict[Any, str] = {}
+        self.has_barriers = False
+        self.keeps_order = False
 
     # -- operations ------------------------------------------------------------------------------
+
+    def barrier(
+        self, types: Sequence[TensorType], operands: Sequence[MlirValue]
+    ) -> list[MlirValue]:
+        """The operands, across which XLA merges, moves and simplifies nothing."""
+        self.has_barriers = True
+        return self.ops("stablehlo.optimization_barrier", types, operands)
 
     def op(
         self, name: str, type: TensorType, *operands: MlirValue, **attributes: ir.Attribute

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from jaxlib.mlir import ir
 
 from ..ir.errors import CovectorError
-from ..ir.graph import Constant, Graph
+from ..ir.graph import Constant, Equation, Graph
 from ..ir.module import Module
+from ..ir.ops.call import checkpoint
+from ..ir.ops.shape import optimization_barrier
 from ..ir.reproducer import explain, keep
 from ..ir.types import TensorType
 from . import jax_compat, rules, tables
@@ -26,7 +28,8 @@ from .plan import Plan
 @dataclass(frozen=True)
 class Lowering:
     """A program as StableHLO. `constants` are to be passed before the entry's own inputs; `host` is
-    what it needs of this process (Python functions that it calls).
+    what it needs of this process (Python functions that it calls); `has_barriers` says whether
+    there are optimization barriers in it.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Lowering:
     out_types: tuple[TensorType, ...]
     platforms: tuple[str, ...]
     host: jax_compat.HostParts = jax_compat.NO_HOST_PARTS
+    has_barriers: bool = False
 
     def as_text(self, locations: bool = False) -> str:
         """The StableHLO text."""
@@ -66,19 +70,21 @@ def lower_graph(
 
 
 def _lower(graph: Graph, platforms: tuple[str, ...], name: str) -> Lowering:
-    made, constants, host = _emit(graph, platforms, name, careful=False)
+    made, constants, ctx = _emit(graph, platforms, name, careful=False)
     try:
         made.operation.verify()
     except ir.MLIRError as error:
         _emit(graph, platforms, name, careful=True)  # raises at the equation at fault
         raise CovectorError(f"MLIR refuses the lowering: {error}", stage="lowering") from None
     inputs = tuple(c.type for c in constants) + graph.input_types
-    return Lowering(name, made, constants, inputs, graph.output_types, platforms, host)
+    host = ctx.host.parts()
+    outputs = graph.output_types
+    return Lowering(name, made, constants, inputs, outputs, platforms, host, ctx.has_barriers)
 
 
 def _emit(
     main: Graph, platforms: tuple[str, ...], name: str, careful: bool
-) -> tuple[ir.Module, tuple[Constant, ...], jax_compat.HostParts]:
+) -> tuple[ir.Module, tuple[Constant, ...], Context]:
     context = jax_compat.make_ir_context()
     with context, ir.Location.unknown():
         module = ir.Module.create()
@@ -89,12 +95,20 @@ def _emit(
         attributes["mhlo.num_replicas"] = ir.IntegerAttr.get(i32, 1)
         ctx = Context(module, platforms, rules.LOWERINGS, tables.called)
         ctx.careful = careful
+        ctx.keeps_order = any(map(_states_order, main.equations))
         plan = Plan.of(main)
         for graph in plan.functions:
             symbol = "main" if graph is main else ctx.symbols.fresh(graph.name)
             ctx.functions[graph] = (symbol, plan.constants[graph])
             _emit_function(ctx, graph, symbol, public=graph is main)
-    return module, plan.constants[main], ctx.host.parts()
+    return module, plan.constants[main], ctx
+
+
+def _states_order(eqn: Equation) -> bool:
+    """Whether an equation is a barrier, or will have one in front of it."""
+    if eqn.primitive is checkpoint:
+        return bool(eqn.params["differentiated"] and eqn.params["prevent_cse"])
+    return eqn.primitive is optimization_barrier
 
 
 def _emit_function(ctx: Context, graph: Graph, symbol: str, public: bool) -> None:

@@ -15,6 +15,7 @@ from jaxlib.mlir import ir
 
 from . import jax_compat
 from .annotate import annotate, check_signature
+from .barriers import barrier_options
 from .jax_compat import TypeLike
 
 
@@ -145,6 +146,7 @@ def compile_module(
     unordered_effects: Sequence[Any] = (),
     host_callbacks: Sequence[Any] = (),
     keepalive: Any = None,
+    has_barriers: bool = False,
 ) -> Executable:
     """Compile `@main` of a StableHLO module; JAX's persistent compilation cache serves it when it
     is on.
@@ -152,7 +154,7 @@ def compile_module(
     All arguments are kept, used or not. The module given is not changed. `platform` picks a backend
     and binds the outputs to it; `placement` (see `place`) picks devices and shardings. Effects,
     callbacks and what keeps them alive are those that JAX's own lowering of an effectful primitive
-    reports.
+    reports. With `has_barriers`, XLA is asked to keep optimization barriers to the end.
     """
     ins, outs = tuple(map(jax_compat.to_aval, in_types)), tuple(map(jax_compat.to_aval, out_types))
     check_signature(mlir_module, name, (ins, outs), len(ordered_effects))
@@ -166,6 +168,9 @@ def compile_module(
         donated=donated, n_devices=len(where.devices), tokens=len(ordered_effects),
     )  # fmt: skip
     host = (ordered_effects, unordered_effects, host_callbacks, keepalive)
+    options = compiler_options or {}
+    if has_barriers:
+        options = barrier_options(where.devices[0].platform, options)
     try:
         loaded = jax_compat.load(
             module,
@@ -174,7 +179,7 @@ def compile_module(
             shardings,
             where.devices,
             committed,
-            compiler_options or {},
+            options,
             host,
         )
     except jax.errors.JaxRuntimeError as error:

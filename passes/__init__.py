@@ -13,6 +13,7 @@ from typing import Any
 from ..ir import ops
 from ..ir.module import Module
 from . import batch as _batch
+from . import checkpoint as _checkpoint
 from . import cse as _cse
 from . import dce as _dce
 from . import fold as _fold
@@ -40,6 +41,7 @@ def _function(cls: type[Pass]) -> Callable[..., Module]:
 
 
 batch = _function(_batch.Batch)
+checkpoint = _function(_checkpoint.Checkpoint)
 cse = _function(_cse.Cse)
 dce = _function(_dce.Dce)
 fold = _function(_fold.Fold)
@@ -59,6 +61,7 @@ __all__ = [
     "Pipeline",
     "Settings",
     "batch",
+    "checkpoint",
     "cse",
     "dce",
     "find_pass",

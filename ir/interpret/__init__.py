@@ -83,7 +83,6 @@ from . import (  # noqa: E402
     indexing,  # noqa: F401
     linalg,  # noqa: F401
     linalg_spectral,  # noqa: F401
-    ode,  # noqa: F401
     random,  # noqa: F401
     reduction,  # noqa: F401
     shape,  # noqa: F401

@@ -67,7 +67,7 @@ def lower_checkpoint(ctx: Context, eqn: Equation, operands: Operands) -> Operand
         values = [x for x, is_kept in zip(operands, kept, strict=True) if is_kept]
         types = [x.type for x, is_kept in zip(eqn.inputs, kept, strict=True) if is_kept]
         if values:
-            behind = iter(ctx.ops("stablehlo.optimization_barrier", types, values))
+            behind = iter(ctx.barrier(types, values))
             operands = [
                 next(behind) if is_kept else x for x, is_kept in zip(operands, kept, strict=True)
             ]

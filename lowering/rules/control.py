@@ -138,7 +138,7 @@ class Scan:
         block = () if self.unroll == 1 else (self.unroll,)
         xs = self._blocks(n, block)
         y_types = [stacked(t, (n, *block)) for t in self.y_types]
-        ys = [ctx.full(0, t) for t in y_types]
+        given, ys = self._start(y_types)
         types = [self.counter, *self.carry_types, *y_types]
         n_carry = len(self.carry_types)
 
@@ -160,13 +160,28 @@ class Scan:
             following = ctx.op("stablehlo.add", self.counter, i, ctx.full(1, self.counter))
             return [following, *carry, *ys]
 
-        start = (ctx.full(0, self.counter), *self.carry, *ys)
+        start = (ctx.full(0, self.counter), *given, *ys)
         _, *ends = loop(ctx, types, start, is_unfinished, body, (self.graph,))
         carry, ys = ends[:n_carry], ends[n_carry:]
         if block:
             flat = [stacked(t, (n * self.unroll,)) for t in self.y_types]
             ys = [ctx.reshape(y, t) for y, t in zip(ys, flat, strict=True)]
         return carry, ys
+
+    def _start(self, y_types: Types) -> tuple[Operands, list[MlirValue]]:
+        """The carry, and room for the ys.
+
+        Where the program keeps an order, room is made once the carry is there: XLA's CPU backend
+        would else make room for all loops before it runs the first.
+        """
+        ctx = self.ctx
+        if not (ctx.keeps_order and self.carry):
+            return self.carry, [ctx.full(0, t) for t in y_types]
+        zeros = {t.dtype: TensorType((), t.dtype) for t in y_types}
+        values = [*self.carry, *(ctx.full(0, t) for t in zeros.values())]
+        behind = ctx.barrier([*self.carry_types, *zeros.values()], values)
+        zero = dict(zip(zeros, behind[len(self.carry) :], strict=True))
+        return behind[: len(self.carry)], [ctx.broadcast(zero[t.dtype], t, ()) for t in y_types]
 
     def _blocks(self, n: int, block: tuple[int, ...]) -> Operands:
         """xs as n blocks of steps, without those left over."""

@@ -179,7 +179,7 @@ def lower_tie(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
 def lower_barrier(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     if not operands:
         return []
-    return ctx.ops("stablehlo.optimization_barrier", [v.type for v in eqn.outputs], operands)
+    return ctx.barrier([v.type for v in eqn.outputs], operands)
 
 
 @lower.rule(ops.dce_sink)

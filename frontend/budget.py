@@ -1,0 +1,195 @@
+"""Compiling to a memory budget: plan, compile, measure; where the plan missed, plan again.
+
+What XLA needs is predicted by `ir.liveness`. The prediction is held against what the compiled
+program says it needs; if that is more than the budget, the plan is made anew for a budget that is
+smaller by as much.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final
+
+import jax
+
+from ..ir.graph import Constant, Graph
+from ..ir.liveness import usage
+from ..ir.sizes import show_size
+from ..ir.steps import steps_of
+from ..lowering.call_spec import Call
+from ..lowering.dispatch import Plan, make_dispatcher
+from ..lowering.execute import Executable
+from ..passes.budget.errors import BudgetError
+from ..passes.budget.flat import flat_graph
+from ..passes.budget.plan import MemoryPlan, plan_memory
+from ..passes.checkpoint import contractions
+from .execute import build, is_tracing, program_hash, tidy
+from .export import eval_graph
+from .memory_report import MemoryReport
+
+TOLERANCE: Final = 1.05
+"""A plan is honoured if the program needs at most so many times the budget."""
+
+CLOSE: Final = 1.01
+"""So near to the budget a plan is not made anew: it would cost more than it saves."""
+
+ATTEMPTS: Final = 4
+
+
+Compile = Callable[[MemoryPlan, int], "Fitted"]
+
+
+class MemoryBudgetWarning(UserWarning):
+    """A compiled program needs more temporary memory than its budget."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A program compiled to a budget."""
+
+    graph: Graph
+    executable: Executable
+    constants: Sequence[Constant]
+    report: MemoryReport
+
+
+def build_within(
+    graph: Graph,
+    arguments: Sequence[Any],
+    budget: int,
+    *,
+    donated: Sequence[int] = (),
+    options: Mapping[str, Any] | None = None,
+) -> Fitted:
+    """Compile a graph so that its temporary memory is at most `budget` bytes.
+
+    Raises BudgetError where there is no plan; warns where XLA did not follow the best one.
+    """
+    compiled = partial(_compiled, arguments=arguments, donated=donated, options=options)
+    target, strict, best = budget, False, None
+    for attempt in range(ATTEMPTS):
+        try:
+            plan = replace(plan_memory(graph, target), strict=strict)
+        except BudgetError as error:
+            if attempt == 0:
+                raise _with_actual(error, graph, compiled) from None
+            break
+        fitted = compiled(plan, budget)
+        if best is None or fitted.report.actual < best.report.actual:
+            best = fitted
+        if fitted.report.actual <= CLOSE * budget:
+            break
+        if strict or not plan.is_trivial:
+            target = _corrected(target, plan, budget, fitted.report.actual)
+        strict = True
+    assert best is not None
+    if best.report.actual > TOLERANCE * budget:
+        best = _not_worse(best, graph, budget, compiled)
+        warnings.warn(_claim(best.report, graph.name), MemoryBudgetWarning, stacklevel=4)
+    return best
+
+
+def _with_actual(error: BudgetError, graph: Graph, compiled: Compile) -> BudgetError:
+    """The error with what the smallest plan needs once it is compiled."""
+    fitted = compiled(plan_memory(graph, error.smallest), error.smallest)
+    return error.of(max(error.smallest, fitted.report.actual))
+
+
+def _compiled(
+    plan: MemoryPlan,
+    budget: int,
+    arguments: Sequence[Any],
+    donated: Sequence[int],
+    options: Mapping[str, Any] | None,
+) -> Fitted:
+    executable, constants = build(plan.graph, arguments, donated=donated, options=options)
+    report = MemoryReport(
+        budget=budget,
+        plan=plan,
+        actual=temporary_bytes(executable),
+        contractions=(contractions(plan.program.graph), contractions(plan.graph)),
+        compiled_contractions=compiled_contractions(executable),
+    )
+    return Fitted(plan.graph, executable, constants, report)
+
+
+_runners: dict[tuple[str, int], Callable[..., list[Any]]] = {}
+
+
+def execute_within(graph: Graph, arguments: Sequence[Any], budget: int) -> list[Any]:
+    """`execute`, compiled to a budget; while something is traced the plan becomes part of that."""
+    program = tidy(graph)
+    if is_tracing(arguments):
+        return list(eval_graph(plan_memory(program, budget).graph, arguments))
+    key = program_hash(program), budget
+    if key not in _runners:
+        out_tree = jax.tree.structure([0] * len(program.outputs))
+
+        def compile_for(call: Call) -> Plan:
+            fitted = build_within(program, call.leaves, budget)
+            return Plan(fitted.executable, out_tree, [c.array for c in fitted.constants])
+
+        _runners[key] = make_dispatcher(None, compile_for, name=program.name)
+    return list(_runners[key](*arguments))
+
+
+def measured(graph: Graph, executable: Executable) -> MemoryReport:
+    """The report of a program that was compiled without a budget."""
+    flat = flat_graph(graph).graph
+    program = steps_of(flat)
+    before = usage(program, range(len(program.steps)))
+    plan = MemoryPlan(program, tuple(range(len(program.steps))), before.peak, before, before)
+    n = contractions(flat)
+    actual = temporary_bytes(executable)
+    return MemoryReport(None, plan, actual, (n, n), compiled_contractions(executable))
+
+
+def _corrected(target: int, plan: MemoryPlan, budget: int, actual: int) -> int:
+    """A budget smaller by as much as the prediction was too low, and a little more."""
+    peak = min(target, plan.after.peak)
+    return min(int(peak * budget / actual), peak - (actual - budget), peak - 1)
+
+
+def _not_worse(best: Fitted, graph: Graph, budget: int, compiled: Compile) -> Fitted:
+    """The program without a plan, if it needs no more than the planned one."""
+    plan = best.report.plan
+    if plan.is_trivial:
+        return best
+    plain = compiled(plan_memory(graph, plan.before.peak), budget)
+    return plain if plain.report.actual <= best.report.actual else best
+
+
+def _claim(report: MemoryReport, name: str) -> str:
+    return (
+        f"{name} needs {show_size(report.actual)} of temporary memory, more than its budget of "
+        f"{show_size(report.budget or 0)}: XLA did not follow the plan, which predicted "
+        f"{show_size(report.plan.after.peak)}"
+    )
+
+
+def temporary_bytes(executable: Executable) -> int:
+    """What XLA says that the program needs beside arguments and results."""
+    return int(executable.memory_analysis().temp_size_in_bytes)
+
+
+_MATMUL: Final = re.compile(r"gemm|matmul|conv|dot", re.IGNORECASE)
+_INSTRUCTION: Final = re.compile(
+    r"^\s*(?:ROOT )?\S+ = .*?[\])}] ([a-z][\w-]*)\((.*)$", re.MULTILINE
+)
+_TARGET: Final = re.compile(r'custom_call_target="([^"]*)"')
+
+
+def compiled_contractions(executable: Executable) -> int:
+    """How many contractions are left in the optimised program, those of a loop's body once."""
+    count = 0
+    for opcode, rest in _INSTRUCTION.findall(executable.as_text()):
+        if opcode in ("dot", "convolution"):
+            count += 1
+        elif opcode == "custom-call":
+            target = _TARGET.search(rest)
+            count += bool(target and _MATMUL.search(target.group(1)))
+    return count

@@ -1,0 +1,302 @@
+"""A program as the steps that a compiler makes of it.
+
+A *step* is an equation whose result is stored, with the equations that are fused into it. What a
+step stores are *buffers*. Inputs, captured arrays and the outputs of the program take no temporary
+memory: the former have no buffer (a root of None), the latter one of no bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+
+from . import fusion
+from .costs import equation_cost, traffic
+from .graph import Atom, Equation, Graph, Literal, Value, memoised, walk_graphs
+from .liveness import usage
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Equations that run as one: the last one's outputs are stored, the others are fused into it.
+
+    reads, writes: buffers. in_place: the buffers read whose memory the first output may take.
+    scratch: bytes needed only while it runs. cost: in units of one multiply-add of a contraction.
+    once: it must run exactly once, where it stands (effects, barriers).
+    """
+
+    equations: tuple[Equation, ...]
+    reads: tuple[int, ...]
+    writes: tuple[int, ...]
+    in_place: tuple[int, ...]
+    scratch: int
+    cost: float
+    once: bool
+
+    @property
+    def main(self) -> Equation:
+        return self.equations[-1]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A graph as steps in program order. `values[b]` is what buffer b holds, `sizes[b]` its bytes
+    (none for outputs of the graph), `maker[b]` the step that writes it."""
+
+    graph: Graph
+    steps: tuple[Step, ...]
+    values: tuple[Value, ...]
+    sizes: tuple[int, ...]
+    maker: tuple[int, ...]
+
+    @property
+    def cost(self) -> float:
+        return sum(step.cost for step in self.steps)
+
+
+def steps_of(graph: Graph) -> Steps:
+    """The steps of a graph, found once."""
+    found: Steps = memoised(graph, "steps", lambda: _Grouping(graph).build())
+    return found
+
+
+def peak_bytes(graph: Graph) -> int:
+    """The peak of temporary memory, in program order."""
+    return usage(steps_of(graph), range(len(steps_of(graph).steps))).peak
+
+
+# -- grouping --------------------------------------------------------------------------------------
+
+
+class _Grouping:
+    """Decides what of a graph is stored, and gathers the rest into the steps that read it."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.makers: dict[Atom, Equation] = {v: e for e in graph.equations for v in e.outputs}
+        self.root: dict[Atom, int | None] = dict.fromkeys(graph.inputs)
+        self.is_output = {x for x in graph.outputs if not isinstance(x, Literal)}
+        self.stored = self._stored_equations()
+
+    def build(self) -> Steps:
+        values: list[Value] = []
+        sizes: list[int] = []
+        maker: list[int] = []
+        steps: list[Step] = []
+        outputs = self._output_roots()
+        for eqn in self.graph.equations:
+            if eqn not in self.stored:
+                continue
+            writes = []
+            if _passes_on(eqn):
+                for x, y in zip(eqn.inputs, eqn.outputs, strict=True):
+                    self.root[y] = self._roots(x)
+            else:
+                for v in eqn.outputs:
+                    self.root[v] = len(values)
+                    writes.append(len(values))
+                    values.append(v)
+                    sizes.append(0 if v in outputs else v.type.nbytes)
+                    maker.append(len(steps))
+            steps.append(self._step(eqn, tuple(writes)))
+        return Steps(self.graph, tuple(steps), tuple(values), tuple(sizes), tuple(maker))
+
+    # What is stored: found from the last equation to the first, since it depends on the readers.
+
+    def _stored_equations(self) -> set[Equation]:
+        needed: set[Atom] = set(self.is_output)
+        readers: dict[Atom, int] = {}
+        repeated: set[Atom] = set()
+        stored: set[Equation] = set()
+        for eqn in reversed(self.graph.equations):
+            if _passes_on(eqn):
+                stored.add(eqn)
+                needed.update(eqn.inputs)
+            elif fusion.is_view(eqn):
+                self._pass_demand(eqn, needed, readers, repeated)
+            elif self._must_store(eqn, needed, readers, repeated):
+                stored.add(eqn)
+                if not fusion.fuses_operands(eqn):
+                    needed.update(eqn.inputs)
+                self._count(eqn, readers, repeated)
+            else:
+                self._count(eqn, readers, repeated)
+        return stored
+
+    def _pass_demand(
+        self, eqn: Equation, needed: set[Atom], readers: dict[Atom, int], repeated: set[Atom]
+    ) -> None:
+        x, y = eqn.inputs[0], eqn.outputs[0]
+        readers[x] = readers.get(x, 0) + readers.get(y, 0)
+        if y in needed:
+            needed.add(x)
+        if y in repeated:
+            repeated.add(x)
+
+    def _must_store(
+        self, eqn: Equation, needed: set[Atom], readers: dict[Atom, int], repeated: set[Atom]
+    ) -> bool:
+        if not fusion.is_fusible(eqn):
+            return True
+        if not eqn.inputs or all(isinstance(x, Literal) for x in eqn.inputs):
+            return any(v in self.is_output for v in eqn.outputs)
+        if not needed.isdisjoint(eqn.outputs):
+            return True
+        if not fusion.is_expensive(eqn):
+            return False
+        return any(readers.get(v, 0) > 1 or v in repeated for v in eqn.outputs)
+
+    def _count(self, eqn: Equation, readers: dict[Atom, int], repeated: set[Atom]) -> None:
+        for x in dict.fromkeys(eqn.inputs):
+            readers[x] = readers.get(x, 0) + 1
+        if fusion.repeats_operand(eqn):
+            repeated.update(eqn.inputs)
+
+    # Steps: found in program order.
+
+    def _output_roots(self) -> set[Atom]:
+        """The values that become outputs of the graph, seen through views."""
+        found: set[Atom] = set()
+        for x in self.is_output:
+            value: Atom = x
+            while value in self.makers and fusion.is_view(self.makers[value]):
+                value = self.makers[value].inputs[0]
+            found.add(value)
+        return found
+
+    def _roots(self, x: Atom) -> int | None:
+        """The buffer behind a value that is stored, an input, or a view of one."""
+        while x not in self.root:
+            if isinstance(x, Literal):
+                return None
+            maker = self.makers[x]
+            if not fusion.is_view(maker):
+                return None
+            x = maker.inputs[0]
+        return self.root[x]
+
+    def _step(self, eqn: Equation, writes: tuple[int, ...]) -> Step:
+        fused, reads, elementwise = self._gather(eqn)
+        flops = sum(_weight(e) for e in (*fused, eqn))
+        moved = sum(x.type.nbytes for x in eqn.outputs) + sum(
+            x.type.nbytes for x in eqn.inputs if x in self.root
+        )
+        name = eqn.primitive.name
+        in_place: Iterable[int] = elementwise if fusion.is_fusible(eqn) else ()
+        if name in fusion.IN_PLACE:
+            target = self._roots(eqn.inputs[0])
+            in_place = () if target is None else (target,)
+        return Step(
+            equations=(*fused, eqn),
+            reads=tuple(reads),
+            writes=writes,
+            in_place=tuple(in_place),
+            scratch=_scratch(eqn),
+            cost=flops + _BYTE * moved,
+            once=bool(eqn.effects) or _passes_on(eqn),
+        )
+
+    def _gather(self, eqn: Equation) -> tuple[list[Equation], dict[int, None], list[int]]:
+        """The equations fused into one, in program order; the buffers they read; those of them
+        that are read element by element."""
+        fused: list[Equation] = []
+        reads: dict[int, None] = {}
+        moved: set[int] = set()
+        straight: set[int] = set()
+        seen: set[tuple[Atom, bool]] = set()
+        done: set[Equation] = set()
+        stack: list[tuple[Atom | Equation, bool]] = [
+            (x, _is_straight(eqn)) for x in reversed(eqn.inputs)
+        ]
+        while stack:
+            item, is_straight = stack.pop()
+            if isinstance(item, Equation):
+                if item not in done:
+                    done.add(item)
+                    fused.append(item)
+                continue
+            if isinstance(item, Literal) or (item, is_straight) in seen:
+                continue
+            seen.add((item, is_straight))
+            if item in self.root:
+                root = self.root[item]
+                if root is not None:
+                    reads.setdefault(root)
+                    (straight if is_straight else moved).add(root)
+                continue
+            maker = self.makers[item]
+            below = is_straight and (_is_straight(maker) or fusion.is_view(maker))
+            stack.append((maker, is_straight))
+            stack.extend((x, below) for x in reversed(maker.inputs))
+        return fused, reads, [b for b in reads if b in straight and b not in moved]
+
+
+def _passes_on(eqn: Equation) -> bool:
+    """Whether the outputs are the operands, at a certain time: barriers."""
+    return eqn.primitive.name == "optimization_barrier"
+
+
+def _is_straight(eqn: Equation) -> bool:
+    return eqn.primitive.elementwise or eqn.primitive.name in (
+        "select_n", "clamp", "convert_element_type", "reduce_precision",
+    )  # fmt: skip
+
+
+# -- costs of steps --------------------------------------------------------------------------------
+
+_BYTE = 2.0
+_FUNCTION = 16.0
+_WORDS = 12
+"""Bytes for each number drawn while it is drawn: three words that the rounds of a hash carry."""
+
+
+def _weight(eqn: Equation) -> float:
+    """Time, in units of a multiply-add of a contraction: functions of one element cost several."""
+    if eqn.primitive.family in ("contraction", "linalg"):
+        return equation_cost(eqn).flops / 2
+    if eqn.primitive.has_regions:
+        cost = equation_cost(eqn)
+        return cost.flops / 2 + _BYTE * cost.bytes / 4
+    if fusion.is_fusible(eqn):
+        each = _FUNCTION if fusion.is_expensive(eqn) else 0.5
+        return each * sum(v.type.size for v in eqn.outputs)
+    return float(equation_cost(eqn).flops) + _BYTE * traffic(eqn) / 4
+
+
+def _scratch(eqn: Equation) -> int:
+    """Bytes that an equation needs only while it runs."""
+    name, params = eqn.primitive.name, eqn.params
+    if name == "dot_general":
+        return _moved_operands(eqn)
+    if name == "random_bits":
+        return _WORDS * int(eqn.outputs[0].type.size)
+    if not eqn.primitive.has_regions:
+        return 0
+    for graph in walk_graphs(*eqn.regions()):
+        memoised(graph, "body bytes", partial(_body_bytes, graph))
+    found: list[int] = [graph.derived["body bytes"] for graph in eqn.regions()]
+    if name == "while":
+        return int(max(found) + sum(x.type.nbytes for x in params["body_graph"].outputs))
+    return max(found, default=0)
+
+
+def _body_bytes(graph: Graph) -> int:
+    """What one iteration of a body needs: its peak, with its outputs."""
+    program = steps_of(graph)
+    base: int = usage(program, range(len(program.steps))).peak
+    return base + sum(v.type.nbytes for v in program.values if v in set(graph.outputs))
+
+
+def _moved_operands(eqn: Equation) -> int:
+    """Bytes of the operands of a contraction that are transposed before it."""
+    (contracted, batch) = eqn.params["dimension_numbers"]
+    moved = 0
+    for x, axes, batch_axes in zip(eqn.inputs, contracted, batch, strict=True):
+        rank = len(x.type.shape)
+        free = [i for i in range(rank) if i not in axes and i not in batch_axes]
+        n = len(batch_axes)
+        groups = [*batch_axes, *free, *axes], [*batch_axes, *axes, *free]
+        if list(batch_axes) != list(range(n)) or list(range(rank)) not in map(list, groups):
+            moved += x.type.nbytes
+    return moved

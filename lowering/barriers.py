@@ -1,0 +1,39 @@
+"""Optimization barriers that last: what each backend needs so that they hold until the end.
+
+Backends expand barriers into nothing once the passes that must not see across them have run. XLA's
+CPU backend of jaxlib up to 0.11.0 does so before its last elimination of common subexpressions,
+which merges what was computed again with what was computed first. There the expansion is left out:
+what remains of a barrier costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from jaxlib.version import __version__ as JAXLIB
+
+_REPAIRED: Final = (0, 11, 1)
+_DISABLED: Final = "xla_disable_hlo_passes"
+_EXPANDER: Final = "cse_barrier_expander"
+
+
+def barrier_options(
+    platform: str, options: Mapping[str, Any], version: str = JAXLIB
+) -> dict[str, Any]:
+    """Compiler options with what a program with barriers needs on a platform."""
+    if platform != "cpu" or _parts(version) >= _REPAIRED:
+        return dict(options)
+    disabled = [name for name in str(options.get(_DISABLED, "")).split(",") if name]
+    if _EXPANDER not in disabled:
+        disabled.append(_EXPANDER)
+    return {**options, _DISABLED: ",".join(disabled)}
+
+
+def _parts(version: str) -> tuple[int, ...]:
+    """0.11.0.dev20 as (0, 11, 0)."""
+    parts = []
+    for part in version.split(".")[:3]:
+        digits = part[: len(part) - len(part.lstrip("0123456789"))]
+        parts.append(int(digits or 0))
+    return tuple(parts)

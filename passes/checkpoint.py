@@ -1,0 +1,76 @@
+"""Checkpoint: keep less of a program and compute it again, so that it fits a budget of memory.
+
+    h1 = f x            h1 = f x              h1 is not kept while h2 ... are computed;
+    h2 = f h1           h2 = f h1             what reads it later reads it computed again,
+    ...            =>   ...                   behind a barrier that no compiler looks across
+    b  = g h2 h1        x', c' = optimization_barrier x c
+                        h1' = f x'
+                        b  = g h2 h1'
+
+Law: the same outputs, bit for bit: what is computed again is computed from the same values (random
+keys among them) by the same equations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..ir.errors import UsageError
+from ..ir.graph import Graph, walk_graphs
+from ..ir.module import Module
+from ..ir.sizes import read_size
+from .base import Pass
+from .budget.plan import MemoryPlan, plan_memory
+from .cse import cse_graph
+from .dce import remove_dead
+
+
+def checkpointed(graph: Graph, budget: int | str) -> MemoryPlan:
+    """The plan for a whole program, cleaned first: what nobody reads takes no part."""
+    size = read_size(budget)
+    return plan_memory(remove_dead(cse_graph(graph)), size)
+
+
+@dataclass(frozen=True)
+class Checkpoint(Pass):
+    """Compute again what would not fit, so that each graph's peak of temporary memory is at most
+    `budget`, as predicted for XLA. Run it on a whole derivative program (after `grad` or `vjp`).
+
+    Option budget: bytes, or a size with a unit (24MiB).
+    """
+
+    name: ClassVar[str] = "checkpoint"
+    law: ClassVar[str] = "equal outputs"
+
+    budget: str | None = None
+
+    def run_graph(self, graph: Graph) -> Graph:
+        if self.budget is None:
+            raise UsageError(
+                "the pass checkpoint needs a budget", hint="write checkpoint{budget=24MiB}"
+            )
+        return checkpointed(graph, self.budget).graph
+
+    def counters(self, before: Module, after: Module) -> dict[str, int]:
+        old, new = _contractions(before), _contractions(after)
+        equations = sum(map(len, after.graphs.values())) - sum(map(len, before.graphs.values()))
+        return {"equations added": equations, "contractions computed again": new - old}
+
+
+def _contractions(module: Module) -> int:
+    return sum(contractions(graph) for graph in module.graphs.values())
+
+
+def contractions(graph: Graph) -> int:
+    """How many contractions a compiler sees: those of a shared graph where it is called."""
+    counts: dict[Graph, int] = {}
+    for g in walk_graphs(graph):
+        counts[g] = sum(
+            1
+            if eqn.primitive.family == "contraction"
+            else sum(counts[region] for region in eqn.regions())
+            for eqn in g.equations
+            if eqn.primitive.family == "contraction" or eqn.primitive.has_regions
+        )
+    return counts[graph]

@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from .frontend.api import make_ir as make_ir
     from .frontend.api import minimize as minimize
     from .frontend.api import newton as newton
+    from .frontend.api import odeint as odeint
     from .frontend.api import remat as remat
+    from .frontend.api import solve_ode as solve_ode
     from .frontend.api import stop_gradient as stop_gradient
     from .frontend.api import value_and_grad as value_and_grad
     from .frontend.api import vjp as vjp
@@ -75,7 +77,9 @@ _HOME = {
         "make_ir",
         "minimize",
         "newton",
+        "odeint",
         "remat",
+        "solve_ode",
         "stop_gradient",
         "value_and_grad",
         "vjp",

@@ -1,13 +1,17 @@
 """Python and JAX to programs, and the user's transformations."""
 
 # These enter rules that the importer and the exporter look up.
+from . import annotation_rules as annotation_rules
 from . import callbacks as callbacks
 from . import collective_rules as collective_rules
 from . import custom_rules as custom_rules
 from . import export_regions as export_regions
 from . import foreign as foreign
 from . import import_rules as import_rules
+from . import jax_ode as jax_ode
+from . import linear_rules as linear_rules
 from . import numeric_rules as numeric_rules
 from . import placement_rules as placement_rules
 from . import ragged_rules as ragged_rules
+from . import scatter_rules as scatter_rules
 from . import window_rules as window_rules

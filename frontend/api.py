@@ -15,12 +15,14 @@ from .implicit import custom_linear_solve, custom_root, linear_solve
 from .jacobians import hessian, hvp, jacfwd, jacobian, jacrev
 from .minimization import minimize
 from .modules import as_function, from_jaxpr, make_ir, to_jaxpr
+from .ode import Solution, odeint, solve_ode
 from .root_finding import fixed_point, newton
 from .vectorize import vmap
 
 __all__ = [
     "Compiled",
     "Lowered",
+    "Solution",
     "Traced",
     "as_function",
     "checkpoint",
@@ -46,7 +48,9 @@ __all__ = [
     "make_ir",
     "minimize",
     "newton",
+    "odeint",
     "remat",
+    "solve_ode",
     "stop_gradient",
     "to_jaxpr",
     "value_and_grad",

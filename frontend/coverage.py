@@ -19,7 +19,6 @@ MODULES: Final = (
 """What a program may import, so that all of JAX's primitives are there to be seen."""
 
 CARRIED: Final[dict[str, str]] = {
-    "approx_top_k": "approximate selection",
     "call_exported": "a program that jax.export has saved",
     "cudnn_fusion": "a fusion for cuDNN",
     "custom_partitioning": "a function with a partitioning rule of its own",
@@ -30,19 +29,10 @@ CARRIED: Final[dict[str, str]] = {
             "dot_product_attention_fp8_fwd", "dot_product_attention_fp8_fwd_wrapper",
             "dot_product_attention_fwd", "dot_product_attention_fwd_wrapper",
         ),
-        "cuDNN's attention",
+        "a call of cuDNN, inside of a custom_vjp whose rules are native",
     ),
     "ffi_call": "a function of a foreign library",
-    "layout_constraint": "a memory layout",
-    "relayout": "a memory layout",
-    "linear_call": "a linear function with a transpose of its own",
     "pallas_call": "a Pallas kernel",
-    "scaled_dot": "a scaled product",
-    "scaled_matmul": "a scaled product",
-    "scaled_matmul_wrapper": "a scaled product",
-    "xla_metadata_call": "notes for XLA",
-    "xla_metadata_value": "notes for XLA",
-    "zeros_like": "an old way of making zeros",
 }  # fmt: skip
 """JAX's primitives that are carried as foreign ones, and what they are. (Those of other people are
 carried as well.)"""

@@ -172,7 +172,7 @@ def _conv(params: dict[str, Any]) -> dict[str, Any]:
 
 @converts("gather")
 def _gather(params: dict[str, Any]) -> dict[str, Any]:
-    return _with_numbers(lax.GatherDimensionNumbers, params)
+    return with_numbers(lax.GatherDimensionNumbers, params)
 
 
 @binds("gather")
@@ -181,7 +181,7 @@ def _bind_gather(eqn: Equation, arrays: Sequence[Any]) -> Sequence[Any]:
     return [lax.gather(*arrays, **_gather(eqn.params))]
 
 
-def _with_numbers(numbers: Any, params: dict[str, Any]) -> dict[str, Any]:
+def with_numbers(numbers: Any, params: dict[str, Any]) -> dict[str, Any]:
     """Parameters with those that belong to a dimension-numbers object gathered into one."""
     own = set(numbers._fields)
     rest = {k: v for k, v in params.items() if k not in own}
@@ -191,14 +191,14 @@ def _with_numbers(numbers: Any, params: dict[str, Any]) -> dict[str, Any]:
 
 @converts("scatter", "scatter_add", "scatter_sub", "scatter_mul", "scatter_min", "scatter_max")
 def _scatter_params(params: dict[str, Any]) -> dict[str, Any]:
-    numbers = _with_numbers(lax.ScatterDimensionNumbers, params)
+    numbers = with_numbers(lax.ScatterDimensionNumbers, params)
     return {**numbers, "update_jaxpr": None, "update_consts": ()}
 
 
 @binds("scatter", "scatter_add", "scatter_sub", "scatter_mul", "scatter_min", "scatter_max")
 def _scatter(eqn: Equation, arrays: Sequence[Any]) -> Sequence[Any]:
     """Through JAX's own function: it traces the function that combines old and new elements."""
-    params = _with_numbers(lax.ScatterDimensionNumbers, eqn.params)
+    params = with_numbers(lax.ScatterDimensionNumbers, eqn.params)
     return [getattr(lax, eqn.primitive.name)(*arrays, **params)]
 
 

@@ -18,7 +18,15 @@ from ..ir.ops.elementwise import select_n
 from ..ir.ops.reduction import reduce_or
 from ..ir.types import INT32, scalar_type
 from .importer import SPECIAL, Params, converts, graph_of, graph_of_open, plain, records
-from .jax_compat import ClosedJaxpr, has_shardings, is_inlined, scan_sizes, threefry_partitionable
+from .jax_compat import (
+    ClosedJaxpr,
+    has_layouts,
+    is_inlined,
+    jit_shardings,
+    scan_sizes,
+    threefry_partitionable,
+)
+from .placement_rules import check_place
 from .policies import policy_from_jax
 
 # -- calls -----------------------------------------------------------------------------------------
@@ -27,8 +35,13 @@ from .policies import policy_from_jax
 @records("jit")
 def _record_jit(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
     """A jitted function: a call, or its body where it asks to be inlined."""
-    if has_shardings(params):
-        raise UsageError(f"jit of {params['name']} with shardings or layouts is not supported")
+    for sharding in jit_shardings(params):
+        check_place(f"jit of {params['name']}", sharding, anywhere=True)
+    if has_layouts(params):
+        raise UsageError(
+            f"jit of {params['name']} with layouts is not supported inside of a traced function",
+            hint="use with_layout_constraint on the values",
+        )
     graph = graph_of(params["jaxpr"])
     if is_inlined(params):
         return tuple(b.inline(graph, inputs))
@@ -137,10 +150,8 @@ def _checkpoint(params: Params) -> dict[str, Any]:
 # -- dimension numbers -----------------------------------------------------------------------------
 
 
-@converts(
-    "gather", "scatter", "scatter-add", "scatter-sub", "scatter-mul", "scatter-min", "scatter-max"
-)
-def _with_dimension_numbers(params: Params) -> dict[str, Any]:
+@converts("gather", "scatter-add", "scatter-sub", "scatter-mul", "scatter-min", "scatter-max")
+def with_dimension_numbers(params: Params) -> dict[str, Any]:
     """The object's fields become parameters; the name of a scatter tells how it combines."""
     converted = {k: plain(v) for k, v in params["dimension_numbers"]._asdict().items()}
     for name, value in params.items():

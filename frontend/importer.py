@@ -28,7 +28,7 @@ from .jax_compat import (
     equation_context,
     is_default_sharding,
     is_extended,
-    jax_primitives,
+    is_of_jax,
     lowered,
 )
 from .locations import Naming, site_of_traceback
@@ -45,7 +45,10 @@ CONVERT: Final[dict[str, Convert]] = {}
 SPECIAL: Final[dict[str, Record]] = {}
 """By JAX's name: operations that become something else than one equation of the same kind."""
 
-RENAMED: Final[dict[str, str]] = {"remat2": "checkpoint"}
+RENAMED: Final[dict[str, str]] = {
+    "remat2": "checkpoint",
+    "scaled_matmul_wrapper": "scaled_matmul",  # which says how to part it among devices
+}
 
 # -- values made plain -----------------------------------------------------------------------------
 
@@ -128,7 +131,7 @@ def _make_rule(primitive: Any) -> Record:
     from .foreign import record_foreign  # which traces rules, with this file
 
     jax_name = primitive.name
-    if jax_primitives().get(jax_name) is not primitive:  # someone else's
+    if not is_of_jax(primitive):
         return record_foreign(primitive)
     if jax_name in SPECIAL:
         return SPECIAL[jax_name]

@@ -162,6 +162,13 @@ def jax_primitives() -> dict[str, Any]:
     return scan_primitives()
 
 
+def is_of_jax(primitive: Any) -> bool:
+    """Whether a primitive is JAX's own. Some of its modules are loaded late."""
+    if jax_primitives().get(primitive.name) is not primitive:
+        jax_primitives().update(scan_primitives())
+    return jax_primitives().get(primitive.name) is primitive
+
+
 def scan_primitives() -> dict[str, Any]:
     """The same, of the modules that are loaded now."""
     found: dict[str, Any] = {}
@@ -197,17 +204,15 @@ def is_inlined(params: Mapping[str, Any]) -> bool:
     return bool(inline)
 
 
-def has_shardings(params: Mapping[str, Any]) -> bool:
-    """Whether a jit equation constrains shardings or layouts."""
-    for name in ("in_shardings", "out_shardings"):
-        shardings = params[name]
-        if shardings.count(UNSPECIFIED) != len(shardings):
-            return True
-    for name in ("in_layouts", "out_layouts"):
-        layouts = params[name]
-        if layouts.count(None) != len(layouts):
-            return True
-    return False
+def jit_shardings(params: Mapping[str, Any]) -> list[Any]:
+    """The shardings that a jit equation asks for."""
+    names = ("in_shardings", "out_shardings")
+    return [s for name in names for s in params[name] if s is not UNSPECIFIED]
+
+
+def has_layouts(params: Mapping[str, Any]) -> bool:
+    """Whether a jit equation asks for memory layouts."""
+    return any(x is not None for name in ("in_layouts", "out_layouts") for x in params[name])
 
 
 def is_default_sharding(value: Any) -> bool:

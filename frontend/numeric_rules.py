@@ -8,11 +8,13 @@ from typing import Any
 
 from jax import lax
 
+from ..ir.builder import Builder
 from ..ir.graph import Equation
+from ..ir.ops.sort import approx_top_k
 from .export import closed_jaxpr, eval_graph
 from .export_rules import binds, jax_operation
 from .export_rules import converts as exports
-from .importer import Params, graph_of
+from .importer import Params, graph_of, plain, records
 from .importer import converts as imports
 from .jax_compat import jax_primitives
 
@@ -40,6 +42,13 @@ def _bind_reduce(eqn: Equation, arrays: Arrays) -> Arrays:
 @binds("conj")
 def _bind_conj(eqn: Equation, arrays: Arrays) -> Arrays:
     return [jax_primitives()["conj"].bind(*arrays, input_dtype=eqn.inputs[0].type.dtype)]
+
+
+@records("approx_top_k")
+def _record_approx_top_k(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
+    axis = params["reduction_dimension"] % len(inputs[0].type.shape)
+    rest = {name: plain(value) for name, value in params.items()}
+    return b.emit(approx_top_k, *inputs, **{**rest, "reduction_dimension": axis})
 
 
 # -- accuracy ------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import jax
 
 from ..ir.builder import Builder
 from ..ir.errors import UsageError
+from .annotation_rules import constrained
 from .importer import Params, records
 from .jax_compat import default_devices
 
@@ -17,25 +18,24 @@ Atoms = tuple[Any, ...]
 @records("device_put")
 def _device_put(b: Builder, inputs: Atoms, params: Params) -> Atoms:
     for place in (*params["devices"], *params["srcs"]):
-        _check("device_put", place)
+        check_place("device_put", place)
     return inputs
 
 
 @records("sharding_constraint")
 def _sharding_constraint(b: Builder, inputs: Atoms, params: Params) -> Atoms:
-    _check("with_sharding_constraint", params["sharding"], anywhere=True)
-    if params.get("layout") is not None:
-        raise UsageError("with_sharding_constraint with a layout is not supported")
-    return inputs
+    check_place("with_sharding_constraint", params["sharding"], anywhere=True)
+    layout = params.get("layout")
+    return inputs if layout is None else (constrained(b, inputs[0], layout),)
 
 
 @records("reshard")
 def _reshard(b: Builder, inputs: Atoms, params: Params) -> Atoms:
-    _check("reshard", params["dst_sharding"], anywhere=True)
+    check_place("reshard", params["dst_sharding"], anywhere=True)
     return inputs
 
 
-def _check(what: str, place: Any, anywhere: bool = False) -> None:
+def check_place(what: str, place: Any, anywhere: bool = False) -> None:
     """Raise UsageError unless a place is the default device, or (`anywhere`) any one device."""
     if place is None:
         return

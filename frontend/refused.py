@@ -53,6 +53,7 @@ REFUSED: Final[dict[str, str]] = {
     "custom_lin": "it stands only between two steps of JAX's own linearize",
     "custom_jvp_call_jaxpr": "it stands only between two steps of JAX's own transformations",
     "stage": "it stands only between two steps of JAX's own transformations",
+    "relayout": "memory layouts are not part of types here: use with_layout_constraint",
     "unreachable": "it stands only between two steps of JAX's own transformations",
 }  # fmt: skip
 

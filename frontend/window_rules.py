@@ -21,7 +21,7 @@ GRAPHS: Final = {
 """Our graph parameters, and the two parameters that each is to JAX."""
 
 
-def _closed(jaxpr: Any, consts: Any) -> Any:
+def closed(jaxpr: Any, consts: Any) -> Any:
     """Jaxprs hold their constants themselves since jax 0.11."""
     if hasattr(jaxpr, "with_consts"):
         return jaxpr.with_consts(consts)
@@ -35,7 +35,7 @@ def _enter_graphs(name: str) -> None:
     @imports(name)
     def import_graphs(params: Params) -> dict[str, Any]:
         graphs = {
-            ours: graph_of(_closed(params[jaxpr], params[consts]))
+            ours: graph_of(closed(params[jaxpr], params[consts]))
             for ours, (jaxpr, consts) in names.items()
         }
         return {**graphs, **{k: plain(v) for k, v in params.items() if k not in theirs}}

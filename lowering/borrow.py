@@ -134,7 +134,7 @@ def merge_into(destination: ir.Module, source: ir.Module | bytes | str, wanted_n
                 continue
             ir.SymbolTable.set_symbol_name(op, names[name])
             if op.operation.name == "func.func":
-                ir.SymbolTable.set_visibility(op, "private")
+                op.operation.attributes["sym_visibility"] = ir.StringAttr.get("private")
             destination.body.append(op)
             symbols.insert(op)
     return names["main"]

@@ -70,6 +70,7 @@ def as_typed(x: Any, type: Any) -> Any:
 
 # Importing the families enters their meanings.
 from . import (  # noqa: E402
+    annotation,  # noqa: F401
     call,  # noqa: F401
     collective,  # noqa: F401
     contraction,  # noqa: F401
@@ -83,8 +84,10 @@ from . import (  # noqa: E402
     indexing,  # noqa: F401
     linalg,  # noqa: F401
     linalg_spectral,  # noqa: F401
+    ode,  # noqa: F401
     random,  # noqa: F401
     reduction,  # noqa: F401
+    scaled,  # noqa: F401
     shape,  # noqa: F401
     sort,  # noqa: F401
     special,  # noqa: F401

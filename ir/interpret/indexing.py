@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..graph import Graph
 from ..ops import indexing as ops
 from ..types import dtype_category
-from . import means
+from . import evaluate, means
 
 Array = Any
 Axes = tuple[int, ...]
@@ -144,7 +145,7 @@ def _scatter(combine: Callable[[Array, Any, Array], None]) -> Callable[..., Arra
         out = np.array(x)
         if 0 in windows.shape:
             return out
-        windows = windows.reshape(*indices.shape[:-1], *sizes)
+        windows = windows.reshape((*indices.shape[:-1], *sizes))
         where, inside = positions(
             x.shape, indices, scatter_dims_to_operand_dims, operand_batching_dims,
             scatter_indices_batching_dims, sizes, mode,
@@ -179,3 +180,22 @@ means(ops.scatter_sub)(_scatter(_combine(np.subtract)))
 means(ops.scatter_mul)(_scatter(_combine(np.multiply)))
 means(ops.scatter_min)(_scatter(_combine(np.minimum)))
 means(ops.scatter_max)(_scatter(_combine(np.maximum)))
+
+
+@means(ops.scatter_apply)
+def scatter_apply(
+    x: Array, indices: Array, windows: Array, *, graph: Graph, **params: Any
+) -> Array:
+    def combine(out: Array, where: Any, values: Array) -> None:
+        left = np.zeros(out.shape, np.int64)
+        if where:
+            np.add.at(left, where, 1)
+        else:
+            left += len(values)
+        while np.any(left > 0):
+            hit = left > 0
+            results = [evaluate(graph, [value])[0] for value in out[hit]]
+            out[hit] = np.array(results, out.dtype)
+            left -= hit
+
+    return _scatter(combine)(x, indices, windows, **params)

@@ -2,6 +2,7 @@
 
 from ..builder import install_shorthands
 from . import (
+    annotation,
     call,
     collective,
     contraction,
@@ -14,8 +15,11 @@ from . import (
     indexing,
     linalg,
     linalg_spectral,
+    linear_call,
+    ode,
     random,
     reduction,
+    scaled,
     shape,
     sort,
     special,
@@ -23,6 +27,7 @@ from . import (
 )
 
 __all__ = [
+    "annotation",
     "call",
     "collective",
     "contraction",
@@ -35,8 +40,11 @@ __all__ = [
     "indexing",
     "linalg",
     "linalg_spectral",
+    "linear_call",
+    "ode",
     "random",
     "reduction",
+    "scaled",
     "shape",
     "sort",
     "special",

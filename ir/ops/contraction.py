@@ -70,7 +70,7 @@ def contraction_dtype(name: str, types: Types, params: Params) -> Dtype:
     return wanted
 
 
-def _product_shape(name: str, types: Types, numbers: DotAxes, grouped: Axes = ()) -> Axes:
+def product_shape(name: str, types: Types, numbers: DotAxes, grouped: Axes = ()) -> Axes:
     """Batch axes, free axes of lhs, free axes of rhs (but not those that are `grouped`)."""
     lhs, rhs = types[:2]
     (lhs_contracting, rhs_contracting), (lhs_batch, rhs_batch) = numbers
@@ -94,7 +94,7 @@ def _product_shape(name: str, types: Types, numbers: DotAxes, grouped: Axes = ()
 
 
 def _infer_dot_general(types: Types, params: Params) -> TensorType:
-    shape = _product_shape("dot_general", types, params["dimension_numbers"])
+    shape = product_shape("dot_general", types, params["dimension_numbers"])
     return TensorType(shape, contraction_dtype("dot_general", types, params), all_weak(types))
 
 
@@ -139,7 +139,7 @@ def _infer_ragged_dot_general(types: Types, params: Params) -> TensorType:
     name, (lhs, rhs, sizes) = "ragged_dot_general", types
     grouped = params["rhs_group_dimensions"]
     kind = ragged_kind(len(lhs.shape), params)
-    shape = _product_shape(name, types, params["dimension_numbers"], grouped)
+    shape = product_shape(name, types, params["dimension_numbers"], grouped)
     if dtype_category(sizes.dtype) not in ("int", "uint") or not sizes.shape:
         raise TypeRuleError(f"{name} takes an array of integers as sizes of groups, not {sizes}")
     prefix = tuple(lhs.shape[i] for i in ragged_prefix(len(lhs.shape), params))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ..errors import TypeRuleError
+from ..graph import Graph
 from ..primitive import REQUIRED, Primitive, Types, define
 from ..types import TensorType, dtype_category, dtype_name
 from .operands import ANY, NUMBER, accept, all_weak, same_dtype
@@ -240,3 +241,26 @@ scatter_sub = _scatter("scatter_sub", NUMBER, **SUM)
 scatter_mul = _scatter("scatter_mul", NUMBER)
 scatter_min = _scatter("scatter_min", NUMBER | {"bool"})
 scatter_max = _scatter("scatter_max", NUMBER | {"bool"})
+
+
+def _infer_scatter_apply(types: Types, params: Params) -> TensorType:
+    graph: Graph = params["graph"]
+    scalar = [TensorType((), types[0].dtype)]
+    if [t.strong for t in graph.input_types] != scalar or (
+        [t.strong for t in graph.output_types] != scalar
+    ):
+        raise TypeRuleError(
+            f"scatter_apply applies a function from {scalar[0]} to itself; @{graph.name} takes "
+            f"{graph.input_types} and returns {graph.output_types}"
+        )
+    return _infer_scatter("scatter_apply", types, params)
+
+
+scatter_apply = define(
+    "scatter_apply",
+    _infer_scatter_apply,
+    defaults={"graph": REQUIRED, **SCATTER_PARAMS},
+    has_regions=True,
+)
+"""`scatter_apply[graph, ...] x indices windows`: x with the graph applied to each element of the
+windows, as often as one holds it. Of the last operand only its shape is read."""

@@ -2,6 +2,7 @@
 
 from ..tables import lower
 from . import (
+    annotation,
     call,
     collective,
     contraction,
@@ -15,8 +16,10 @@ from . import (
     foreign,
     indexing,
     linalg,
+    ode,
     random,
     reduction,
+    scaled,
     shape,
     sort,
     special,
@@ -27,6 +30,7 @@ LOWERINGS = lower
 
 __all__ = [
     "LOWERINGS",
+    "annotation",
     "call",
     "collective",
     "contraction",
@@ -40,8 +44,10 @@ __all__ = [
     "foreign",
     "indexing",
     "linalg",
+    "ode",
     "random",
     "reduction",
+    "scaled",
     "shape",
     "sort",
     "special",

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ...ir.errors import CovectorError
 from ...ir.graph import Equation, Graph
 from ...ir.ops import control as ops
 from ...ir.types import BOOL, INT32, TensorType
@@ -31,22 +30,26 @@ def lower_while(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     p = eqn.params
     cond_consts, body_consts, carry = ops.split_sizes(operands, ops.while_sizes(eqn))
     types = [v.type for v in eqn.outputs]
-    if effects_of_graphs((p["cond_graph"],)):
-        raise CovectorError(
-            "the condition of a while loop has ordered effects: it has no place to hand on their "
-            "order",
-            eqn,
-            stage="lowering",
-            hint="move the effect into the body, or give it ordered=False",
-        )
-    return loop(
-        ctx,
-        types,
-        carry,
-        lambda values: ctx.inline(p["cond_graph"], (*cond_consts, *values)),
-        lambda values: ctx.inline(p["body_graph"], (*body_consts, *values)),
-        (p["body_graph"],),
-    )
+
+    def proceeds(values: Operands) -> Operands:
+        return ctx.inline(p["cond_graph"], (*cond_consts, *values))
+
+    def step(values: Operands) -> Operands:
+        return ctx.inline(p["body_graph"], (*body_consts, *values))
+
+    if not effects_of_graphs((p["cond_graph"],)):
+        return loop(ctx, types, carry, proceeds, step, (p["body_graph"],))
+
+    # XLA's condition cannot hand on tokens: it is evaluated before the loop and in its body, and
+    # what it says is carried.
+    def step_and_test(values: Operands) -> Operands:
+        moved = step(values[1:])
+        return [*proceeds(moved), *moved]
+
+    start = [*proceeds(carry), *carry]
+    graphs = (p["cond_graph"], p["body_graph"])
+    flag = TensorType((), BOOL)
+    return loop(ctx, [flag, *types], start, lambda v: v[:1], step_and_test, graphs)[1:]
 
 
 @lower.rule(ops.cond)

@@ -73,7 +73,9 @@ def lower_gather(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     index_type = eqn.inputs[1].type
     if eqn.params["mode"] != "FILL_OR_DROP":
         return [_gather(ctx, eqn, x, indices, index_type)]
-    index_dtype = np.dtype("int64" if max(eqn.inputs[0].type.shape) >= 2**31 else "int32")
+    index_dtype = np.dtype(
+        "int64" if max(eqn.inputs[0].type.shape, default=0) >= 2**31 else "int32"
+    )
     indices = convert(ctx, indices, index_type, index_dtype)
     index_type = TensorType(index_type.shape, index_dtype)
     is_inside = _inside(ctx, eqn, indices, index_type)
@@ -176,6 +178,14 @@ def lower_scatter(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     return [ctx.op("stablehlo.complex", out, *parts)]
 
 
+@lower.rule(ops.scatter_apply)
+def lower_scatter_apply(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
+    x, indices, windows = operands
+    if eqn.params["mode"] == "CLIP":
+        indices = _clamp_indices(ctx, eqn, indices)
+    return [_scatter(ctx, eqn, x, indices, windows, eqn.outputs[0].type)]
+
+
 def _scatter(
     ctx: Context,
     eqn: Equation,
@@ -196,12 +206,17 @@ def _scatter(
         index_vector_dim=len(eqn.inputs[1].type.shape) - 1,
     )
     scalar = TensorType((), out.dtype)
-    combine = COMBINE[eqn.primitive]
+
+    def combine(pair: Operands) -> Operands:
+        if eqn.primitive is ops.scatter_apply:
+            return ctx.inline(p["graph"], pair[:1])
+        return [COMBINE[eqn.primitive](ctx, scalar, *pair)]
+
     (result,) = ctx.ops(
         "stablehlo.scatter",
         (out,),
         (x, indices, updates),
-        [((scalar, scalar), lambda pair: [combine(ctx, scalar, *pair)])],
+        [((scalar, scalar), combine)],
         scatter_dimension_numbers=numbers,
         indices_are_sorted=ctx.attributes.flag(p["indices_are_sorted"]),
         unique_indices=ctx.attributes.flag(p["unique_indices"]),

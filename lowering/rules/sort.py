@@ -105,3 +105,9 @@ def lower_top_k(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     if is_last:
         return found
     return [swapped(value, t) for value, t in zip(found, outs, strict=True)]
+
+
+@lower.rule(ops.approx_top_k)
+def lower_approx_top_k(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
+    types = [x.type for x in eqn.inputs], [v.type for v in eqn.outputs]
+    return ctx.borrow("approx_top_k", *types, operands, **eqn.params)

@@ -1,11 +1,16 @@
-"""How calls transform: the called graph is transformed once for each signature, and called."""
+"""How calls transform: the called graph is transformed once for each signature, and called.
+
+A call with metadata stays one in all that becomes of it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ...ir.builder import Builder
 from ...ir.graph import Atom, Equation, Graph, Value
+from ...ir.ops.annotation import xla_metadata_call
 from ...ir.ops.call import call, custom_jvp_call, custom_vjp_call
 from ...ir.primitive import Primitive
 from .. import tables
@@ -27,13 +32,23 @@ from ..regions import (
 from ..tables import Operands
 from ..transpose import transpose_graph
 
+CALLS = (call, xla_metadata_call)
 
-@tables.jvp.rule(call)
+
+def derived(params: dict[str, Any]) -> dict[str, Any]:
+    """Parameters for a call of what is derived from the callee: its linear half or transpose."""
+    if params.get("ad_metadata", "same") == "same":
+        return params
+    return {**params, "xla_metadata": params["ad_metadata"], "ad_metadata": "same"}
+
+
+@tables.jvp.rule(*CALLS)
 def jvp_call(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     """f(x) becomes f.jvp(x, dx), with the tangents that there are."""
     forward, out_nonzero = jvp_graph(eqn.params["graph"], nonzero(tangents))
     dxs = select(tangents, nonzero(tangents))
-    return define_joint_call(b, eqn, forward, dxs, out_nonzero)
+    rest = {key: value for key, value in eqn.params.items() if key != "graph"}
+    return define_joint_call(b, eqn, forward, dxs, out_nonzero, eqn.primitive, **rest)
 
 
 def define_joint_call(
@@ -53,27 +68,31 @@ def define_joint_call(
     return define_joint(b, eqn, (*eqn.inputs, *dxs), complete, out_nonzero, primitive)
 
 
-@tables.transpose.rule(call, custom_jvp_call, custom_vjp_call)
+@tables.transpose.rule(*CALLS, custom_jvp_call, custom_vjp_call)
 def transpose_call(b: Builder, eqn: Equation, cts: Operands, linear: Sequence[bool]) -> Operands:
     """ct_x = f.transpose(residuals, ct_y)."""
     backward, in_nonzero = transpose_graph(eqn.params["graph"], linear, nonzero(cts))
     given = select(cts, nonzero(cts))
-    found = b.emit(call, *reject(eqn.inputs, linear), *given, graph=backward)
+    params: dict[str, Any] = {"graph": backward}
+    primitive = call
+    if eqn.primitive in CALLS:
+        primitive, params = eqn.primitive, {**derived(eqn.params), "graph": backward}
+    found = b.emit(primitive, *reject(eqn.inputs, linear), *given, **params)
     return spread(found, widened(in_nonzero, linear), eqn.inputs)
 
 
-@tables.batch.rule(call)
+@tables.batch.rule(*CALLS)
 def batch_call(
     b: Builder, eqn: Equation, inputs: Operands, batched: Sequence[bool], size: int
 ) -> tuple[Operands, Sequence[bool]]:
     graph, out_batched = batch_graph(eqn.params["graph"], batched, size)
-    return b.emit(call, *inputs, graph=graph), out_batched
+    return b.emit(eqn.primitive, *inputs, **{**eqn.params, "graph": graph}), out_batched
 
 
 # -- partial evaluation --------------------------------------------------------------------------
 
 
-@tables.split.rule(call)
+@tables.split.rule(*CALLS)
 def split_call(
     eqn: Equation, unknown: Sequence[bool]
 ) -> tuple[list[Equation], list[Equation], Sequence[bool]]:
@@ -90,10 +109,12 @@ def split_call(
     if outputs or split.known.effects:
         graph = arranged(split.known, split.known.inputs, outputs)
         made = (*known_outputs, *residuals)
-        first = [equation(call, reject(eqn.inputs, unknown), made, {"graph": graph}, eqn)]
+        params = {**eqn.params, "graph": graph}
+        first = [equation(eqn.primitive, reject(eqn.inputs, unknown), made, params, eqn)]
     inputs = (*(sources[r] for r in split.residuals), *select(eqn.inputs, unknown))
     made = tuple(select(eqn.outputs, split.unknown_out))
-    second = [equation(call, inputs, made, {"graph": split.unknown}, eqn)] if made else []
+    params = {**derived(eqn.params), "graph": split.unknown}
+    second = [equation(eqn.primitive, inputs, made, params, eqn)] if made else []
     return first, second, split.unknown_out
 
 
@@ -119,7 +140,7 @@ def forwarded(
 # -- dead code -----------------------------------------------------------------------------------
 
 
-@tables.dce.rule(call)
+@tables.dce.rule(*CALLS)
 def prune_call(eqn: Equation, used: Flags) -> Equation:
     """A call of the graph without the outputs that nobody reads and what only they need."""
     graph, used_inputs = dce_graph(eqn.params["graph"], used)

@@ -176,7 +176,8 @@ def jvp_scatter_extremum(b: Builder, eqn: Equation, tangents: Operands) -> Opera
 
 
 @tables.batch.rule(
-    ix.scatter, ix.scatter_add, ix.scatter_sub, ix.scatter_mul, ix.scatter_min, ix.scatter_max
+    *(ix.scatter, ix.scatter_add, ix.scatter_sub, ix.scatter_mul, ix.scatter_min, ix.scatter_max),
+    ix.scatter_apply,
 )
 def batch_scatter(
     b: Builder, eqn: Equation, inputs: Operands, batched: Sequence[bool], size: int

@@ -70,6 +70,12 @@ def jvp_top_k(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     return [take_along(b, tangents[0], index, eqn.params["axis"]), Zero(index.type)]
 
 
+@tables.jvp.rule(s.approx_top_k)
+def jvp_approx_top_k(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
+    index = eqn.outputs[1]
+    return [take_along(b, tangents[0], index, eqn.params["reduction_dimension"]), Zero(index.type)]
+
+
 @tables.batch.rule(s.sort)
 def batch_sort(
     b: Builder, eqn: Equation, inputs: Operands, batched: Sequence[bool], size: int
@@ -86,3 +92,12 @@ def batch_top_k(
 ) -> Batched:
     params = {**eqn.params, "axis": eqn.params["axis"] + 1}
     return b.emit(s.top_k, *inputs, **params), (True, True)
+
+
+@tables.batch.rule(s.approx_top_k)
+def batch_approx_top_k(
+    b: Builder, eqn: Equation, inputs: Operands, batched: Sequence[bool], size: int
+) -> Batched:
+    """How many candidates there are depends on the rank: a vector's are then more than a row's."""
+    params = {**eqn.params, "reduction_dimension": eqn.params["reduction_dimension"] + 1}
+    return b.emit(s.approx_top_k, *inputs, **params), (True, True)

@@ -11,8 +11,9 @@ from typing import Any
 
 from ...ir.builder import Builder, Operand, Zero
 from ...ir.errors import PassError
-from ...ir.graph import Equation, Graph
+from ...ir.graph import Equation, Graph, Value
 from ...ir.ops import window as w
+from ...ir.ops.control import scan
 from ...ir.ops.window import Axes, Padding, dilate
 from .. import tables
 from ..batch import batch_graph
@@ -197,6 +198,14 @@ def batch_reduce_window(
     return outputs, (True,) * n
 
 
+def _one_by_one(b: Builder, eqn: Equation, stacked: Operands, size: int) -> Batched:
+    """A loop over the examples, of which each has an initial value of its own."""
+    inner, types = Builder(), [x.type.strong for x in eqn.inputs]
+    values = [Value(t) for t in types]
+    body = inner.graph(values, inner.emit(w.select_and_scatter, *values, **eqn.params), "example")
+    return b.emit(scan, *stacked, graph=body, num_consts=0, num_carry=0, length=size), (True,)
+
+
 @tables.batch.rule(w.select_and_scatter)
 def batch_select_and_scatter(
     b: Builder, eqn: Equation, inputs: Operands, batched: Sequence[bool], size: int
@@ -204,7 +213,5 @@ def batch_select_and_scatter(
     x = materialise_batch(b, inputs[0], batched[0], size)
     source = materialise_batch(b, inputs[1], batched[1], size)
     if batched[2]:
-        raise PassError(
-            "select_and_scatter has one initial value for all examples", eqn, stage="batch"
-        )
+        return _one_by_one(b, eqn, (x, source, inputs[2]), size)
     return b.emit(w.select_and_scatter, x, source, inputs[2], **under_batch(eqn.params)), (True,)

@@ -23,6 +23,7 @@ from harness import (
 )
 
 from covector.ir.errors import TypeRuleError
+from covector.ir.ops.sort import approximate_size
 from covector.ir.primitive import PRIMITIVES
 from covector.ir.types import TensorType
 
@@ -195,7 +196,14 @@ SORTING = [
     ),
     Case("top_k", [f32(20)], {"k": 9, "axis": 0}, domain=TIES, differences=False),
     Case("top_k", [f32(12)], {"k": 5, "axis": 0}, domain=among(1.0, np.nan, -np.inf), wrt=()),
-]
+    *(
+        Case("approx_top_k", [f32(4, 6)], {"k": k, "reduction_dimension": axis, "is_max_k": is_max},
+             also="bf16 f64")
+        for k, axis, is_max in [(1, 0, True), (3, 1, False), (6, 1, True)]
+    ),
+    Case("approx_top_k", [f32(9)], {
+        "k": 2, "reduction_dimension": 0, "aggregate_to_topk": False}),
+]  # fmt: skip
 
 
 @laws(REDUCTIONS + GENERAL + CUMULATIVE + SORTING)
@@ -248,3 +256,21 @@ def test_bf16_sums_are_wide() -> None:
     graph = Case("reduce_sum", [bf16(400)], {"axes": (0,)}).graph
     (total,) = evaluate(graph, [np.ones(400)])
     assert float(total) == 400
+
+
+def test_candidates_of_an_approximate_selection() -> None:
+    """As many as XLA leaves, which are what jax.lax.approx_max_k then says it returns."""
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        n, rank = int(rng.integers(1, 9000)), int(rng.integers(1, 3))
+        k = int(min(n, rng.choice([1, 2, 7, 300, n])))
+        recall = float(rng.choice([0.5, 0.9, 0.95, 0.999]))
+        override = int(rng.choice([-1, n, 3 * n, 20 * n]))
+        x = jax.ShapeDtypeStruct((2, n)[-rank:], "float32")
+        found = jax.eval_shape(
+            lambda x, k=k, recall=recall, override=override: jax.lax.approx_max_k(
+                x, k, recall_target=recall, reduction_input_size_override=override,
+                aggregate_to_topk=False,
+            ), x,
+        )[0]  # fmt: skip
+        assert approximate_size(n, rank, k, recall, override) == found.shape[-1]

@@ -53,7 +53,8 @@ def scatters(name: str, mode: str, **more) -> list[Case]:
     once = scatter(name, f32(4, 3), i32(3, 1), f32(3, 3), (1,), (0,), (0,), at=distinct,
                    unique=True, also=also, **more)  # fmt: skip
     lone = scatter(name, f32(4), i32(1), f32(), (), (0,), (0,), at=outside, **more)
-    return [*cases, once, lone]
+    scalar = scatter(name, f32(), i32(0), f32(), (), (), (), **more)
+    return [*cases, once, lone, scalar]
 
 
 SCATTERS = [

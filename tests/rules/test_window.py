@@ -194,8 +194,7 @@ def adding_to_the_largest(name: str) -> Graph:
 
 
 @laws([
-    Case(adding_to_the_largest(name), [f64(4, 5), f64(3, 2), f64()], wrt=wrt, jax_derivative=False,
-         batch=False)
+    Case(adding_to_the_largest(name), [f64(4, 5), f64(3, 2), f64()], wrt=wrt, jax_derivative=False)
     for name in ("ge", "le")
     for wrt in ((1, 2), (0, 1))
 ])  # fmt: skip

@@ -1,0 +1,346 @@
+"""`odeint` and `solve_ode`: solutions of ordinary differential equations, differentiable both ways.
+
+A solve is one equation of the program, so every transformation knows what it is: its jvp solves the
+linear equation of the tangents forwards, its vjp the transposed equation backwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..ir.builder import Builder
+from ..ir.errors import ArgumentError, SolveError, did_you_mean
+from ..ir.graph import Graph, Value
+from ..ir.ops.ode import ADJOINTS, ode
+from ..ir.solvers.spec import NOT_FINITE, NOT_SOLVED, OK, STEP_TOO_SMALL, TOO_MANY_STEPS
+from ..ir.solvers.tableaus import METHODS
+from ..ir.types import TensorType, dtype_category, dtype_name
+from ..passes.jacobian import jacobian_graph
+from .avals import to_aval, type_of
+from .execute import execute, is_tracing
+from .staging import function_name
+from .trace import recording_trace, trace_flat
+
+MAX_STEPS = 4096
+"""The most steps that the adjoint "direct" has room for, unless told otherwise."""
+
+
+def odeint(
+    func: Callable[..., Any],
+    y0: Any,
+    t: Any,
+    *args: Any,
+    rtol: float = 1.4e-8,
+    atol: float = 1.4e-8,
+    mxstep: float = np.inf,
+    hmax: float = np.inf,
+    adjoint: str = "backsolve",
+    max_steps: int | None = None,
+) -> Any:
+    """The solution of dy/dt = func(y, t, *args), y(t[0]) = y0, at the times t.
+
+    As `jax.experimental.ode.odeint`: adaptive steps of the method of Dormand and Prince, and a
+    quartic between them. y0 and args are pytrees of arrays; func may close over anything.
+
+    Args:
+      t: times, increasing or decreasing, of shape [n]; the first is that of y0.
+      rtol, atol: the error that each step may make, relative and absolute.
+      mxstep: the most steps tried between two of the times.
+      hmax: the largest step.
+      adjoint: how reverse mode is done, "backsolve" or "direct"; see `solve_ode`.
+      max_steps: the most steps in all; with "direct", that there is room for (4096).
+
+    Returns y at all times: y0's structure, with a new first axis of length n.
+
+    Derivatives exist in both modes, to any order, with respect to y0, t, args and what func closes
+    over. A solve that fails (too many steps, dynamics that are not finite) raises SolveError when
+    it is run at once; under jit and transformations its results are NaN from there on.
+    """
+    times = _times(t)
+    with jax.default_matmul_precision("highest"):
+        system = _System.trace(func, y0, times, args)
+    options = {
+        "rtol": float(rtol),
+        "atol": float(atol),
+        "hmax": _finite(hmax),
+        "mxstep": _count(mxstep),
+    }
+    return system.solve(times, _limited(adjoint, max_steps), **options)[0]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Solution:
+    """What `solve_ode` returns: y at the times ts, and how the solve went.
+
+    ts: [n]; ys: y0's structure with a first axis of length n. status: 0, or 1 (more steps than
+    max_steps), 2 (a slope or state is not finite), 3 (the step became too small). steps, rejected:
+    how many steps were taken and refused. reached: the time up to which there is a solution.
+    """
+
+    ts: Any
+    ys: Any
+    status: Any
+    steps: Any
+    rejected: Any
+    reached: Any
+
+
+def solve_ode(
+    func: Callable[..., Any],
+    y0: Any,
+    *args: Any,
+    t0: Any,
+    t1: Any,
+    dt0: float | None = None,
+    saveat: Any = None,
+    method: str = "dopri5",
+    rtol: float | None = 1e-6,
+    atol: float | None = 1e-6,
+    hmax: float | None = None,
+    max_steps: int | None = MAX_STEPS,
+    adjoint: str = "direct",
+) -> Solution:
+    """Solve dy/dt = func(y, t, *args) from y(t0) = y0 to t1.
+
+    Args:
+      t0, t1: scalars; t1 may be the smaller one.
+      dt0: the fixed step of methods without an error estimate ("euler", "midpoint", "heun",
+        "rk4") and of the others with rtol=None; else the first step, chosen if None.
+      saveat: the times of the solution, of shape [n], between t0 and t1; t1 alone if None.
+      method: adaptive "bosh3", "dopri5", "tsit5"; for stiff systems "kvaerno3", "kvaerno5", which
+        solve their equations by Newton's method with the dense Jacobian of func.
+      rtol, atol: the error that each step may make, relative and absolute.
+      max_steps: the most steps.
+      adjoint: "direct" or "backsolve".
+
+        "direct" differentiates the discrete solution: tangents take the steps that the primal
+        takes, and reverse mode goes back through these, each computed again from the state at its
+        start. <vjp(c), v> = <c, jvp(v)> to rounding. Memory: `max_steps` states. The sizes of the
+        steps are constants for it, chosen by the error of the primal alone.
+
+        "backsolve" solves the continuous equations of the tangents (with the primal, under one
+        error control) and, in reverse, the transposed ones backwards, starting anew from the
+        solution at each of the times. Memory: the solution. Accurate to the tolerances; where
+        the system contracts strongly, its backward solve is unstable: not for stiff systems.
+
+    Raises SolveError when a solve that is run at once fails; under jit and transformations `status`
+    says so, and the results are NaN from there on.
+    """
+    times, picked = _saved_times(t0, t1, saveat)
+    system = _System.trace(func, y0, times, args)
+    options = {
+        "method": _known("method", method, METHODS),
+        "rtol": None if rtol is None else float(rtol),
+        "atol": None if atol is None else float(atol),
+        "hmax": _finite(np.inf if hmax is None else hmax),
+        "dt0": None if dt0 is None else float(dt0),
+    }
+    ys, stats, reached = system.solve(times, _limited(adjoint, max_steps), **options)
+    ys = jax.tree.map(lambda y: y[picked], ys)
+    return Solution(times[picked], ys, stats[0], stats[1], stats[2], reached)
+
+
+# -- the system -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _System:
+    """Dynamics traced for a state: `graph` takes operands | y | t."""
+
+    graph: Graph
+    operands: tuple[Any, ...]
+    state: tuple[Any, ...]
+    tree: Any
+
+    @staticmethod
+    def trace(func: Callable[..., Any], y0: Any, times: Any, args: tuple[Any, ...]) -> _System:
+        state, tree = jax.tree.flatten(y0)
+        flat_args, args_tree = jax.tree.flatten(args)
+        for x in flat_args:
+            _check_array("argument", x)
+        state = [_as_state(x) for x in state]
+        types = [type_of(x).strong for x in (*flat_args, *state)]
+        time = TensorType((), type_of(times).dtype)
+        n_args = len(flat_args)
+
+        def flat(*values: Any) -> list[Any]:
+            y = jax.tree.unflatten(tree, values[n_args:-1])
+            out = func(y, values[-1], *jax.tree.unflatten(args_tree, values[:n_args]))
+            return _slopes(func, out, tree, state)
+
+        names = [f"a{i}" for i in range(n_args)]
+        names += ["y"] if len(state) == 1 else [f"y{i}" for i in range(len(state))]
+        made = trace_flat(
+            flat,
+            [*types, time],
+            name=function_name(func),
+            input_names=[*names, "t"],
+            outer=recording_trace(),
+        )
+        operands = (*made.captured, *flat_args)
+        return _System(made.graph, operands, tuple(state), tree)
+
+    def solve(self, times: Any, limits: dict[str, Any], **options: Any) -> tuple[Any, Any, Any]:
+        """The solution at the times, its statistics, the time reached."""
+        b = Builder()
+        operands = (*self.operands, *self.state, times)
+        inputs = [Value(type_of(x)) for x in operands]
+        params = {**limits, **options, "graph": self.graph, "args": (len(self.operands),)}
+        method = METHODS[params.get("method", "dopri5")]
+        if method.gamma:
+            params["jacobian"] = jacobian_graph(self.graph, len(self.operands))
+        outputs = b.emit(ode, *inputs, **params)
+        graph = b.graph(inputs, outputs, f"solve_{self.graph.name}")
+        *ys, stats, reached = execute(graph, operands)
+        if not is_tracing((*operands, stats)):
+            _check_status(self.graph.name, np.asarray(stats), np.asarray(reached), params)
+        return jax.tree.unflatten(self.tree, ys), stats, reached
+
+
+def _slopes(func: Callable[..., Any], out: Any, tree: Any, state: Sequence[Any]) -> list[Any]:
+    """The leaves of what func returned, as slopes of the state. Raises ArgumentError."""
+    leaves, out_tree = jax.tree.flatten(out)
+    name = function_name(func)
+    if out_tree != tree:
+        raise ArgumentError(
+            f"{name} returns a tree {out_tree}, but the state y0 is {tree}",
+            hint="the dynamics return dy/dt in the structure of y",
+        )
+    slopes = []
+    for dy, y in zip(leaves, state, strict=True):
+        x, want = jnp.asarray(dy), type_of(y)
+        complex_slope = jnp.issubdtype(x.dtype, jnp.complexfloating)
+        if x.shape != want.shape or (complex_slope and dtype_category(want.dtype) != "complex"):
+            raise ArgumentError(
+                f"{name} returns a slope of shape {x.shape} and dtype {x.dtype} for a state of "
+                f"shape {want.shape} and dtype {dtype_name(want.dtype)}"
+            )
+        slopes.append(x.astype(to_aval(want).dtype))
+    return slopes
+
+
+def _as_state(x: Any) -> Any:
+    """A state: an array of floats or complex numbers. Raises ArgumentError."""
+    _check_array("state", x)
+    dtype = type_of(x).dtype
+    if dtype_category(dtype) in ("float", "complex"):
+        return x if hasattr(x, "dtype") else jnp.asarray(x)
+    raise ArgumentError(
+        f"the initial state holds {dtype_name(dtype)}: states change continuously",
+        hint="give y0 as floats",
+    )
+
+
+def _check_array(what: str, x: Any) -> None:
+    try:
+        type_of(x)
+    except TypeError:
+        raise ArgumentError(f"an {what} of a solve is an array or a scalar, not {x!r}") from None
+
+
+# -- times and limits ------------------------------------------------------------------------------
+
+
+def _times(t: Any) -> Any:
+    """Times as an array of floats. Raises ArgumentError for times that are not monotone."""
+    if not hasattr(t, "dtype"):
+        t = jnp.asarray(t)
+    type = type_of(t)
+    if dtype_category(type.dtype) != "float":
+        raise ArgumentError(f"times are floats, got {type}")
+    if type.ndim != 1 or not type.size:
+        raise ArgumentError(f"times have the shape [n], n at least 1; got {type}")
+    if not is_tracing((t,)):
+        values = np.asarray(t, np.float64)
+        steps = np.diff(values)
+        if not np.all(np.isfinite(values)):
+            raise ArgumentError(f"times are finite; got {values[~np.isfinite(values)][0]}")
+        if np.any(steps > 0) and np.any(steps < 0):
+            i = int(np.argmax((steps > 0) != (steps[np.argmax(steps != 0)] > 0) & (steps != 0)))
+            raise ArgumentError(
+                f"times increase, or decrease, throughout; t[{i}] = {values[i]} and "
+                f"t[{i + 1}] = {values[i + 1]} do not"
+            )
+    return t
+
+
+def _saved_times(t0: Any, t1: Any, saveat: Any) -> tuple[Any, Any]:
+    """t0 | saveat | t1, and the slice of them that is asked for."""
+    for name, x in (("t0", t0), ("t1", t1)):
+        if jnp.shape(x) != ():
+            raise ArgumentError(f"{name} is a scalar, got the shape {jnp.shape(x)}")
+    dtype = jnp.result_type(float, *(x for x in (t0, t1, saveat) if hasattr(x, "dtype")))
+    if saveat is None:
+        return _times(jnp.stack([jnp.asarray(t0, dtype), jnp.asarray(t1, dtype)])), slice(1, 2)
+    inner = jnp.asarray(saveat, dtype)
+    if inner.ndim != 1:
+        raise ArgumentError(f"saveat has the shape [n], got {inner.shape}")
+    ends = [jnp.asarray(x, dtype).reshape(1) for x in (t0, t1)]
+    return _times(jnp.concatenate([ends[0], inner, ends[1]])), slice(1, 1 + inner.shape[0])
+
+
+def _limited(adjoint: str, max_steps: int | None) -> dict[str, Any]:
+    adjoint = _known("adjoint", adjoint, ADJOINTS)
+    if adjoint == "direct" and max_steps is None:
+        max_steps = MAX_STEPS
+    if max_steps is not None and max_steps < 1:
+        raise ArgumentError(f"max_steps is at least 1, got {max_steps}")
+    return {"adjoint": adjoint, "max_steps": max_steps}
+
+
+def _known(what: str, name: str, names: Any) -> str:
+    if name not in names:
+        hint = did_you_mean(name, names) or f"there are {', '.join(names)}"
+        raise ArgumentError(f"there is no {what} {name!r}", hint=hint)
+    return name
+
+
+def _finite(value: float) -> float | None:
+    return None if np.isinf(value) else float(value)
+
+
+def _count(value: float) -> int | None:
+    return None if np.isinf(value) else int(value)
+
+
+# -- failures --------------------------------------------------------------------------------------
+
+
+def _check_status(name: str, stats: Any, reached: Any, params: dict[str, Any]) -> None:
+    """Raise SolveError if a solve failed."""
+    status, steps = int(stats[0]), int(stats[1])
+    if status == OK:
+        return
+    at = f"{name}: solved up to t = {float(reached):.6g} in {steps} steps, then "
+    limit = params.get("max_steps") if steps == params.get("max_steps") else params.get("mxstep")
+    claims = {
+        TOO_MANY_STEPS: (
+            f"there was need of more than {limit} steps",
+            "allow more (max_steps, mxstep), loosen rtol and atol, or, if the system is stiff, "
+            'use solve_ode with method="kvaerno5"',
+        ),
+        NOT_FINITE: (
+            "a slope or the state was not finite (inf or nan)",
+            "look at the dynamics there; hmax keeps steps from leaping over a singularity",
+        ),
+        NOT_SOLVED: (
+            "the equations of an implicit step were not solved by Newton's method",
+            "look at the dynamics there; with steps of a fixed size, take smaller ones",
+        ),
+        STEP_TOO_SMALL: (
+            "the step became too small for the precision of t",
+            "the solution may have a singularity, or the tolerances be too tight for its dtype",
+        ),
+    }
+    claim, hint = claims[status]
+    raise SolveError(at + claim, hint=hint)
+
+
+__all__ = ["Solution", "odeint", "solve_ode"]

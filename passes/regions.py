@@ -76,6 +76,19 @@ def grow_until_stable(flags: Sequence[bool], step: Callable[[Flags], Iterable[bo
         stable = grown
 
 
+def moving(carry: Sequence[Value], outputs: Sequence[Atom]) -> Flags:
+    """Which of the carries that a loop's body takes it does not return as they are."""
+    return tuple([v is not out for v, out in zip(carry, outputs, strict=True)])
+
+
+def with_fixed(
+    items: Sequence[Made], sizes: tuple[int, int], moves: Sequence[bool]
+) -> tuple[Made, ...]:
+    """consts | carry | others, with the carries that do not move among the consts."""
+    consts, carry, others = split_sizes(items, sizes)
+    return (*consts, *reject(carry, moves), *select(carry, moves), *others)
+
+
 def merge_groups(
     a: Sequence[Made], a_sizes: Sequence[int], b: Sequence[Made], b_sizes: Sequence[int]
 ) -> tuple[Made, ...]:

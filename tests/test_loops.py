@@ -22,6 +22,7 @@ from control_programs import (
 from jax import lax
 from laws import Checked, assert_close, interpret, made
 
+import covector
 from covector.ir.errors import PassError
 from covector.passes import run_passes
 from covector.passes.batch import batch_graph
@@ -103,6 +104,59 @@ def test_while_of_unknown_length() -> None:
         vjp_graph(program.graph, (True, False))
     assert "test_loops.py" in str(caught.value)
     assert "fori_loop or scan" in str(caught.value)
+
+
+def test_tangents_that_no_iteration_changes_are_not_carried() -> None:
+    """A dynamic loop has a reverse mode if what is differentiated goes around it as it is."""
+    module = covector.parse("""
+    module @f {
+      func @test(n: i32[], i: i32[], x: f32[3], y: f32[3], z: f32[3]) -> (bool[]) {
+        t: bool[] = lt i n
+        return t }
+      func @body(k: f32[3], i: i32[], x: f32[3], y: f32[3], z: f32[3])
+          -> (i32[], f32[3], f32[3], f32[3]) {
+        j: i32[] = add i 1:i32[]
+        w: f32[3] = add y k
+        v: f32[3] = sin z
+        return j, x, w, v }
+      func @main(n: i32[], x: f32[3], y: f32[3], z: f32[3]) -> (f32[3], f32[3], f32[3]) {
+        i: i32[], a: f32[3], b: f32[3], c: f32[3] = while[
+          cond_graph=@test, body_graph=@body, cond_nconsts=1, body_nconsts=1] n x 0:i32[] x y z
+        p: f32[3] = mul a b
+        return p, b, c }
+    }""").verify()
+    main = module.graphs["main"]
+    forward, nonzero = jvp_graph(main, (False, True, True, False))
+    (loop,) = find(forward, "while")
+    assert nonzero == (True, True, False)
+    assert len(loop.outputs) == 4 + 1  # k's tangent, x's, is added to that of y
+    backward = vjp_graph(main, (False, False, True, False))
+    assert [len(e.outputs) for e in find(backward, "while")] == [4]
+    one = jnp.ones(3)
+    outputs = interpret(backward, 3, X, X + 1, X, one, one * 2, one)
+    assert_close(outputs[-1], X + 2)
+    with pytest.raises(PassError, match="while has no reverse mode"):
+        vjp_graph(main, (False, True, True, False))
+
+
+def test_effects_of_a_dynamic_loop_happen_in_its_known_half(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def f(x: Any, n: Any) -> Any:
+        def body(c: Any) -> Any:
+            i, y, z = c
+            jax.debug.print("{i}", i=i)
+            return i + 1, y * 2.0, z + 1.5
+
+        _, y, z = lax.while_loop(lambda c: c[0] < n, body, (0, x, 0.0))
+        return y * z
+
+    parts = linearize_graph(made(f, 1.0, 3).main, (True, False))
+    y, *residuals = interpret(parts.primal, 1.0, 3)
+    (dy,) = interpret(parts.linear, *residuals, 1.0)
+    jax.effects_barrier()
+    assert (y, dy) == (36.0, 36.0)
+    assert capfd.readouterr().out.split() == ["0", "1", "2"]
 
 
 def test_one_condition_for_all_examples_is_a_while_of_batches() -> None:

@@ -40,6 +40,7 @@ from . import (
     sort,
     special,
     while_,
+    while_split,
     window,
     window_folds,
 )
@@ -81,6 +82,7 @@ __all__ = [
     "sort",
     "special",
     "while_",
+    "while_split",
     "window",
     "window_folds",
 ]

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ...ir.builder import Builder, Zero
+from ...ir.builder import Builder, Operand, Zero
 from ...ir.errors import PassError
 from ...ir.graph import Equation, Graph
 from ...ir.ops.control import cond
-from ...ir.ops.effect import DEBUG, ORDERED_DEBUG
+from ...ir.primitive import primitive_named
+from ...ir.types import BOOL
 from .. import tables
 from ..batch import batch_graph
 from ..dce import dce_graph, is_same, region_of
+from ..effects import guarded, is_guard
 from ..jvp import jvp_graph
 from ..regions import (
     Flags,
@@ -31,6 +33,7 @@ from ..regions import (
 )
 from ..tables import Operands, materialise_batch
 from ..transpose import transpose_graph
+from .effect import one_by_one
 from .while_ import select_rows
 
 Branches = tuple[Graph, ...]
@@ -99,31 +102,41 @@ def _batch_select(
 ) -> tuple[Operands, Sequence[bool]]:
     """Run every branch and select; an output that is the same value in all needs no selection.
 
-    What only looks on is shown for all branches.
+    Effects happen for the examples that are in the branch.
     """
-    if not eqn.effects <= {DEBUG, ORDERED_DEBUG}:
-        raise PassError(
-            "cond has an index for each example and branches with effects, which would all happen",
-            eqn,
-            stage="batch",
-            hint="make the index the same for all examples, or move the effect out of the cond",
-        )
-    index = inputs[0]
+    if is_guard(eqn) and eqn.effects:
+        return one_by_one(b, eqn, inputs, (True, *batched), size)
+    index, branches = inputs[0], eqn.params["branches"]
     results = []
-    for branch in eqn.params["branches"]:
-        graph, out_batched = batch_graph(branch, batched, size)
-        results.append(list(zip(b.inline(graph, inputs[1:]), out_batched, strict=True)))
-    outputs, flags = [], []
+    for i, branch in enumerate(branches):
+        operands, flags = inputs[1:], batched
+        if branch.effects:
+            here = _is_chosen(b, index, i, len(branches))
+            branch, operands, flags = guarded(branch), (here, *operands), (True, *batched)
+        graph, out_batched = batch_graph(branch, flags, size)
+        results.append(list(zip(b.inline(graph, operands), out_batched, strict=True)))
+    outputs, out_flags = [], []
     for cases in zip(*results, strict=True):
         first, is_batched = cases[0]
         if all(x is first for x, _ in cases):
             outputs.append(first)
-            flags.append(is_batched)
+            out_flags.append(is_batched)
             continue
         rows = [materialise_batch(b, x, was, size) for x, was in cases]
         outputs.append(select_rows(b, index, rows) if len(rows) > 1 else rows[0])
-        flags.append(True)
-    return outputs, flags
+        out_flags.append(True)
+    return outputs, out_flags
+
+
+def _is_chosen(b: Builder, index: Operand, i: int, n: int) -> Operand:
+    """For each example whether its index chooses branch i of n."""
+    if index.type.dtype == BOOL:
+        return index if i else b.emit(primitive_named("not"), index)[0]
+    if i < n - 1:
+        return b.eq(index, b.literal(i, index.type))
+    above = b.ge(index, b.literal(i, index.type))
+    below = b.lt(index, b.literal(0, index.type))
+    return b.emit(primitive_named("or"), above, below)[0]
 
 
 # -- dead code -----------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ from ...ir.errors import PassError
 from ...ir.graph import Equation, Graph, Value
 from ...ir.ops import effect as e
 from ...ir.ops.control import scan
-from ...ir.types import TensorType
 from .. import tables
 from ..tables import Operands, materialise_batch
 from .scan_split import Halves
@@ -72,13 +71,6 @@ def _row(b: Builder, x: Any, i: int) -> Any:
 def batch_io(
     b: Builder, eqn: Equation, inputs: Operands, batched: Sequence[bool], size: int
 ) -> tuple[Operands, Sequence[bool]]:
-    if eqn.params["ordered"]:
-        raise PassError(
-            "an ordered io_callback has no batch: its calls would be in no order",
-            eqn,
-            stage="batch",
-            hint="use ordered=False, or jax.lax.map in place of vmap",
-        )
     return one_by_one(b, eqn, inputs, batched, size)
 
 
@@ -119,8 +111,15 @@ def one_by_one(
     size: int,
     unroll: bool = False,
 ) -> tuple[Operands, Sequence[bool]]:
-    """A scan over the examples."""
-    values = [Value(TensorType(x.type.shape, x.type.dtype)) for x in eqn.inputs]
+    """A scan over the examples. Raises PassError for an ordered io_callback."""
+    if e.ORDERED_IO in eqn.effects:
+        raise PassError(
+            "an ordered io_callback has no batch: its calls would be in no order",
+            eqn,
+            stage="batch",
+            hint="use ordered=False, or jax.lax.map in place of vmap",
+        )
+    values = [Value(x.type.strong) for x in eqn.inputs]
     body = Builder()
     body.replace(eqn)
     outputs = body.emit(eqn.primitive, *values, **eqn.params)

@@ -15,7 +15,7 @@ from ...ir.graph import Equation, Graph, Thunk, Value, memoised
 from ...ir.ops.call import name
 from ...ir.ops.contraction import conv_general_dilated, dot_general
 from ...ir.ops.control import scan
-from ..dce import dce_graph
+from ..dce import dce_graph, is_same
 from ..regions import equation, select
 
 Policy = Callable[[Equation], bool]
@@ -78,7 +78,7 @@ def _loop(eqn: Equation, policy: Policy) -> tuple[Equation, Equation, Sequence[V
 
 def _bodies(graph: Graph, policy: Policy) -> tuple[Graph, Graph, list[Value]]:
     plan = plan_recomputation(graph.equations, policy)
-    if not plan.saved and len(plan.again) == len(graph.equations):
+    if not plan.saved and is_same(plan.again, graph.equations):
         return graph, graph, []
     inputs = (*plan.saved, *graph.inputs)
     pruned, used = dce_graph(Graph(inputs, plan.again, graph.outputs, graph.name))

@@ -26,11 +26,13 @@ from ..regions import (
     grow_until_stable,
     instantiated,
     merge_groups,
+    moving,
     nonzero,
     reject,
     select,
     spread,
     widened,
+    with_fixed,
 )
 from ..tables import Operands, materialise_batch
 from ..transpose import transpose_graph, transpose_into
@@ -41,7 +43,10 @@ from .scan_split import split_scan, unknown_carries
 
 @tables.jvp.rule(scan)
 def jvp_scan(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
-    """One loop: consts dconsts | carry dcarry | xs dxs -> carry dcarry | ys dys."""
+    """One loop: consts dconsts | carry dcarry | xs dxs -> carry dcarry | ys dys.
+
+    A tangent that every iteration hands on as it is is a const, and its own result.
+    """
     graph: Graph = eqn.params["graph"]
     sizes = n_consts, n_carry = scan_sizes(eqn)
     consts, carry, xs = split_sizes(nonzero(tangents), sizes)
@@ -50,28 +55,41 @@ def jvp_scan(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
         return jvp_graph(graph, (*consts, *active, *xs))[1][:n_carry]
 
     carry = grow_until_stable(carry, step)
-    active = (*consts, *carry, *xs)
     force = (*carry, *(False for _ in graph.outputs[n_carry:]))
-    forward, out_active = jvp_graph(graph, active, force)
-    if not any(out_active):
-        b.append(eqn)
-        return spread((), out_active, eqn.outputs)
-    d_sizes = (sum(consts), sum(carry))
-    dxs = instantiated(b, tangents, active)
+    forward, out_active = jvp_graph(graph, (*consts, *carry, *xs), force)
     n_in, n_out = len(graph.inputs), len(graph.outputs)
+    d_sizes = n_dconsts, n_dcarry = (sum(consts), sum(carry))
+    ends, dys = split_sizes(forward.outputs[n_out:], (n_dcarry,))
+    moves = moving(forward.inputs[n_in + n_dconsts :][:n_dcarry], ends)
+    starts = tangents[n_consts : n_consts + n_carry]
+    if not any(moves) and not dys:
+        b.append(eqn)
+        return [*starts, *spread((), out_active[n_carry:], eqn.outputs[n_carry:])]
+    joint_sizes = (sum(d_sizes) - sum(moves), sum(moves))
+    dvalues = with_fixed(forward.inputs[n_in:], d_sizes, moves)
     body = arranged(
         forward,
-        merge_groups(forward.inputs[:n_in], sizes, forward.inputs[n_in:], d_sizes),
-        merge_groups(forward.outputs[:n_out], sizes[1:], forward.outputs[n_out:], d_sizes[1:]),
+        merge_groups(forward.inputs[:n_in], sizes, dvalues, joint_sizes),
+        merge_groups(
+            forward.outputs[:n_out], sizes[1:], (*select(ends, moves), *dys), joint_sizes[1:]
+        ),
     )
     params = {
         **eqn.params,
         "graph": body,
-        "num_consts": n_consts + d_sizes[0],
-        "num_carry": n_carry + d_sizes[1],
+        "num_consts": n_consts + joint_sizes[0],
+        "num_carry": n_carry + joint_sizes[1],
     }
-    inputs = merge_groups(eqn.inputs, sizes, dxs, d_sizes)
-    return define_joint(b, eqn, inputs, params, out_active, sizes=sizes[1:])
+    dxs = with_fixed(instantiated(b, tangents, (*consts, *carry, *xs)), d_sizes, moves)
+    inputs = merge_groups(eqn.inputs, sizes, dxs, joint_sizes)
+    made = (*widened(moves, carry), *out_active[n_carry:])
+    found = define_joint(b, eqn, inputs, params, made, sizes=sizes[1:])
+    return [
+        dx if is_active and not is_made else dy
+        for dy, dx, is_active, is_made in zip(
+            found, (*starts, *found[n_carry:]), out_active, made, strict=True
+        )
+    ]
 
 
 # -- transpose -----------------------------------------------------------------------------------

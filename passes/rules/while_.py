@@ -16,111 +16,81 @@ from ...ir.errors import PassError
 from ...ir.graph import Equation, Graph, Value, memoised
 from ...ir.ops.call import call
 from ...ir.ops.control import split_sizes, while_, while_sizes
-from ...ir.types import BOOL, TensorType
+from ...ir.types import TensorType
 from .. import tables
 from ..batch import batch_graph
 from ..dce import dce_graph, region_of
+from ..effects import guarded
 from ..jvp import jvp_graph
-from ..partial_eval import split_graph
 from ..regions import (
     Flags,
     arranged,
     define_joint,
     either,
-    equation,
     grow_until_stable,
     instantiated,
     merge_groups,
+    moving,
     nonzero,
     select,
     spread,
+    widened,
+    with_fixed,
 )
 from ..tables import Operands, materialise_batch
 from .counted import as_scan
 from .scan import transpose_scan
-from .scan_split import Halves, split_scan
 
 # -- jvp -----------------------------------------------------------------------------------------
 
 
 @tables.jvp.rule(while_)
 def jvp_while(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
-    """One loop for primals and tangents; the condition reads primals only."""
+    """One loop for primals and tangents; the condition reads primals only.
+
+    A tangent that every iteration hands on as it is is not carried: it is that of the start.
+    """
     condition, body = eqn.params["cond_graph"], eqn.params["body_graph"]
     sizes = n_cond, n_body = while_sizes(eqn)
     _, consts, carry = split_sizes(nonzero(tangents), sizes)
     carry = grow_until_stable(carry, lambda active: jvp_graph(body, (*consts, *active))[1])
     forward, _ = jvp_graph(body, (*consts, *carry), carry)
-    if not any(carry):
-        b.append(eqn)
-        return spread((), carry, eqn.outputs)
-    active = (*(False,) * n_cond, *consts, *carry)
-    dxs = instantiated(b, tangents, active)
     n_in, n_out = len(body.inputs), len(body.outputs)
-    d_sizes = (sum(consts),)
-    joint_body = arranged(
-        forward,
-        merge_groups(forward.inputs[:n_in], (n_body,), forward.inputs[n_in:], d_sizes),
-        forward.outputs,
-    )
-    unread = [Value(v.type) for v in forward.outputs[n_out:]]
+    d_sizes = (sum(consts), sum(carry))
+    ends = forward.outputs[n_out:]
+    moves = moving(forward.inputs[n_in + d_sizes[0] :], ends)
+    n_fixed = sum(d_sizes) - sum(moves)
+    starts = tangents[sum(sizes) :]
+    if not any(moves):
+        b.append(eqn)
+        return starts
+    dvalues = with_fixed(forward.inputs[n_in:], d_sizes, moves)
     params = {
-        "cond_graph": _with_more_inputs(condition, unread),
-        "body_graph": joint_body,
+        "cond_graph": with_more_inputs(condition, [v.type for v in dvalues[n_fixed:]]),
+        "body_graph": arranged(
+            forward,
+            merge_groups(forward.inputs[:n_in], (n_body,), dvalues, (n_fixed,)),
+            (*forward.outputs[:n_out], *select(ends, moves)),
+        ),
         "cond_nconsts": n_cond,
-        "body_nconsts": n_body + d_sizes[0],
+        "body_nconsts": n_body + n_fixed,
     }
-    inputs = merge_groups(eqn.inputs, sizes, dxs, (0, *d_sizes))
-    return define_joint(b, eqn, inputs, params, carry)
+    dxs = instantiated(b, tangents, (*(False,) * n_cond, *consts, *carry))
+    inputs = merge_groups(eqn.inputs, sizes, with_fixed(dxs, d_sizes, moves), (0, n_fixed))
+    carry_moves = widened(moves, carry)
+    found = define_joint(b, eqn, inputs, params, carry_moves)
+    return [dy if m else dx for dy, dx, m in zip(found, starts, carry_moves, strict=True)]
 
 
-def _with_more_inputs(graph: Graph, more: Sequence[Value]) -> Graph:
-    """The graph with inputs that it does not read."""
-    key = ("more inputs", tuple(v.type for v in more))
-    made: Graph = memoised(
-        graph,
-        key,
-        lambda: Graph((*graph.inputs, *more), graph.equations, graph.outputs, graph.name),
-    )
+def with_more_inputs(graph: Graph, more: Sequence[TensorType]) -> Graph:
+    """The graph with inputs of these types that it does not read."""
+
+    def make() -> Graph:
+        unread = [Value(t) for t in more]
+        return Graph((*graph.inputs, *unread), graph.equations, graph.outputs, graph.name)
+
+    made: Graph = memoised(graph, ("more inputs", tuple(more)), make)
     return made
-
-
-# -- partial evaluation --------------------------------------------------------------------------
-
-
-@tables.split.rule(while_)
-def split_while(eqn: Equation, unknown: Sequence[bool]) -> Halves:
-    """What does not depend on unknown values in a loop of its own; the rest waits.
-
-    With a number of iterations that is known, the loop is a scan and splits as one. Otherwise the
-    second loop computes what it needs of the known values again, since it has nowhere to keep them.
-    """
-    body: Graph = eqn.params["body_graph"]
-    cond_consts, consts, carry = split_sizes(unknown, while_sizes(eqn))
-    carry = grow_until_stable(
-        carry, lambda active: split_graph(body, (*consts, *active)).unknown_out
-    )
-    condition_unknown = any(
-        split_graph(eqn.params["cond_graph"], (*cond_consts, *carry)).unknown_out
-    )
-    if not condition_unknown:
-        counted = as_scan(eqn)
-        if counted is not None:
-            return split_scan(counted, [*unknown[len(cond_consts) :]])
-    if eqn.effects:
-        raise PassError(
-            "while has effects, and parts of it depend on unknown values",
-            eqn,
-            stage="partial_eval",
-        )
-    if condition_unknown or all(carry):
-        return [], [eqn], (True,) * len(carry)
-    if not any(carry):
-        return [eqn], [], carry
-    known = prune_while(eqn, tuple(not u for u in carry))
-    kept = [v if u else None for v, u in zip(eqn.outputs, carry, strict=True)]
-    again = equation(while_, eqn.inputs, kept, eqn.params, eqn)
-    return [known], [again], carry
 
 
 # -- transpose -----------------------------------------------------------------------------------
@@ -184,22 +154,25 @@ def _lockstep(
     """Loop until every example is done: the first carry says which still run.
 
     running, x -> running', x'    where  x' = select(running, body(x), x), running' = condition(x')
+
+    Effects are those of the examples that still run.
     """
-    sizes = while_sizes(eqn)
-    cond_consts, consts, carry = split_sizes(inputs, sizes)
-    cond_flags, const_flags, carry_flags = split_sizes(batched, sizes)
-    condition, _ = batch_graph(eqn.params["cond_graph"], (*cond_flags, *carry_flags), size)
-    body, _ = batch_graph(eqn.params["body_graph"], (*const_flags, *carry_flags), size, carry_flags)
-    key = ("lockstep", condition, len(consts), carry_flags)
-    any_runs, step = memoised(
-        body, key, lambda: _lockstep_graphs(condition, body, len(cond_consts), carry_flags, size)
+    cond_consts, consts, carry = split_sizes(inputs, while_sizes(eqn))
+    cond_flags, const_flags, carry_flags = split_sizes(batched, while_sizes(eqn))
+    condition, body = eqn.params["cond_graph"], eqn.params["body_graph"]
+    test, _ = batch_graph(condition, (*cond_flags, *carry_flags), size)
+    again, _ = batch_graph(guarded(condition), (True, *cond_flags, *carry_flags), size)
+    step, _ = batch_graph(guarded(body), (True, *const_flags, *carry_flags), size, carry_flags)
+    key = ("lockstep", again, len(consts), carry_flags)
+    any_runs, loop = memoised(
+        step, key, lambda: _lockstep_graphs(again, step, len(cond_consts), carry_flags)
     )
-    (running,) = b.emit(call, *cond_consts, *carry, graph=condition)
+    (running,) = b.emit(call, *cond_consts, *carry, graph=test)
     outputs = b.emit(
         while_,
         *(*cond_consts, *consts, running, *carry),
         cond_graph=any_runs,
-        body_graph=step,
+        body_graph=loop,
         cond_nconsts=0,
         body_nconsts=len(cond_consts) + len(consts),
     )
@@ -207,26 +180,25 @@ def _lockstep(
 
 
 def _lockstep_graphs(
-    condition: Graph, body: Graph, n_cond: int, batched: Flags, size: int
+    condition: Graph, body: Graph, n_cond: int, batched: Flags
 ) -> tuple[Graph, Graph]:
-    n_consts = len(body.inputs) - len(batched)
-    running = Value(TensorType((size,), BOOL), "running")
-    carry = body.inputs[n_consts:]
+    """Both take which examples run first, then consts and carry."""
+    n_consts = len(body.inputs) - len(batched) - 1
+    running = Value(body.inputs[0].type, "running")
+    consts, carry = split_sizes(body.inputs[1:], (n_consts,))
+    runs = Value(running.type, "running")
     b = Builder()
-    any_runs = b.graph(
-        (running, *(Value(v.type, v.name) for v in carry)),
-        [b.reduce_or(running, axes=(0,))],
-        condition.name,
-    )
+    others = [Value(v.type, v.name) for v in carry]
+    any_runs = b.graph((runs, *others), [b.reduce_or(runs, axes=(0,))], condition.name)
     b = Builder()
-    cond_consts = [Value(v.type, v.name) for v in condition.inputs[:n_cond]]
-    new = b.inline(body, body.inputs)
+    cond_consts = [Value(v.type, v.name) for v in condition.inputs[1 : 1 + n_cond]]
+    new = b.inline(body, (running, *consts, *carry))
     state = [
         select_rows(b, running, (old, x)) if is_batched else x
         for old, x, is_batched in zip(carry, new, batched, strict=True)
     ]
-    still = b.inline(condition, (*cond_consts, *state))
-    inputs = (*cond_consts, *body.inputs[:n_consts], running, *carry)
+    still = b.inline(condition, (running, *cond_consts, *state))
+    inputs = (*cond_consts, *consts, running, *carry)
     return any_runs, b.graph(inputs, (*still, *state), body.name)
 
 

@@ -1,0 +1,171 @@
+"""Programs whose effects happen no more often than they should.
+
+A program that is run a second time for its values must not repeat its effects (`without_effects`);
+one that runs for a whole batch, of which some examples are elsewhere, has effects only for those
+that are there (`guarded`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from ..ir.builder import Builder
+from ..ir.errors import PassError
+from ..ir.graph import Atom, Equation, Graph, Literal, Value, memoised
+from ..ir.ops.call import call, checkpoint
+from ..ir.ops.control import cond, scan, split_sizes, while_, while_sizes
+from ..ir.ops.effect import DEBUG, ORDERED_DEBUG
+from ..ir.primitive import Primitive, primitive_named
+from ..ir.types import BOOL, TensorType
+from .regions import equation, with_regions
+
+ONLY_LOOKS: Final = frozenset({DEBUG, ORDERED_DEBUG})
+"""Effects that nothing in the program depends on."""
+
+
+# -- a second time, for values only ----------------------------------------------------------------
+
+
+def without_effects(equations: Sequence[Equation], needed: Iterable[Any]) -> list[Equation]:
+    """Those that the needed values depend on, without effects.
+
+    Raises PassError where such a value comes of an effect.
+    """
+    live = set(needed)
+    kept = []
+    for eqn in reversed(equations):
+        if live.isdisjoint(eqn.outputs):
+            continue
+        quiet = _quiet(eqn) if eqn.effects else eqn
+        live.update(quiet.inputs)
+        kept.append(quiet)
+    kept.reverse()
+    return kept
+
+
+def _quiet(eqn: Equation) -> Equation:
+    if eqn.primitive.has_regions:
+        eqn = with_regions(eqn, _quiet_graph)
+    if eqn.effects:
+        raise PassError(
+            f"{eqn.primitive.name} has an effect, and its result would have to be computed again",
+            eqn,
+            stage="partial_eval",
+            hint="move the effect out of the loop, or give the loop a fixed number of iterations",
+        )
+    return eqn
+
+
+def _quiet_graph(graph: Graph) -> Graph:
+    def make() -> Graph:
+        return graph.with_equations(without_effects(graph.equations, graph.outputs))
+
+    made: Graph = memoised(graph, "without effects", make) if graph.effects else graph
+    return made
+
+
+# -- only for those that are there -----------------------------------------------------------------
+
+
+def guarded(graph: Graph) -> Graph:
+    """here: bool[] | inputs -> outputs: the effects happen only if `here`.
+
+    Raises PassError for effects of a function that has derivative rules of its own.
+    """
+    made: Graph = memoised(graph, "guarded", lambda: _guarded(graph))
+    return made
+
+
+def _guarded(graph: Graph) -> Graph:
+    b = Builder()
+    here = Value(TensorType((), BOOL), "here")
+    for eqn in graph.equations:
+        b.location = eqn.location
+        b.append(_guard(b, eqn, here) if eqn.effects else eqn)
+    return b.graph((here, *graph.inputs), graph.outputs, graph.name)
+
+
+def is_guard(eqn: Equation) -> bool:
+    """Whether a cond does nothing but choose whether one effect happens."""
+    branches: tuple[Graph, ...] = eqn.params["branches"]
+    if len(branches) != 2 or len(branches[1].equations) != 1:
+        return False
+    constants_only = all(isinstance(x, Literal) for e in branches[0].equations for x in e.inputs)
+    return constants_only and not branches[1].equations[0].primitive.has_regions
+
+
+def _guard(b: Builder, eqn: Equation, here: Value) -> Equation:
+    if not eqn.primitive.has_regions:
+        branches = (_nothing(eqn), _only(eqn))
+        return equation(cond, (here, *eqn.inputs), eqn.outputs, {"branches": branches}, eqn)
+    rule = _GUARD.get(eqn.primitive)
+    if rule is None:
+        raise PassError(
+            f"{eqn.primitive.name} has effects, which are to happen for some examples only",
+            eqn,
+            stage="batch",
+            hint="move the effect out of the function, or make the condition the same for all "
+            "examples",
+        )
+    return rule(b, eqn, here)
+
+
+def _nothing(eqn: Equation) -> Graph:
+    """The operands of an equation in, zeros for its outputs out."""
+    b = Builder()
+    zeros = [b.full(v.type, 0) for v in eqn.outputs]
+    return b.graph([Value(x.type) for x in eqn.inputs], zeros, "nothing")
+
+
+def _only(eqn: Equation) -> Graph:
+    inputs = tuple([Value(x.type) for x in eqn.inputs])
+    outputs = tuple([Value(v.type) for v in eqn.outputs])
+    alone = eqn.replace(inputs=inputs, outputs=outputs)
+    return Graph(inputs, (alone,), outputs, eqn.primitive.name)
+
+
+def _guard_call(b: Builder, eqn: Equation, here: Value) -> Equation:
+    changed: dict[str, Any] = {"graph": guarded(eqn.params["graph"])}
+    if isinstance(eqn.params.get("prevent_cse"), tuple):
+        changed["prevent_cse"] = (False, *eqn.params["prevent_cse"])
+    return eqn.replace(inputs=(here, *eqn.inputs), params={**eqn.params, **changed})
+
+
+def _guard_scan(b: Builder, eqn: Equation, here: Value) -> Equation:
+    changed = {"graph": guarded(eqn.params["graph"]), "num_consts": eqn.params["num_consts"] + 1}
+    return eqn.replace(inputs=(here, *eqn.inputs), params={**eqn.params, **changed})
+
+
+def _guard_while(b: Builder, eqn: Equation, here: Value) -> Equation:
+    p = eqn.params
+    groups: list[tuple[Atom, ...]] = split_sizes(eqn.inputs, while_sizes(eqn))
+    inputs: list[Atom] = []
+    changed: dict[str, Any] = {}
+    names = (("cond_graph", "cond_nconsts"), ("body_graph", "body_nconsts"))
+    for (name, count), group in zip(names, groups, strict=False):
+        if p[name].effects:
+            changed |= {name: guarded(p[name]), count: p[count] + 1}
+            inputs.append(here)
+        inputs.extend(group)
+    return eqn.replace(inputs=(*inputs, *groups[-1]), params={**p, **changed})
+
+
+def _guard_cond(b: Builder, eqn: Equation, here: Value) -> Equation:
+    if is_guard(eqn):
+        index = eqn.inputs[0]
+        chosen = b.ne(index, b.literal(0, index.type))
+        (both,) = b.emit(primitive_named("and"), here, chosen)
+        return eqn.replace(inputs=(both, *eqn.inputs[1:]))
+    branches = tuple(guarded(branch) for branch in eqn.params["branches"])
+    inputs = (eqn.inputs[0], here, *eqn.inputs[1:])
+    return eqn.replace(inputs=inputs, params={"branches": branches})
+
+
+_GUARD: Final[dict[Primitive, Callable[[Builder, Equation, Value], Equation]]] = {
+    call: _guard_call,
+    checkpoint: _guard_call,
+    scan: _guard_scan,
+    while_: _guard_while,
+    cond: _guard_cond,
+}

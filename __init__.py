@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     # What _HOME says, for readers of types; a test compares the two.
     from .frontend.api import checkpoint as checkpoint
+    from .frontend.api import checkpoint_loops as checkpoint_loops
     from .frontend.api import compile as compile
     from .frontend.api import custom_gradient as custom_gradient
     from .frontend.api import custom_jvp as custom_jvp
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from .frontend.api import value_and_grad as value_and_grad
     from .frontend.api import vjp as vjp
     from .frontend.api import vmap as vmap
+    from .frontend.api import while_loop as while_loop
     from .frontend.budget import MemoryBudgetWarning as MemoryBudgetWarning
     from .ir.errors import CovectorError as CovectorError
     from .ir.files import load as load
@@ -55,6 +57,7 @@ __version__ = "0.1.0"
 _HOME = {
     "frontend.api": (
         "checkpoint",
+        "checkpoint_loops",
         "compile",
         "custom_gradient",
         "custom_jvp",
@@ -84,6 +87,7 @@ _HOME = {
         "value_and_grad",
         "vjp",
         "vmap",
+        "while_loop",
     ),
     "frontend.budget": ("MemoryBudgetWarning",),
     "ir.errors": ("CovectorError",),

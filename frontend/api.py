@@ -13,6 +13,7 @@ from .autodiff import grad, jvp, linear_transpose, linearize, value_and_grad, vj
 from .compiled import Compiled, Lowered, Traced, compile, jit
 from .implicit import custom_linear_solve, custom_root, linear_solve
 from .jacobians import hessian, hvp, jacfwd, jacobian, jacrev
+from .loops import checkpoint_loops, while_loop
 from .minimization import minimize
 from .modules import as_function, from_jaxpr, make_ir, to_jaxpr
 from .ode import Solution, odeint, solve_ode
@@ -26,6 +27,7 @@ __all__ = [
     "Traced",
     "as_function",
     "checkpoint",
+    "checkpoint_loops",
     "compile",
     "custom_gradient",
     "custom_jvp",
@@ -56,4 +58,5 @@ __all__ = [
     "value_and_grad",
     "vjp",
     "vmap",
+    "while_loop",
 ]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import jax
+import numpy as np
 from jax import lax
 
 from ..ir.errors import MissingRule
@@ -200,6 +201,15 @@ def _scatter(eqn: Equation, arrays: Sequence[Any]) -> Sequence[Any]:
     """Through JAX's own function: it traces the function that combines old and new elements."""
     params = with_numbers(lax.ScatterDimensionNumbers, eqn.params)
     return [getattr(lax, eqn.primitive.name)(*arrays, **params)]
+
+
+@binds("add_any")
+def _add_any(eqn: Equation, arrays: Sequence[Any]) -> Sequence[Any]:
+    """JAX's takes two of one type, ours scalars beside arrays too."""
+    type = eqn.outputs[0].type
+    dtype = to_jax_dtype(type.dtype)
+    same = [x if np.shape(x) == type.shape else lax.full(type.shape, x, dtype) for x in arrays]
+    return [jax_primitives()["add_any"].bind(*same)]
 
 
 @binds("constant")

@@ -55,7 +55,8 @@ def checked(
 ) -> Any:
     """The tree where the boolean scalar `ok` holds. Elsewhere NaNs or, with `throw`, a SolveError.
 
-    `facts` are scalars to show in the message. The tree's leaves are floats or complex.
+    `facts` are scalars to show in the message. In place of NaNs, other leaves than floats and
+    complex numbers have zeros.
     """
     if throw:
         report = Report(claim, tuple(facts), hint)
@@ -67,4 +68,9 @@ def checked(
             )
 
         ok = jax.lax.cond(ok, lambda: ok, ask)
-    return jax.tree.map(lambda x: jnp.where(ok, x, jnp.full_like(x, jnp.nan)), tree)
+    return jax.tree.map(lambda x: jnp.where(ok, x, _no_value(x)), tree)
+
+
+def _no_value(x: Any) -> Any:
+    inexact = jnp.issubdtype(jnp.result_type(x), jnp.inexact)
+    return jnp.full_like(x, jnp.nan if inexact else 0)

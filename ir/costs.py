@@ -11,11 +11,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from . import ops  # the primitives must be defined
 from .graph import Equation, Graph, memoised, walk_graphs
 from .primitive import PRIMITIVES, Primitive, RuleTable
+from .revolve import advances
 from .types import is_complex
 
 if TYPE_CHECKING:
@@ -228,6 +229,8 @@ def graph_runs(eqn: Equation) -> list[tuple[Graph, int]]:
         return [(max(params["branches"], key=lambda b: (key(b).flops, key(b).bytes)), 1)]
     if name == "custom_linear_solve":
         return [(params["solve"], 1)]
+    if name in ("replay", "rewind"):
+        return _runs_beside(name, params)
     if "graph" not in params:
         return []
     times = 1
@@ -240,14 +243,24 @@ def graph_runs(eqn: Equation) -> list[tuple[Graph, int]]:
     return [(params["graph"], times)]
 
 
+def _runs_beside(name: str, params: dict[str, Any]) -> list[tuple[Graph, int]]:
+    """The steps that a replay or rewind takes again, and those that go beside them."""
+    n, positions = params["length"], params["positions"]
+    if name == "replay":
+        return [(params["step"], n or 1), (params["push"], n or 1)]
+    again = advances(n, params["snapshots"]) - positions[-1] if n else 1
+    return [(params["step"], max(again, 0)), (params["pull"], n or 1)]
+
+
 @_enter(
     "call", "checkpoint", "custom_jvp_call", "custom_vjp_call", "scan", "while", "cond",
-    "custom_linear_solve", "reduce", "reduce_window",
+    "custom_linear_solve", "reduce", "reduce_window", "replay", "rewind",
 )  # fmt: skip
 def _regions(eqn: Equation) -> Cost:
     cost = sum((graph_cost(graph) * times for graph, times in graph_runs(eqn)), Cost())
-    if eqn.primitive.name == "while":
-        cost += Cost(unknown=frozenset({"steps of while"}))
+    name = eqn.primitive.name
+    if name == "while" or eqn.params.get("length", 0) is None:
+        cost += Cost(unknown=frozenset({f"steps of {name}"}))
     return cost
 
 

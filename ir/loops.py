@@ -54,6 +54,7 @@ def while_loop(
     step: Callable[..., Atoms],
     start: Atoms,
     name: str = "loop",
+    **params: Any,
 ) -> list[Any]:
     """`while proceed(b, *carry): carry = step(b, *carry)`; the last carry."""
     types = [x.type for x in start]
@@ -67,6 +68,7 @@ def while_loop(
             body_graph=body,
             cond_nconsts=len(read),
             body_nconsts=len(captured),
+            **params,
         )
     )
 
@@ -79,6 +81,7 @@ def scan_loop(
     length: int,
     reverse: bool = False,
     name: str = "scan",
+    **params: Any,
 ) -> tuple[list[Any], list[Any]]:
     """`carry, y = step(b, carry, x)` for each x; the last carry and the stacked ys."""
     types = [x.type for x in start]
@@ -98,5 +101,6 @@ def scan_loop(
         num_carry=n,
         length=length,
         reverse=reverse,
+        **params,
     )
     return list(found[:n]), list(found[n:])

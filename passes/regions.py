@@ -109,6 +109,17 @@ def arranged(graph: Graph, inputs: Sequence[Value], outputs: Sequence[Atom]) -> 
     return made
 
 
+def with_more_inputs(graph: Graph, more: Sequence[TensorType]) -> Graph:
+    """The graph with inputs of these types that it does not read."""
+
+    def make() -> Graph:
+        unread = [Value(t) for t in more]
+        return Graph((*graph.inputs, *unread), graph.equations, graph.outputs, graph.name)
+
+    made: Graph = memoised(graph, ("more inputs", tuple(more)), make)
+    return made
+
+
 def equation(
     primitive: Primitive,
     inputs: Sequence[Atom],

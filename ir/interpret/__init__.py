@@ -87,6 +87,7 @@ from . import (  # noqa: E402
     ode,  # noqa: F401
     random,  # noqa: F401
     reduction,  # noqa: F401
+    rewind,  # noqa: F401
     scaled,  # noqa: F401
     shape,  # noqa: F401
     sort,  # noqa: F401

@@ -20,6 +20,7 @@ def scan(
     length: int,
     reverse: bool,
     unroll: int,
+    snapshots: int | None,
 ) -> list[Any]:
     consts, carry, xs = c.split_sizes(inputs, (num_consts, num_carry))
     state = list(carry)
@@ -39,7 +40,12 @@ def scan(
 
 @means(c.while_)
 def while_(
-    *inputs: Any, cond_graph: Graph, body_graph: Graph, cond_nconsts: int, body_nconsts: int
+    *inputs: Any,
+    cond_graph: Graph,
+    body_graph: Graph,
+    cond_nconsts: int,
+    body_nconsts: int,
+    snapshots: int | None,
 ) -> list[Any]:
     cond_consts, body_consts, carry = c.split_sizes(inputs, (cond_nconsts, body_nconsts))
     state = list(carry)

@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     from ..builder import Builder
 
 
-def _check_carry(name: str, graph: Graph, carry: Types, outputs: Types) -> None:
+SNAPSHOTS: Final = 64
+"""How many states a `while` keeps where nobody says: enough for 2,145 steps taken twice each."""
+
+
+def check_carry(name: str, graph: Graph, carry: Types, outputs: Types) -> None:
     """Raise TypeRuleError unless the loop body returns the carry that it takes."""
     for i, (start, end) in enumerate(zip(carry, outputs, strict=True)):
         if start.strong is not end.strong:
@@ -38,11 +42,17 @@ def _check_carry(name: str, graph: Graph, carry: Types, outputs: Types) -> None:
             )
 
 
+def _check_snapshots(name: str, snapshots: int | None) -> None:
+    if snapshots is not None and snapshots < 1:
+        raise TypeRuleError(f"{name} keeps one snapshot at least, not {snapshots}")
+
+
 # -- scan ----------------------------------------------------------------------------------------
 
 
 def _infer_scan(types: Types, params: dict[str, Any]) -> tuple[TensorType, ...]:
     graph, length = params["graph"], params["length"]
+    _check_snapshots("scan", params["snapshots"])
     n_consts, n_carry = params["num_consts"], params["num_carry"]
     fixed = n_consts + n_carry
     for i, xs in enumerate(types[fixed:]):
@@ -56,7 +66,7 @@ def _infer_scan(types: Types, params: dict[str, Any]) -> tuple[TensorType, ...]:
     outputs: Types = graph.output_types
     if len(outputs) < n_carry:
         raise TypeRuleError(f"scan has {n_carry} carries, its body returns {len(outputs)} values")
-    _check_carry("scan", graph, graph.input_types[n_consts:fixed], outputs[:n_carry])
+    check_carry("scan", graph, graph.input_types[n_consts:fixed], outputs[:n_carry])
     stacked = tuple(t.with_shape((length, *t.shape)) for t in outputs[n_carry:])
     return (*outputs[:n_carry], *stacked)
 
@@ -71,9 +81,11 @@ scan = define(
         "length": REQUIRED,
         "reverse": False,
         "unroll": 1,
+        "snapshots": None,
     },
     has_regions=True,
 )
+"""snapshots: how many states are kept to run the loop backwards; None for all that that needs."""
 
 
 # -- while ---------------------------------------------------------------------------------------
@@ -82,6 +94,7 @@ scan = define(
 def _infer_while(types: Types, params: dict[str, Any]) -> tuple[TensorType, ...]:
     cond_graph, body_graph = params["cond_graph"], params["body_graph"]
     n_cond, n_body = params["cond_nconsts"], params["body_nconsts"]
+    _check_snapshots("while", params["snapshots"])
     cond_consts, body_consts = types[:n_cond], types[n_cond : n_cond + n_body]
     carry = types[n_cond + n_body :]
     check_arguments("the condition of while", cond_graph, (*cond_consts, *carry))
@@ -96,7 +109,7 @@ def _infer_while(types: Types, params: dict[str, Any]) -> tuple[TensorType, ...]
         raise TypeRuleError(
             f"while has {len(carry)} carries, its body returns {len(outputs)} values"
         )
-    _check_carry("while", body_graph, body_graph.input_types[n_body:], outputs)
+    check_carry("while", body_graph, body_graph.input_types[n_body:], outputs)
     return outputs
 
 
@@ -108,9 +121,11 @@ while_ = define(
         "body_graph": REQUIRED,
         "cond_nconsts": 0,
         "body_nconsts": 0,
+        "snapshots": None,
     },
     has_regions=True,
 )
+"""snapshots: how many states are kept to run the loop backwards; None for `SNAPSHOTS`."""
 
 
 # -- cond ----------------------------------------------------------------------------------------

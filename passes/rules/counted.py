@@ -40,6 +40,7 @@ def as_scan(eqn: Equation) -> Equation | None:
         "num_consts": n_body,
         "num_carry": len(eqn.outputs),
         "length": length,
+        "snapshots": eqn.params["snapshots"],
     }
     return equation(scan, eqn.inputs[n_cond:], eqn.outputs, params, eqn)
 

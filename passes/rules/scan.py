@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...ir.builder import Builder, Operand
-from ...ir.graph import Equation, Graph, Value, memoised
+from ...ir.graph import Equation, Graph
 from ...ir.ops.control import scan, scan_sizes, split_sizes
 from ...ir.ops.shape import broadcast_in_dim
 from .. import tables
@@ -35,7 +35,8 @@ from ..regions import (
     with_fixed,
 )
 from ..tables import Operands, materialise_batch
-from ..transpose import transpose_graph, transpose_into
+from ..transpose import transpose_into
+from .backward import backward_body, swap_leading
 from .scan_split import split_scan, unknown_carries
 
 # -- jvp -----------------------------------------------------------------------------------------
@@ -107,14 +108,9 @@ def transpose_scan(b: Builder, eqn: Equation, cts: Operands, linear: Sequence[bo
     if not all(carries_linear):
         return _transpose_mixed(b, eqn, cts, linear)
     flags = (*linear[:n_consts], *carries_linear, *linear[n_consts + n_carry :])
-    ct_ys = nonzero(cts[n_carry:])
-
-    def step(active: Flags) -> Flags:
-        in_active = transpose_graph(graph, flags, (*active, *ct_ys))[1]
-        return widened(in_active, flags)[n_consts : n_consts + n_carry]
-
-    ct_carry = grow_until_stable(nonzero(cts[:n_carry]), step)
-    body, in_active = _backward_body(graph, n_consts, n_carry, flags, (*ct_carry, *ct_ys))
+    body, in_active, ct_carry, ct_ys = backward_body(
+        graph, (n_consts, n_carry), flags, nonzero(cts)
+    )
     consts, _, xs = split_sizes(eqn.inputs, (n_consts, n_carry))
     consts_active, _, xs_active = split_sizes(in_active, (n_consts, n_carry))
     fixed = [x for x, is_linear in zip(consts, flags, strict=False) if not is_linear]
@@ -167,40 +163,6 @@ def _repeated_row(b: Builder, x: Operand) -> Operand | None:
     return b.broadcast(made.inputs[0], x.type.shape[1:], [axis - 1 for axis in axes])
 
 
-def _backward_body(
-    graph: Graph, n_consts: int, n_carry: int, linear: Flags, out_active: Flags
-) -> tuple[Graph, Flags]:
-    """The body of the transposed loop, and which inputs of the body have a cotangent."""
-    key = ("scan transpose", n_consts, linear, out_active)
-    made: tuple[Graph, Flags] = memoised(
-        graph, key, lambda: _make_backward_body(graph, n_consts, n_carry, linear, out_active)
-    )
-    return made
-
-
-def _make_backward_body(
-    graph: Graph, n_consts: int, n_carry: int, linear: Flags, out_active: Flags
-) -> tuple[Graph, Flags]:
-    carry = slice(n_consts, n_consts + n_carry)
-    force = [carry.start <= i < carry.stop and out_active[i - n_consts] for i in range(len(linear))]
-    step, found_active = transpose_graph(graph, linear, out_active, force)
-    in_active = widened(found_active, linear)
-    n_fixed = n_consts - sum(linear[:n_consts])
-    n_others = len(linear) - sum(linear)
-    others, cts = step.inputs[:n_others], step.inputs[n_others:]
-    n_state = sum(out_active[:n_carry])
-    ct_consts, ct_carry, ct_xs = split_sizes(
-        step.outputs, (sum(in_active[:n_consts]), sum(in_active[carry]))
-    )
-    b = Builder()
-    for eqn in step.equations:
-        b.append(eqn)
-    sums = [Value(ct.type, ct.name if isinstance(ct, Value) else None) for ct in ct_consts]
-    totals = [b.add_any(total, ct) for total, ct in zip(sums, ct_consts, strict=True)]
-    inputs = (*others[:n_fixed], *sums, *cts[:n_state], *others[n_fixed:], *cts[n_state:])
-    return Graph(inputs, b.equations, (*totals, *ct_carry, *ct_xs), step.name), in_active
-
-
 def _transpose_mixed(b: Builder, eqn: Equation, cts: Operands, linear: Sequence[bool]) -> Operands:
     """Transpose a loop that also computes values that are not linear: run those forward first."""
     first, second, unknown_out = split_scan(eqn, linear)
@@ -234,18 +196,13 @@ def batch_scan(
         materialise_batch(b, x, was, size) if now else x
         for x, was, now in zip(carry_inputs, batched[sizes[0] :], carry, strict=False)
     ]
-    slices = [_swap_leading(b, x) if is_b else x for x, is_b in zip(xs_inputs, xs, strict=True)]
+    slices = [swap_leading(b, x) if is_b else x for x, is_b in zip(xs_inputs, xs, strict=True)]
     found = b.emit(scan, *const_inputs, *state, *slices, **{**eqn.params, "graph": body})
     outputs = [
-        _swap_leading(b, y) if i >= n_carry and is_batched else y
+        swap_leading(b, y) if i >= n_carry and is_batched else y
         for i, (y, is_batched) in enumerate(zip(found, out_batched, strict=True))
     ]
     return outputs, out_batched
-
-
-def _swap_leading(b: Builder, x: Operand) -> Operand:
-    """Exchange the first two axes: a batch of stacks is a stack of batches."""
-    return b.transpose(x, permutation=(1, 0, *range(2, len(x.type.shape))))
 
 
 # -- dead code -----------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from ...ir.ops.control import scan, scan_sizes, split_sizes
 from .. import tables
 from ..partial_eval import Split, captures, split_graph
 from ..regions import Flags, arranged, equation, grow_until_stable, reject, select
+from .revolve import split_revolving
 
 Halves = tuple[list[Equation], list[Equation], Sequence[bool]]
 
@@ -46,6 +47,8 @@ def split_scan(eqn: Equation, unknown: Sequence[bool]) -> Halves:
     split = split_graph(graph, flags, force)
     if not split.known.equations and all(split.unknown_out):
         return [], [eqn], split.unknown_out
+    if eqn.params["snapshots"] is not None and eqn.params["length"] > 1 and split.residuals:
+        return split_revolving(eqn, flags, split)
     return _Loops(eqn, flags, split).build()
 
 

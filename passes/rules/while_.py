@@ -3,8 +3,7 @@
     inputs   cond_consts | body_consts | carry      outputs  carry
     regions  condition: cond_consts | carry -> bool[], body: body_consts | carry -> carry
 
-Reverse mode needs the number of iterations before it runs: a loop that counts to a bound that the
-program states becomes a scan (`counted`); for others it is an error.
+Its partial evaluation and its transpose are in `while_split`.
 """
 
 from __future__ import annotations
@@ -12,11 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...ir.builder import Builder, Operand
-from ...ir.errors import PassError
 from ...ir.graph import Equation, Graph, Value, memoised
 from ...ir.ops.call import call
 from ...ir.ops.control import split_sizes, while_, while_sizes
-from ...ir.types import TensorType
 from .. import tables
 from ..batch import batch_graph
 from ..dce import dce_graph, region_of
@@ -33,13 +30,11 @@ from ..regions import (
     moving,
     nonzero,
     select,
-    spread,
     widened,
     with_fixed,
+    with_more_inputs,
 )
 from ..tables import Operands, materialise_batch
-from .counted import as_scan
-from .scan import transpose_scan
 
 # -- jvp -----------------------------------------------------------------------------------------
 
@@ -66,6 +61,7 @@ def jvp_while(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
         return starts
     dvalues = with_fixed(forward.inputs[n_in:], d_sizes, moves)
     params = {
+        **eqn.params,
         "cond_graph": with_more_inputs(condition, [v.type for v in dvalues[n_fixed:]]),
         "body_graph": arranged(
             forward,
@@ -80,37 +76,6 @@ def jvp_while(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     carry_moves = widened(moves, carry)
     found = define_joint(b, eqn, inputs, params, carry_moves)
     return [dy if m else dx for dy, dx, m in zip(found, starts, carry_moves, strict=True)]
-
-
-def with_more_inputs(graph: Graph, more: Sequence[TensorType]) -> Graph:
-    """The graph with inputs of these types that it does not read."""
-
-    def make() -> Graph:
-        unread = [Value(t) for t in more]
-        return Graph((*graph.inputs, *unread), graph.equations, graph.outputs, graph.name)
-
-    made: Graph = memoised(graph, ("more inputs", tuple(more)), make)
-    return made
-
-
-# -- transpose -----------------------------------------------------------------------------------
-
-
-@tables.transpose.rule(while_)
-def transpose_while(b: Builder, eqn: Equation, cts: Operands, linear: Sequence[bool]) -> Operands:
-    counted = as_scan(eqn)
-    if counted is None:
-        raise PassError(
-            "while has no reverse mode: how often it runs is not known before it does, so there is "
-            "no place to keep what the backward pass needs of each iteration",
-            eqn,
-            stage="transpose",
-            hint="use fori_loop or scan with a fixed number of iterations (where or cond inside "
-            "can stop early), forward mode (jvp, jacfwd), or give the function a custom_vjp rule",
-        )
-    n_cond = eqn.params["cond_nconsts"]
-    found = transpose_scan(b, counted, cts, linear[n_cond:])
-    return [*spread((), (False,) * n_cond, eqn.inputs[:n_cond]), *found]
 
 
 # -- batch ---------------------------------------------------------------------------------------
@@ -175,6 +140,7 @@ def _lockstep(
         body_graph=loop,
         cond_nconsts=0,
         body_nconsts=len(cond_consts) + len(consts),
+        snapshots=eqn.params["snapshots"],
     )
     return outputs[1:], carry_flags
 
@@ -230,6 +196,7 @@ def prune_while(eqn: Equation, used: Flags) -> Equation:
         inputs=tuple(select(eqn.inputs, kept)),
         outputs=tuple(select(eqn.outputs, live)),
         params={
+            **eqn.params,
             "cond_graph": region_of(condition, (True,), (*needed[:n_cond], *live)),
             "body_graph": region_of(body, live, (*consts, *live)),
             "cond_nconsts": sum(needed[:n_cond]),

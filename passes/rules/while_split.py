@@ -1,25 +1,44 @@
-"""Partial evaluation of while: a loop of what is known, and one that computes it again.
+"""Partial evaluation of while, and its transpose.
 
-    known      known carry                -> known carry
-    unknown    known carry, unknown carry -> unknown carry
+    known      known carry                 -> known carry, n
+    unknown    n, known carry at the start
+               | unknown carry             -> unknown carry
 
 How often the loop runs is not known before it does, so the first loop has nowhere to keep what the
-second one needs of each iteration: that one computes it again. A loop that counts to a bound that
-the program states is a scan, and splits as one.
+second one needs of each iteration. It counts them; the second is a `replay`, which goes through the
+known carries again, and whose transpose finds them again backwards from a few that it keeps. A loop
+that counts to a bound that the program states is a scan, and splits as one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...ir.builder import Builder
 from ...ir.errors import PassError
-from ...ir.graph import Equation, Graph, memoised
-from ...ir.ops.control import split_sizes, while_, while_sizes
+from ...ir.graph import Equation, Graph, Value, memoised
+from ...ir.ops.control import SNAPSHOTS, split_sizes, while_, while_sizes
+from ...ir.ops.rewind import replay
+from ...ir.rewinding import INDEX, as_row
 from .. import tables
-from ..effects import ONLY_LOOKS, without_effects
+from ..dce import live_equations
+from ..effects import ONLY_LOOKS
 from ..partial_eval import Split, split_graph
-from ..regions import Flags, arranged, equation, grow_until_stable, reject
+from ..regions import (
+    Flags,
+    arranged,
+    equation,
+    grow_until_stable,
+    reject,
+    select,
+    spread,
+    with_more_inputs,
+)
+from ..tables import Operands
+from ..transpose import transpose_into
 from .counted import as_scan
+from .rewind import prune_rewind, push_of, step_of
+from .scan import transpose_scan
 from .scan_split import Halves, split_scan
 from .while_ import prune_while
 
@@ -53,46 +72,85 @@ def split_while(eqn: Equation, unknown: Sequence[bool]) -> Halves:
 def _two_loops(eqn: Equation, unknown: Flags) -> Halves:
     """`unknown`: consts and carries of the body."""
     n_cond, n_body = while_sizes(eqn)
-    consts, carry = unknown[:n_body], unknown[n_body:]
-    condition = split_graph(eqn.params["cond_graph"], (*(False,) * n_cond, *carry))
-    body = split_graph(eqn.params["body_graph"], unknown, carry)
-    first: list[Equation] = []
-    if not all(carry) or eqn.effects:
-        n_known = len(carry) - sum(carry)
-        params = {
-            "cond_graph": _with_first_outputs(condition.known, 1),
-            "body_graph": _with_first_outputs(body.known, n_known),
-            "cond_nconsts": n_cond,
-            "body_nconsts": n_body - sum(consts),
-        }
-        inputs = reject(eqn.inputs, (*(False,) * n_cond, *unknown))
-        known = equation(while_, inputs, reject(eqn.outputs, carry), params, eqn)
-        first = [prune_while(known, (True,) * n_known)]
+    carry = unknown[n_body:]
+    body = eqn.params["body_graph"]
+    split = split_graph(body, unknown, carry)
+    known = _counting(eqn, unknown, split)
     if not any(carry):
-        return first, [], carry
-    again = {
-        **eqn.params,
-        "cond_graph": _with_effects_of_unknown(eqn.params["cond_graph"], condition),
-        "body_graph": _with_effects_of_unknown(eqn.params["body_graph"], body),
+        return [known], [], carry
+    consts, starts = split_sizes(eqn.inputs[n_cond:], (n_body,))
+    b = Builder()
+    b.replace(eqn)
+    kept = [as_row(b, x) for x in reject(starts, carry)]
+    operands = (known.outputs[-1], *consts, *kept, *select(starts, carry))
+    params = {
+        "step": step_of(body, n_body, len(carry), split),
+        "push": push_of(body, n_body, len(carry), split),
+        "num_consts": n_body,
+        "num_state": len(kept),
+        "num_carry": sum(carry),
+        "snapshots": eqn.params["snapshots"] or SNAPSHOTS,
     }
-    outputs = [v if u else None for v, u in zip(eqn.outputs, carry, strict=True)]
-    return first, [equation(while_, eqn.inputs, outputs, again, eqn)], carry
+    again = equation(replay, operands, select(eqn.outputs, carry), params, eqn)
+    again = prune_rewind(again, (True,) * sum(carry))
+    return [known], [*live_equations(b.equations, set(again.inputs)), again], carry
 
 
-def _with_first_outputs(graph: Graph, n: int) -> Graph:
+def _counting(eqn: Equation, unknown: Flags, split: Split) -> Equation:
+    """The loop over what is known; its last output is how often it ran."""
+    n_cond, n_body = while_sizes(eqn)
+    condition: Graph = eqn.params["cond_graph"]
+    consts, carry = unknown[:n_body], unknown[n_body:]
+    n_known = len(carry) - sum(carry)
+    key = ("known, counting", n_body, carry)
+
+    def make() -> Graph:
+        b = Builder()
+        for e in split.known.equations:
+            b.append(e)
+        n = Value(INDEX, "n")
+        outputs = (*split.known.outputs[:n_known], b.add(n, 1))
+        return b.graph((*split.known.inputs, n), outputs, split.known.name)
+
+    test = split_graph(condition, (*(False,) * n_cond, *carry)).known
+    params = {
+        **eqn.params,
+        "cond_graph": with_more_inputs(_with_outputs(test, 1), (INDEX,)),
+        "body_graph": memoised(split.known, key, make),
+        "body_nconsts": n_body - sum(consts),
+    }
+    inputs = (*reject(eqn.inputs, (*(False,) * n_cond, *unknown)), Builder().literal(0, INDEX))
+    outputs = (*reject(eqn.outputs, carry), Value(INDEX, "n"))
+    known = equation(while_, inputs, outputs, params, eqn)
+    return prune_while(known, (True,) * (n_known + 1))
+
+
+def _with_outputs(graph: Graph, n: int) -> Graph:
     return arranged(graph, graph.inputs, graph.outputs[:n])
 
 
-def _with_effects_of_unknown(graph: Graph, split: Split) -> Graph:
-    """The whole graph, without the effects that happened in its known half."""
-    if not graph.effects:
-        return graph
+# -- transpose -----------------------------------------------------------------------------------
 
-    def make() -> Graph:
-        rest = [eqn for eqn in split.unknown.equations if eqn not in set(split.known.equations)]
-        needed = [*graph.outputs, *(x for eqn in rest for x in eqn.inputs)]
-        equations = [*without_effects(split.known.equations, needed), *rest]
-        return Graph(graph.inputs, equations, graph.outputs, graph.name)
 
-    made: Graph = memoised(graph, ("effects of unknown", split), make)
-    return made
+@tables.transpose.rule(while_)
+def transpose_while(b: Builder, eqn: Equation, cts: Operands, linear: Sequence[bool]) -> Operands:
+    """What is not linear runs first; the rest is a scan or a replay, and is transposed as such."""
+    n_cond = eqn.params["cond_nconsts"]
+    counted = as_scan(eqn)
+    if counted is not None and not any(linear[:n_cond]):
+        found = transpose_scan(b, counted, cts, linear[n_cond:])
+        return [*spread((), (False,) * n_cond, eqn.inputs[:n_cond]), *found]
+    first, second, unknown_out = split_while(eqn, linear)
+    if eqn in second:
+        raise PassError(
+            "how often while runs depends on the values in which it is to be transposed, or on "
+            "nothing that changes",
+            eqn,
+            stage="transpose",
+            hint=tables.NOT_LINEAR,
+        )
+    for known in first:
+        b.append(known)
+    rest = Graph(select(eqn.inputs, linear), second, select(eqn.outputs, unknown_out))  # type: ignore[arg-type]
+    found = transpose_into(b, rest, [True] * len(rest.inputs), select(cts, unknown_out))
+    return spread(found, linear, eqn.inputs)

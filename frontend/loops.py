@@ -21,12 +21,13 @@ def checkpoint_loops(
     fun: Callable[..., Any] | None = None,
     *,
     snapshots: int | None = None,
-    budget: int | None = None,
+    budget: int | str | None = None,
 ) -> Any:
     """fun, whose loops keep few states for reverse mode and compute the others again.
 
     Of each scan, fori_loop and while_loop in fun, `snapshots` states (what the loop carries) are
-    kept at a time, or as many as take at most `budget` bytes for one loop; the steps between are
+    kept at a time, or as many as take at most `budget` (bytes, or a size such as "4MiB") for one
+    loop; the steps between are
     computed again in the order that takes fewest steps (A. Griewank and A. Walther, Algorithm 799,
     2000): N steps with S snapshots take r N - C(S + r, r - 1) steps beside one in each reversed
     step, with the least r for which C(S + r, S) >= N. Values do not change.
@@ -41,8 +42,7 @@ def checkpoint_loops(
     if not callable(fun):
         raise ArgumentError(f"checkpoint_loops takes a function, got {type(fun).__name__}")
 
-    for what, number in (("snapshots", snapshots), ("budget", budget)):
-        _check_number(what, number)
+    _check_number("snapshots", snapshots)
 
     @functools.wraps(fun)
     def checkpointed(*args: Any, **kwargs: Any) -> Any:

@@ -24,6 +24,7 @@ from .base import Pass
 from .budget.plan import MemoryPlan, plan_memory
 from .cse import cse_graph
 from .dce import remove_dead
+from .snapshots import with_snapshots
 
 
 def checkpointed(graph: Graph, budget: int | str) -> MemoryPlan:
@@ -37,20 +38,36 @@ class Checkpoint(Pass):
     """Compute again what would not fit, so that each graph's peak of temporary memory is at most
     `budget`, as predicted for XLA. Run it on a whole derivative program (after `grad` or `vjp`).
 
-    Option budget: bytes, or a size with a unit (24MiB).
+    With `loops=revolve`, run it before: each loop keeps only as many of its states as `snapshots`
+    says, or as fit `budget`, and what a derivative needs of the others is computed again.
+
+    Options: budget is bytes, or a size with a unit (24MiB); loops is revolve; snapshots is how many
+    states a loop keeps at a time.
     """
 
     name: ClassVar[str] = "checkpoint"
     law: ClassVar[str] = "equal outputs"
 
     budget: str | None = None
+    loops: str | None = None
+    snapshots: int | None = None
 
     def run_graph(self, graph: Graph) -> Graph:
+        if self.loops is not None or self.snapshots is not None:
+            return self._with_snapshots(graph)
         if self.budget is None:
             raise UsageError(
                 "the pass checkpoint needs a budget", hint="write checkpoint{budget=24MiB}"
             )
         return checkpointed(graph, self.budget).graph
+
+    def _with_snapshots(self, graph: Graph) -> Graph:
+        if self.loops != "revolve":
+            raise UsageError(
+                f"the pass checkpoint has no schedule {self.loops!r} for loops",
+                hint="write checkpoint{loops=revolve snapshots=20}",
+            )
+        return with_snapshots(graph, self.snapshots, self.budget)
 
     def counters(self, before: Module, after: Module) -> dict[str, int]:
         old, new = _contractions(before), _contractions(after)

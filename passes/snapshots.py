@@ -15,6 +15,7 @@ from typing import Final
 from ..ir.errors import PassError, UsageError
 from ..ir.graph import Equation, Graph, transformed
 from ..ir.ops.control import scan, scan_sizes, split_sizes, while_, while_sizes
+from ..ir.sizes import read_size, show_size
 from .dce import is_same
 from .regions import with_regions
 
@@ -23,10 +24,13 @@ MOST: Final = 2**15
 steps are run backwards, none of them taken more than twice."""
 
 
-def with_snapshots(graph: Graph, snapshots: int | None = None, budget: int | None = None) -> Graph:
+def with_snapshots(
+    graph: Graph, snapshots: int | None = None, budget: int | str | None = None
+) -> Graph:
     """The graph, and all that it holds, with this many snapshots in loops that do not say.
 
-    budget: in place of a number, how many bytes the snapshots of one loop may take at a time.
+    budget: in place of a number, how many bytes (or a size such as 4MiB) the snapshots of one loop
+    may take at a time.
 
     Raises UsageError for numbers below one, and PassError where a budget does not hold one state.
     """
@@ -35,18 +39,20 @@ def with_snapshots(graph: Graph, snapshots: int | None = None, budget: int | Non
     if snapshots is not None and snapshots < 1:
         raise UsageError(f"a loop is reversed with one snapshot at least, not {snapshots}")
 
+    size = None if budget is None else read_size(budget, "the budget of a loop's snapshots")
+
     def change(graph: Graph) -> Graph:
         equations = []
         for eqn in graph.equations:
             if eqn.primitive.has_regions:
                 eqn = with_regions(eqn, lambda region: region.derived[key])
                 if eqn.primitive in (scan, while_) and eqn.params["snapshots"] is None:
-                    kept = snapshots if budget is None else _affordable(eqn, budget)
+                    kept = snapshots if size is None else _affordable(eqn, size)
                     eqn = eqn.replace(params={**eqn.params, "snapshots": kept})
             equations.append(eqn)
         return graph if is_same(equations, graph.equations) else graph.with_equations(equations)
 
-    key = ("snapshots", snapshots, budget)
+    key = ("snapshots", snapshots, size)
     return transformed(graph, key, change)
 
 
@@ -63,7 +69,7 @@ def _affordable(eqn: Equation, budget: int) -> int:
     if budget < size:
         raise PassError(
             f"{eqn.primitive.name} carries {size} bytes from step to step, more than the budget of "
-            f"{budget} for its snapshots",
+            f"{show_size(budget)} for its snapshots",
             eqn,
             hint=f"the smallest budget that this loop can keep is {size} bytes",
         )

@@ -308,7 +308,7 @@ def test_wrong_numbers() -> None:
         covector.while_loop(lambda x: x < 1, lambda x: x + 1, 0.0, max_steps=0)
     with pytest.raises(ArgumentError, match="takes a function"):
         covector.checkpoint_loops(3, snapshots=1)
-    with pytest.raises(PassError, match="more than the budget of 8 for its snapshots") as caught:
+    with pytest.raises(PassError, match="more than the budget of 8 B for its snapshots") as caught:
         covector.make_ir(covector.checkpoint_loops(loop, budget=8))(X, W)
     assert "rewind_programs.py" in str(caught.value)
     assert "the smallest budget that this loop can keep is" in str(caught.value)

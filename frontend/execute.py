@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 
+from ..ir.errors import error_behind
 from ..ir.graph import Constant, Graph, memoised
 from ..ir.module import Module
 from ..lowering.call_spec import Call
@@ -20,7 +21,6 @@ from ..lowering.execute import Executable, compile_module, place
 from ..lowering.jax_compat import is_trace_clean
 from ..passes.pipeline import tidied
 from .export import eval_graph
-from .solve_checks import failure_behind
 
 Runner = Callable[..., list[Any]]
 
@@ -35,7 +35,7 @@ def execute(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
     try:
         return list(runner(graph)(*arguments))
     except RuntimeError as error:
-        failure = failure_behind(error)
+        failure = error_behind(error)
         if failure is None:
             raise
         raise failure from None

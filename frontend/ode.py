@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..ir.builder import Builder
-from ..ir.errors import ArgumentError, SolveError, did_you_mean
+from ..ir.errors import ArgumentError, did_you_mean
 from ..ir.graph import Graph, Value
 from ..ir.ops.ode import ADJOINTS, ode
-from ..ir.solvers.spec import NOT_FINITE, NOT_SOLVED, OK, STEP_TOO_SMALL, TOO_MANY_STEPS
+from ..ir.solvers.failure import failure
 from ..ir.solvers.tableaus import METHODS
 from ..ir.types import TensorType, dtype_category, dtype_name
 from ..passes.jacobian import jacobian_graph
@@ -42,6 +42,7 @@ def odeint(
     hmax: float = np.inf,
     adjoint: str = "backsolve",
     max_steps: int | None = None,
+    throw: bool = True,
 ) -> Any:
     """The solution of dy/dt = func(y, t, *args), y(t[0]) = y0, at the times t.
 
@@ -55,12 +56,13 @@ def odeint(
       hmax: the largest step.
       adjoint: how reverse mode is done, "backsolve" or "direct"; see `solve_ode`.
       max_steps: the most steps in all; with "direct", that there is room for (4096).
+      throw: whether a solve that fails raises SolveError; if not, it is NaN from there on.
 
     Returns y at all times: y0's structure, with a new first axis of length n.
 
     Derivatives exist in both modes, to any order, with respect to y0, t, args and what func closes
-    over. A solve that fails (too many steps, dynamics that are not finite) raises SolveError when
-    it is run at once; under jit and transformations its results are NaN from there on.
+    over. A solve fails when it takes too many steps, when the dynamics are not finite, and when the
+    steps become too small for the precision of t.
     """
     times = _times(t)
     with jax.default_matmul_precision("highest"):
@@ -70,6 +72,7 @@ def odeint(
         "atol": float(atol),
         "hmax": _finite(hmax),
         "mxstep": _count(mxstep),
+        "throw": throw,
     }
     return system.solve(times, _limited(adjoint, max_steps), **options)[0]
 
@@ -106,6 +109,7 @@ def solve_ode(
     hmax: float | None = None,
     max_steps: int | None = MAX_STEPS,
     adjoint: str = "direct",
+    throw: bool = True,
 ) -> Solution:
     """Solve dy/dt = func(y, t, *args) from y(t0) = y0 to t1.
 
@@ -130,8 +134,8 @@ def solve_ode(
         solution at each of the times. Memory: the solution. Accurate to the tolerances; where
         the system contracts strongly, its backward solve is unstable: not for stiff systems.
 
-    Raises SolveError when a solve that is run at once fails; under jit and transformations `status`
-    says so, and the results are NaN from there on.
+      throw: whether a solve that fails raises SolveError; if not, `status` says so, and the results
+        are NaN from there on.
     """
     times, picked = _saved_times(t0, t1, saveat)
     system = _System.trace(func, y0, times, args)
@@ -141,6 +145,7 @@ def solve_ode(
         "atol": None if atol is None else float(atol),
         "hmax": _finite(np.inf if hmax is None else hmax),
         "dt0": None if dt0 is None else float(dt0),
+        "throw": throw,
     }
     ys, stats, reached = system.solve(times, _limited(adjoint, max_steps), **options)
     ys = jax.tree.map(lambda y: y[picked], ys)
@@ -196,11 +201,18 @@ class _System:
         method = METHODS[params.get("method", "dopri5")]
         if method.gamma:
             params["jacobian"] = jacobian_graph(self.graph, len(self.operands))
+        throw = params["throw"]
+        if not is_tracing(operands):  # then there is no need to call back
+            params["throw"] = False
         outputs = b.emit(ode, *inputs, **params)
         graph = b.graph(inputs, outputs, f"solve_{self.graph.name}")
         *ys, stats, reached = execute(graph, operands)
-        if not is_tracing((*operands, stats)):
-            _check_status(self.graph.name, np.asarray(stats), np.asarray(reached), params)
+        if throw and not is_tracing(operands):
+            arrays = np.asarray(stats), np.asarray(reached)
+            steps = (params.get("mxstep"), params["max_steps"])
+            error = failure("ode", self.graph.name, steps, *arrays)
+            if error is not None:
+                raise error
         return jax.tree.unflatten(self.tree, ys), stats, reached
 
 
@@ -308,39 +320,6 @@ def _finite(value: float) -> float | None:
 
 def _count(value: float) -> int | None:
     return None if np.isinf(value) else int(value)
-
-
-# -- failures --------------------------------------------------------------------------------------
-
-
-def _check_status(name: str, stats: Any, reached: Any, params: dict[str, Any]) -> None:
-    """Raise SolveError if a solve failed."""
-    status, steps = int(stats[0]), int(stats[1])
-    if status == OK:
-        return
-    at = f"{name}: solved up to t = {float(reached):.6g} in {steps} steps, then "
-    limit = params.get("max_steps") if steps == params.get("max_steps") else params.get("mxstep")
-    claims = {
-        TOO_MANY_STEPS: (
-            f"there was need of more than {limit} steps",
-            "allow more (max_steps, mxstep), loosen rtol and atol, or, if the system is stiff, "
-            'use solve_ode with method="kvaerno5"',
-        ),
-        NOT_FINITE: (
-            "a slope or the state was not finite (inf or nan)",
-            "look at the dynamics there; hmax keeps steps from leaping over a singularity",
-        ),
-        NOT_SOLVED: (
-            "the equations of an implicit step were not solved by Newton's method",
-            "look at the dynamics there; with steps of a fixed size, take smaller ones",
-        ),
-        STEP_TOO_SMALL: (
-            "the step became too small for the precision of t",
-            "the solution may have a singularity, or the tolerances be too tight for its dtype",
-        ),
-    }
-    claim, hint = claims[status]
-    raise SolveError(at + claim, hint=hint)
 
 
 __all__ = ["Solution", "odeint", "solve_ode"]

@@ -6,16 +6,15 @@ failure calls back to Python, which raises.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..ir.errors import SolveError
+from ..ir.errors import SolveError, raise_while_running
 
 
 @dataclass(frozen=True)
@@ -35,19 +34,8 @@ class Report:
             values = np.ravel(np.broadcast_to(fact, np.shape(ok)))
             shown.append(f"{name} {values[first]:.3g}")
         where = f", example {first} of the batch" if np.size(ok) > 1 else ""
-        error = SolveError(f"{self.claim} ({', '.join(shown)}{where})", hint=self.hint)
-        _RAISED.append(error)
-        raise error
-
-
-_RAISED: Final[deque[SolveError]] = deque(maxlen=16)
-"""What was raised inside of programs, where it becomes an error of XLA's that quotes it."""
-
-
-def failure_behind(error: RuntimeError) -> SolveError | None:
-    """The error that an error of XLA's quotes."""
-    text = str(error)
-    return next((e for e in reversed(_RAISED) if e.claim in text), None)
+        claim = f"{self.claim} ({', '.join(shown)}{where})"
+        return raise_while_running(SolveError(claim, hint=self.hint))
 
 
 def checked(

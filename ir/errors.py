@@ -12,8 +12,9 @@ every message of the project has one shape:
 from __future__ import annotations
 
 import difflib
+from collections import deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NoReturn
 
 if TYPE_CHECKING:
     from .graph import Atom, Equation, Graph, Location
@@ -145,6 +146,22 @@ class InterpretError(CovectorError, ValueError):
 
 class SolveError(CovectorError, ArithmeticError):
     """A solve has failed while the program ran: it did not converge, or its system is singular."""
+
+
+_RAISED: Final[deque[CovectorError]] = deque(maxlen=16)
+"""What was raised inside of programs, where it becomes an error of XLA's that quotes it."""
+
+
+def raise_while_running(error: CovectorError) -> NoReturn:
+    """Raise an error in a Python function that a program calls."""
+    _RAISED.append(error)
+    raise error
+
+
+def error_behind(error: RuntimeError) -> CovectorError | None:
+    """The error of ours that an error of XLA's quotes."""
+    text = str(error)
+    return next((e for e in reversed(_RAISED) if e.claim in text), None)
 
 
 def describe_atom(atom: Atom) -> str:

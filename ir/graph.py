@@ -150,6 +150,12 @@ class Opaque(Thunk):
         return f"opaque<{self.name}>"
 
 
+class HostFunction(Opaque):
+    """A Python function of ours, from arrays to a list of arrays, that a pure_callback calls."""
+
+    __slots__ = ()
+
+
 Params = dict[str, Any]
 
 

@@ -124,6 +124,7 @@ def test_first_derivatives(adjoint: str) -> None:
 
 
 @each_adjoint
+@pytest.mark.slow
 def test_second_derivatives(adjoint: str) -> None:
     """Forward over reverse, reverse over forward, reverse over reverse: one bilinear form."""
     loss, args = loss_of(solver(adjoint)), pendulum_arguments()

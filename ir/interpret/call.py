@@ -30,4 +30,4 @@ def name(x: Any, name: str) -> Any:
 
 @means(c.custom_vjp_linear)
 def custom_vjp_linear(*inputs: Any, name: str, **params: Any) -> Any:
-    raise ForwardModeError(c.forward_mode_claim(name), hint=c.FORWARD_MODE_HINT)
+    raise ForwardModeError(c.forward_mode_claim(name), hint=c.forward_mode_hint(name))

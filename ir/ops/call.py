@@ -37,7 +37,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ..errors import TypeRuleError
-from ..graph import Graph, Thunk
+from ..graph import Graph, Location, Thunk
 from ..primitive import REQUIRED, Types, define
 from ..types import TensorType, has_tangent
 
@@ -188,6 +188,22 @@ FORWARD_MODE_HINT: Final = (
     "only reverse mode is known for it: use grad or vjp, give the function a custom_jvp rule, or "
     'derive one by jvp(..., custom_vjp="transpose") or the pass forward_rules'
 )
+SOLVE_HINT: Final = (
+    "only reverse mode is known for it: use grad or vjp, or solve by covector.odeint, of the same "
+    "signature, which has forward mode too"
+)
+LIBRARY_HINT: Final = (
+    "; if this is a Diffrax solve, adjoint=diffrax.ForwardMode() or DirectAdjoint() lets forward "
+    "mode through, and covector.solve_ode has both modes"
+)
+
+
+def forward_mode_hint(name: str, location: Location | None = None) -> str:
+    """The ways out of a missing forward mode."""
+    if name == "_odeint":
+        return SOLVE_HINT
+    in_equinox = location is not None and "equinox" in location.file.replace("\\", "/").split("/")
+    return FORWARD_MODE_HINT + (LIBRARY_HINT if in_equinox else "")
 
 
 def forward_mode_claim(name: str) -> str:

@@ -45,6 +45,7 @@ COMMON = {
     "max_steps": None,
     "adjoint": "backsolve",
     "lanes": (),
+    "throw": False,
 }
 """Parameters that all three share.
 
@@ -52,6 +53,7 @@ method: a name in `METHODS`. rtol, atol: the error that a step may make, relativ
 absolute; None for steps of the fixed size dt0, which otherwise is that of the first step.
 hmax: the largest step.
 mxstep: the most steps tried between two of `ts`. max_steps: the most steps taken in all.
+throw: whether a solve that fails raises a SolveError; if not, its results are NaN from there on.
 """
 
 

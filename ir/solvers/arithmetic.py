@@ -184,3 +184,10 @@ def entry(b: Builder, x: Any, axis: int, i: int) -> Any:
     shape = x.type.shape
     cut = part(b, x, axis, i, i + 1)
     return b.reshape(cut, new_sizes=(*shape[:axis], *shape[axis + 1 :]))
+
+
+def stacked(b: Builder, xs: Sequence[Any]) -> Any:
+    """Numbers of each lane along a new last axis."""
+    shape = xs[0].type.shape
+    columns = [b.reshape(x, new_sizes=(*shape, 1)) for x in xs]
+    return b.concatenate(*columns, dimension=len(shape))

@@ -21,8 +21,10 @@ from .arithmetic import (
     part,
     row_at,
     scaled,
+    stacked,
     weighted_sum,
 )
+from .failure import guarded
 from .forward import dynamics, largest, packed, stage_rule
 from .implicit import implicit_pull
 from .spec import OK, Spec, split_operands
@@ -94,10 +96,10 @@ class _Continuous(_Backward):
         ys = self.residuals
         last = [entry(b, ct, self.axis, n - 1) for ct in self.cts]
         whole = b.abs(b.sub(entry(b, ts, self.axis, n - 1), entry(b, ts, self.axis, 0)))
-        status = filled(b, self.spec.lanes, INT32, OK)
-        flat, unpack = packed(
-            (last, self.no_arg_cts(b), filled(b, self.spec.lanes, dtype, 0), status)
-        )
+        zero = filled(b, self.spec.lanes, INT32, 0)
+        size = filled(b, self.spec.lanes, dtype, 0)
+        end = entry(b, ts, self.axis, n - 1)
+        flat, unpack = packed((last, self.no_arg_cts(b), size, [zero, zero, zero], end))
         xs = [
             *(self.rows(b, y, 1, n) for y in ys),
             *(self.rows(b, ct, 0, n - 1) for ct in self.cts),
@@ -106,15 +108,18 @@ class _Continuous(_Backward):
         ]
 
         def interval(b: Builder, carry: list[Any], xs: list[Any]) -> tuple[list[Any], list[Any]]:
-            ct, ct_args, size, status = unpack(carry)
+            ct, ct_args, size, (status, accepted, rejected), _ = unpack(carry)
             y, jump, (t, target) = xs[: self.n_state], xs[self.n_state : -2], xs[-2:]
             at, ct_args = self.solve(b, [*y, *ct], ct_args, t, target, size, status)
             ct = [b.add(x, c) for x, c in zip(at.y[self.n_state :], jump, strict=True)]
-            return packed((ct, ct_args, b.min(b.abs(at.dt), whole), at.status))[0], []
+            counts = [at.status, b.add(accepted, at.accepted), b.add(rejected, at.rejected)]
+            return packed((ct, ct_args, b.min(b.abs(at.dt), whole), counts, at.t))[0], []
 
         flat, _ = scan_loop(b, interval, flat, xs, n - 1, reverse=True, name="backsolve")
-        ct, ct_args, _, status = unpack(flat)
-        return self.failed_as_nan(b, status, [*ct_args, *ct])
+        ct, ct_args, _, counts, reached = unpack(flat)
+        cts = self.failed_as_nan(b, counts[0], [*ct_args, *ct])
+        stats = stacked(b, counts)
+        return guarded(b, "linear_ode_back", self.params, stats, reached, cts)
 
     def make_stepper(self, b: Builder) -> Stepper:
         """Steps of (y, ct). An error of ct counts relative to the largest cotangent."""

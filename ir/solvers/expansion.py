@@ -31,7 +31,7 @@ def _expand_linear(params: Params, types: Types) -> Graph:
     """The last level of the joint solve; residuals are not read."""
     n_state = len(params["graph"].outputs)
     n_own = len(types) - len(split_operands(types, sum(params["args"]), n_state)[3])
-    joint = expand_ode({**params, "stored": False}, types[:n_own])
+    joint = expand_ode({**params, "stored": False}, types[:n_own], "linear_ode")
     unread = [Value(t) for t in types[n_own:]]
     outputs = joint.outputs[n_state // 2 : n_state]
     return Graph((*joint.inputs, *unread), joint.equations, outputs, "linear_ode")

@@ -25,9 +25,11 @@ from .arithmetic import (
     moved_axis,
     part,
     scaled,
+    stacked,
     weighted_sum,
     with_row,
 )
+from .failure import guarded
 from .implicit import implicit_stages
 from .spec import OK, Spec, split_operands
 from .stepping import Attempt, Progress, Slopes, StageRule, Stepper, explicit_stages
@@ -61,7 +63,7 @@ def dynamics(graph: Graph, args: Sequence[Any]) -> Slopes:
     return slopes
 
 
-def expand_ode(params: Params, types: Sequence[TensorType]) -> Graph:
+def expand_ode(params: Params, types: Sequence[TensorType], subject: str = "ode") -> Graph:
     """The graph that does what an `ode` equation with these operands does."""
     spec = Spec.of(params)
     graph: Graph = params["graph"]
@@ -75,7 +77,9 @@ def expand_ode(params: Params, types: Sequence[TensorType]) -> Graph:
     weights = level_weights(b, spec, args, state, dtype)
     stepper = Stepper(spec, slopes, rule, spec.scale(weights, dtype), dtype)
     outputs = _Solve(spec, stepper, list(state), ts, bool(params["stored"])).run(b)
-    return b.graph(inputs, outputs, "ode")
+    stats, reached = outputs[n_state : n_state + 2]
+    ys = guarded(b, subject, params, stats, reached, outputs[:n_state])
+    return b.graph(inputs, [*ys, *outputs[n_state:]], "ode")
 
 
 def stage_rule(
@@ -145,9 +149,7 @@ class _Solve:
         flat, rows = scan_loop(b, to_target, flat, [targets], n - 1, name="solve")
         at, _, stored = unpack(flat)
         ys = [self.with_first(b, y, row) for y, row in zip(self.state, rows, strict=False)]
-        counts = [at.status, at.accepted, at.rejected]
-        shape = (*self.spec.lanes, 1)
-        stats = b.concatenate(*[b.reshape(x, new_sizes=shape) for x in counts], dimension=axis)
+        stats = stacked(b, [at.status, at.accepted, at.rejected])
         return [*ys, stats, at.t, *self.stored_outputs(b, at, rows, stored)]
 
     def with_first(self, b: Builder, y: Any, rows: Any) -> Any:

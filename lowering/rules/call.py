@@ -55,7 +55,8 @@ def nothing(eqn: Equation) -> Iterable[Graph]:
 @lower.rule(ops.custom_vjp_linear)
 def lower_custom_vjp_linear(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     name = eqn.params["name"]
-    raise ForwardModeError(ops.forward_mode_claim(name), eqn, hint=ops.FORWARD_MODE_HINT)
+    hint = ops.forward_mode_hint(name, eqn.location)
+    raise ForwardModeError(ops.forward_mode_claim(name), eqn, hint=hint)
 
 
 @lower.rule(ops.checkpoint)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...ir.errors import CovectorError
-from ...ir.graph import Equation, Opaque
+from ...ir.graph import Equation, HostFunction, Opaque
 from ...ir.ops import effect as ops
 from ...ir.types import TensorType
 from ..context import Context, MlirValue
 from ..host import ordered_effects
-from ..jax_compat import to_aval
+from ..jax_compat import private_primitives, to_aval
 from ..ordered import borrow_with_host
 from ..tables import lower
 
@@ -21,10 +21,14 @@ Operands = Sequence[MlirValue]
 def jax_params(eqn: Equation) -> tuple[Any, dict[str, Any]]:
     """The JAX primitive and parameters of a callback. Refuses one read from text."""
     callback: Opaque = eqn.params["callback"]
-    if callback.held is None:
-        callback()  # which says so
-    primitive, held = callback.held
-    params = dict(held)
+    if isinstance(callback, HostFunction):
+        params: dict[str, Any] = {"callback": callback, "sharding": None, "vmap_method": None}
+        primitive = private_primitives()["pure_callback"]
+    else:
+        if callback.held is None:
+            callback()  # which says so
+        primitive, held = callback.held
+        params = dict(held)
     if "out_types" in eqn.params:
         types = [TensorType(shape, dtype) for shape, dtype in eqn.params["out_types"]]
         params["result_avals"] = tuple(map(to_aval, types))

@@ -99,8 +99,9 @@ def check_rule(
 
 @tables.jvp.rule(custom_vjp_linear)
 def jvp_custom_vjp_linear(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
-    claim = c.forward_mode_claim(eqn.params["name"])
-    raise ForwardModeError(claim, eqn, stage="jvp", hint=c.FORWARD_MODE_HINT)
+    name = eqn.params["name"]
+    hint = c.forward_mode_hint(name, eqn.location)
+    raise ForwardModeError(c.forward_mode_claim(name), eqn, stage="jvp", hint=hint)
 
 
 @tables.jvp.rule(c.name)

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 
 from ..ir.builder import Builder
-from ..ir.graph import Graph, Thunk
+from ..ir.graph import Graph, Literal, Thunk
 from ..ir.ops.call import Flags, custom_jvp_call, custom_vjp_call
 from ..ir.primitive import Primitive
 from ..ir.types import TensorType
@@ -239,7 +239,8 @@ class VjpRules:
                 next(given) if f else _absent(y.type, self.symbolic_zeros)
                 for f, y in zip(ct_nonzero, outputs, strict=True)
             ]
-            results = backward_cotangents(self.bwd, (*values[: len(residuals)], *cts))
+            known = [_known_residual(y, x) for y, x in zip(residuals, values, strict=False)]
+            results = backward_cotangents(self.bwd, (*known, *cts))
             flagged = nonzero[len(nonzero) - len(results) :]
             keep = [f and not _is_absent(ct) for f, ct in zip(flagged, results, strict=True)]
             in_nonzero[:] = [False] * (len(nonzero) - len(results)) + keep
@@ -249,6 +250,15 @@ class VjpRules:
         types = [*(x.type for x in residuals), *ct_types]
         made = trace_flat(flat_backward, types, name=_name(self.bwd), aliases=self.backward_aliases)
         return made.graph, tuple(in_nonzero)
+
+
+def _known_residual(output: Any, value: Any) -> Any:
+    """A residual as the backward rule sees it: flags that the forward rule knew are known still, so
+    that Python may branch on them there."""
+    if not isinstance(output, Literal):
+        return value
+    is_python = output.type.weak or output.type.dtype == bool
+    return output.value.item() if is_python else output.value[()]
 
 
 # -- equations that JAX has traced ---------------------------------------------------------------

@@ -113,14 +113,43 @@ class _Rules:
     def batch(self, batched: Flags, size: int) -> Rule:
         axes = tuple(0 if is_batched else None for is_batched in batched)
 
-        def flat(*values: Any) -> list[Any]:
-            return list(jax.vmap(self.bind, in_axes=axes, axis_size=size)(*values))
-
         types = [
             t.with_shape((size, *t.shape)) if is_batched else t
             for t, is_batched in zip(self.types, batched, strict=True)
         ]
-        return self._trace(flat, types, "batching rule"), (True,) * len(self.outputs)
+        out_axes = self._batched_outputs(axes, size, types)
+
+        def flat(*values: Any) -> list[Any]:
+            mapped = jax.vmap(self.bind, in_axes=axes, out_axes=out_axes, axis_size=size)
+            return list(mapped(*values))
+
+        made = self._trace(flat, types, "batching rule")
+        return made, tuple(axis is not None for axis in out_axes)
+
+    def _batched_outputs(
+        self, axes: tuple[int | None, ...], size: int, types: Sequence[TensorType]
+    ) -> tuple[int | None, ...]:
+        """0 for the outputs that the author's rule makes for each example, None for the others:
+        those that may leave `vmap` without an axis."""
+        structs = [to_struct(t) for t in types]
+
+        def is_shared(*chosen: int) -> bool:
+            def some(*values: Any) -> list[Any]:
+                outputs = self.bind(*values)
+                return [outputs[i] for i in chosen]
+
+            mapped = jax.vmap(some, in_axes=axes, out_axes=None, axis_size=size)
+            try:
+                jax.eval_shape(mapped, *structs)
+            except Exception:  # a rule that fails says why when it is traced for good
+                return False
+            return True
+
+        outputs = range(len(self.outputs))
+        if is_shared(*outputs):
+            return (None,) * len(outputs)
+        several = len(outputs) > 1
+        return tuple(None if several and is_shared(i) else 0 for i in outputs)
 
     def _of_some(self, operands: Sequence[Any], flags: Flags) -> Callable[..., tuple[Any, ...]]:
         """The primitive as a function of the operands that are flagged."""

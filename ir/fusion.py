@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .graph import Equation
+from .graph import Equation, Literal
 from .types import dtype_category, is_complex
 
 VIEWS: Final = frozenset(
@@ -68,6 +68,11 @@ def is_view(eqn: Equation) -> bool:
     return False
 
 
+def passes_on(eqn: Equation) -> bool:
+    """Whether the outputs are the operands, at a certain time: barriers."""
+    return eqn.primitive.name == "optimization_barrier"
+
+
 def is_fusible(eqn: Equation) -> bool:
     """Whether each output element is computed where it is read, if the readers allow it."""
     primitive = eqn.primitive
@@ -103,3 +108,14 @@ def is_expensive(eqn: Equation) -> bool:
     if name in _CHEAP_IF_REAL:
         return is_of_complex
     return name not in _CHEAP
+
+
+def gathers(eqn: Equation) -> bool:
+    """Whether a second computation would read more memory than its result takes.
+
+    Operands that are smaller than the result, and broadcast to it, do not count.
+    """
+    out = eqn.outputs[0].type
+    operands = {x: x.type for x in eqn.inputs if not isinstance(x, Literal)}
+    whole = [t for t in operands.values() if len(t.shape) >= len(out.shape) and t.size > 1]
+    return len(whole) > 1 and sum(t.nbytes for t in operands.values()) > out.nbytes

@@ -15,6 +15,7 @@ from . import fusion
 from .costs import equation_cost, traffic
 from .graph import Atom, Equation, Graph, Literal, Value, memoised, walk_graphs
 from .liveness import usage
+from .storage import stored_equations
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class _Grouping:
         self.makers: dict[Atom, Equation] = {v: e for e in graph.equations for v in e.outputs}
         self.root: dict[Atom, int | None] = dict.fromkeys(graph.inputs)
         self.is_output = {x for x in graph.outputs if not isinstance(x, Literal)}
-        self.stored = self._stored_equations()
+        self.stored = stored_equations(graph)
 
     def build(self) -> Steps:
         values: list[Value] = []
@@ -89,7 +90,7 @@ class _Grouping:
             if eqn not in self.stored:
                 continue
             writes = []
-            if _passes_on(eqn):
+            if fusion.passes_on(eqn):
                 for x, y in zip(eqn.inputs, eqn.outputs, strict=True):
                     self.root[y] = self._roots(x)
             else:
@@ -101,59 +102,6 @@ class _Grouping:
                     maker.append(len(steps))
             steps.append(self._step(eqn, tuple(writes)))
         return Steps(self.graph, tuple(steps), tuple(values), tuple(sizes), tuple(maker))
-
-    # What is stored: found from the last equation to the first, since it depends on the readers.
-
-    def _stored_equations(self) -> set[Equation]:
-        needed: set[Atom] = set(self.is_output)
-        readers: dict[Atom, int] = {}
-        repeated: set[Atom] = set()
-        stored: set[Equation] = set()
-        for eqn in reversed(self.graph.equations):
-            if _passes_on(eqn):
-                stored.add(eqn)
-                needed.update(eqn.inputs)
-            elif fusion.is_view(eqn):
-                self._pass_demand(eqn, needed, readers, repeated)
-            elif self._must_store(eqn, needed, readers, repeated):
-                stored.add(eqn)
-                if not fusion.fuses_operands(eqn):
-                    needed.update(eqn.inputs)
-                self._count(eqn, readers, repeated)
-            else:
-                self._count(eqn, readers, repeated)
-        return stored
-
-    def _pass_demand(
-        self, eqn: Equation, needed: set[Atom], readers: dict[Atom, int], repeated: set[Atom]
-    ) -> None:
-        x, y = eqn.inputs[0], eqn.outputs[0]
-        readers[x] = readers.get(x, 0) + readers.get(y, 0)
-        if y in needed:
-            needed.add(x)
-        if y in repeated:
-            repeated.add(x)
-
-    def _must_store(
-        self, eqn: Equation, needed: set[Atom], readers: dict[Atom, int], repeated: set[Atom]
-    ) -> bool:
-        if not fusion.is_fusible(eqn):
-            return True
-        if not eqn.inputs or all(isinstance(x, Literal) for x in eqn.inputs):
-            return any(v in self.is_output for v in eqn.outputs)
-        if not needed.isdisjoint(eqn.outputs):
-            return True
-        if not fusion.is_expensive(eqn):
-            return False
-        return any(readers.get(v, 0) > 1 or v in repeated for v in eqn.outputs)
-
-    def _count(self, eqn: Equation, readers: dict[Atom, int], repeated: set[Atom]) -> None:
-        for x in dict.fromkeys(eqn.inputs):
-            readers[x] = readers.get(x, 0) + 1
-        if fusion.repeats_operand(eqn):
-            repeated.update(eqn.inputs)
-
-    # Steps: found in program order.
 
     def _output_roots(self) -> set[Atom]:
         """The values that become outputs of the graph, seen through views."""
@@ -194,7 +142,7 @@ class _Grouping:
             in_place=tuple(in_place),
             scratch=_scratch(eqn),
             cost=flops + _BYTE * moved,
-            once=bool(eqn.effects) or _passes_on(eqn),
+            once=bool(eqn.effects) or fusion.passes_on(eqn),
         )
 
     def _gather(self, eqn: Equation) -> tuple[list[Equation], dict[int, None], list[int]]:
@@ -230,11 +178,6 @@ class _Grouping:
             stack.append((maker, is_straight))
             stack.extend((x, below) for x in reversed(maker.inputs))
         return fused, reads, [b for b in reads if b in straight and b not in moved]
-
-
-def _passes_on(eqn: Equation) -> bool:
-    """Whether the outputs are the operands, at a certain time: barriers."""
-    return eqn.primitive.name == "optimization_barrier"
 
 
 def _is_straight(eqn: Equation) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from heapq import heappop, heappush
 
 import numpy as np
 
@@ -46,6 +47,7 @@ class Evicting:
             self.fixed[b] = step.once or b in kept or not program.sizes[b]
         self.next_read = np.full(n, NEVER)
         self.next_again = np.full(n, NEVER)
+        self.waiting: list[list[tuple[float, int]]] = [[] for _ in range(n)]
         self.price = np.array([program.steps[i].cost + 1.0 for i in program.maker])
         self.added = np.zeros(n)
         self.live = 0
@@ -193,13 +195,16 @@ class Evicting:
 
     def _foresee(self, b: int) -> None:
         """Buffers are read again when what was made from them is made again."""
+        soon = float(self.next_read[b])
         for r in self.program.steps[self.program.maker[b]].reads:
-            soon = NEVER
-            for i in self.readers[r]:
-                for out in self.program.steps[i].writes:
-                    if not self.held[out] and self.next_read[out] < soon and i < self.now:
-                        soon = float(self.next_read[out])
-            self.next_again[r] = soon
+            waiting = self.waiting[r]
+            if not self.held[b] and soon != NEVER:
+                heappush(waiting, (soon, b))
+            while waiting and (
+                self.held[waiting[0][1]] or self.next_read[waiting[0][1]] != waiting[0][0]
+            ):
+                heappop(waiting)
+            self.next_again[r] = waiting[0][0] if waiting else NEVER
 
 
 def evict_to(

@@ -38,7 +38,8 @@ class _Writer:
         self.ends = last_uses(program, order)
         self.equations: list[Equation] = []
         self.env: dict[Any, Any] = {}
-        self.made: dict[Any, tuple[Value, ...]] = {}
+        self.made: dict[Equation, dict[Any, tuple[Value, ...]]] = {}
+        self.kept: set[Equation] = set()
         self.ran = [False] * len(program.steps)
         self.graph_outputs = set(program.graph.outputs)
         self.makers = {v: e for e in program.graph.equations for v in e.outputs}
@@ -126,7 +127,7 @@ class _Writer:
         self.fresh.update(dict.fromkeys(v for v in held if v not in self.graph_outputs))
         for k in range(start, end):
             step = self.program.steps[self.order[k]]
-            self.made = {key: v for key, v in self.made.items() if key[0] is not step.main}
+            self.made.pop(step.main, None)
             tied = self._tie(step) if k > start else {}
             for eqn in step.equations:
                 self._place(eqn, again=eqn is step.main)
@@ -179,17 +180,17 @@ class _Writer:
     def _place(self, eqn: Equation, again: bool = False) -> None:
         """Write an equation as its operands now are; or let an equal earlier one stand for it."""
         inputs = tuple([self._atom(x) for x in eqn.inputs])
-        key = (eqn, inputs)
-        outputs = self.made.get(key)
+        made = self.made.setdefault(eqn, {})
+        outputs = made.get(inputs)
         if outputs is None:
-            if not again and inputs == eqn.inputs and (eqn, "kept") not in self.made:
+            if not again and inputs == eqn.inputs and eqn not in self.kept:
                 self.equations.append(eqn)
                 outputs = eqn.outputs
-                self.made[(eqn, "kept")] = outputs
+                self.kept.add(eqn)
             else:
                 outputs = tuple([Value(v.type, v.name) for v in eqn.outputs])
                 self.equations.append(eqn.replace(inputs=inputs, outputs=outputs))
-            self.made[key] = outputs
+            made[inputs] = outputs
         for old, new in zip(eqn.outputs, outputs, strict=True):
             self.env[old] = new
 

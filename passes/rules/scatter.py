@@ -142,34 +142,29 @@ def transpose_scatter_mul(
 def jvp_scatter_extremum(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     """The tangent of an extremum that several attain is the mean of theirs.
 
-    With z the extremum, at each position read back through the indices:
+    With z the extremum, n the number of updates that attain it, and z[i] what is read back:
 
-        ties   = number of updates equal to z there, + 1 if x is
-        writes = number of updates written there
-        dz     = dx + sum over updates of  [u = z] du / ties + ([x = z] / ties - 1) dx / writes
+        n  = scatter_add(0, i, [u = z[i]])
+        dz = scatter_add(dx [x = z] / (n + [x = z]), i, du [u = z[i]] / (n + [x = z])[i])
 
-    that is, du's share, and for each update its part of what must become of dx.
+    Where none is equal to it, which is then not a number, x counts as the extremum.
     """
     x, indices, updates = eqn.inputs
     (z,) = eqn.outputs
-    dx, _, du = (b.instantiate(t) if t.type.dtype == z.type.dtype else t for t in tangents)
-    none = zeros(b, updates.type.shape, updates)
-    ones = b.full(none.type, 1)
-
-    def count(written: Operand) -> Operand:
-        total = b.scatter_add(zeros(b, x.type.shape, x), indices, written, **eqn.params)
-        return read_back(b, eqn, total)
-
-    z_there = read_back(b, eqn, z)
-    attains = b.eq(updates, z_there)
-    x_attains = b.eq(read_back(b, eqn, x), z_there)
-    attaining = count(b.select_n(attains, none, ones))
-    share = b.select_n(x_attains, b.div(ones, attaining), b.div(ones, b.add(attaining, ones)))
-    du_share = b.select_n(attains, none, share)
-    dx_share = b.select_n(x_attains, none, share)
-    dx_rest = b.div(b.sub(dx_share, ones), count(ones))
-    written = b.add(b.mul(read_back(b, eqn, dx), dx_rest), b.mul(du, du_share))
-    return b.emit(ix.scatter_add, dx, indices, written, **eqn.params)
+    dx, _, du = tangents
+    nothing, none = zeros(b, x.type.shape, x), zeros(b, updates.type.shape, updates)
+    attains = b.eq(updates, read_back(b, eqn, z))
+    ones = b.select_n(attains, none, b.full(none.type, 1))
+    count = b.scatter_add(nothing, indices, ones, **eqn.params)
+    kept = getattr(b, "or")(b.eq(x, z), b.eq(count, 0))
+    ties = b.select_n(kept, count, b.add(count, 1))
+    moved: Operand = Zero(x.type)
+    if not isinstance(dx, Zero):
+        moved = b.select_n(kept, nothing, b.div(dx, ties))
+    if isinstance(du, Zero):
+        return [moved]
+    share = b.select_n(attains, none, read_back(b, eqn, b.div(b.full(ties.type, 1), ties)))
+    return b.emit(ix.scatter_add, b.instantiate(moved), indices, b.mul(du, share), **eqn.params)
 
 
 # -- batch ---------------------------------------------------------------------------------------

@@ -1,23 +1,13 @@
-"""Print the table of JAX's primitives and what becomes of each, as Markdown."""
+"""Print the matrix of primitives and layers, below the version of JAX that it is of."""
 
-import textwrap
+import jax
 
-from covector.frontend import api as api
-from covector.frontend.coverage import coverage
+from covector.tools.listings import primitive_listing
 
 
 def main() -> None:
-    rows, _ = coverage()
-    natives = [row for row in rows if row.kind == "native"]
-    listed = ", ".join(row.primitive for row in natives)
-    print(f"native ({len(natives)}):")
-    print(textwrap.fill(listed, 100, initial_indent="  ", subsequent_indent="  ") + "\n")
-    for kind in ("foreign", "refused"):
-        chosen = [row for row in rows if row.kind == kind]
-        print(f"{kind} ({len(chosen)}):")
-        for row in chosen:
-            print(f"  {row.primitive}: {row.note}")
-        print()
+    print(f"JAX {jax.__version__}\n")
+    print(primitive_listing(as_json=False))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Final
 
 from ..ir.primitive import PRIMITIVES
 from . import importer
-from .jax_compat import scan_primitives
+from .jax_compat import jax_primitives, registered_rules, scan_primitives
 from .refused import refusal
 
 MODULES: Final = (
@@ -38,13 +38,30 @@ CARRIED: Final[dict[str, str]] = {
 carried as well.)"""
 
 
+BECOMES: Final[dict[str, str]] = {
+    **dict.fromkeys(("jit", "closed_call", "core_call", "eval_jaxpr"), "becomes a call"),
+    **dict.fromkeys(
+        ("device_put", "reshard", "sharding_constraint", "pvary"),
+        "becomes its operand: a program is of one device",
+    ),
+    "platform_index": "becomes a cond that lowering decides",
+    "zeros_like": "becomes a constant",
+    **dict.fromkeys(("composite", "custom_vmap_call", "remat_opt"), "becomes its body"),
+}
+"""JAX's primitives that programs express otherwise."""
+
+
 @dataclass(frozen=True)
 class Row:
-    """A primitive of JAX's: native, foreign or refused, and a note."""
+    """A primitive of JAX's: native, foreign or refused, and a note.
+
+    Of a foreign one, `registered` says which of jvp, transpose and batch JAX has rules for.
+    """
 
     primitive: str
     kind: str
     note: str = ""
+    registered: frozenset[str] = frozenset()
 
 
 def coverage() -> tuple[list[Row], list[str]]:
@@ -64,11 +81,15 @@ def coverage() -> tuple[list[Row], list[str]]:
 def find_row(name: str) -> Row | None:
     """What becomes of the primitive of this name."""
     if name in importer.SPECIAL:
-        return Row(name, "native", "read by a rule of its own")
+        return Row(name, "native", BECOMES.get(name, ""))
     reason = refusal(name)
     if reason is not None:
         return Row(name, "refused", reason)
     ours = importer.RENAMED.get(name, name.replace("-", "_"))
     if ours in PRIMITIVES:
         return Row(name, "native", "" if ours == name else f"as {ours}")
-    return Row(name, "foreign", CARRIED[name]) if name in CARRIED else None
+    if name not in CARRIED:
+        return None
+    primitive = jax_primitives().get(name)
+    rules = frozenset(registered_rules(primitive)) if primitive is not None else frozenset()
+    return Row(name, "foreign", CARRIED[name], rules)

@@ -45,7 +45,8 @@ from jax._src import (
 )
 
 # Recompute: a checkpoint policy's long form of False. lower_jaxpr2: see `lowered`.
-from jax._src.interpreters import partial_eval
+# ad, batching: the tables where authors register rules.
+from jax._src.interpreters import ad, batching, partial_eval
 
 # UNSPECIFIED is the sharding of which the user said nothing.
 from jax._src.named_sharding import UNSPECIFIED
@@ -178,6 +179,16 @@ def scan_primitives() -> dict[str, Any]:
                 if isinstance(value, core.Primitive):
                     found.setdefault(value.name, value)
     return found
+
+
+def registered_rules(primitive: Any) -> set[str]:
+    """Which of jvp, transpose and batch someone has registered with JAX."""
+    tables = {
+        "jvp": (ad.primitive_jvps,),
+        "transpose": (ad.primitive_transposes, ad.fancy_transposes),
+        "batch": (batching.fancy_primitive_batchers,),
+    }
+    return {name for name, found in tables.items() if any(table.get(primitive) for table in found)}
 
 
 def default_devices() -> set[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,9 @@ from covector.frontend import api as api
 from covector.frontend.coverage import CARRIED, coverage, find_row
 from covector.frontend.refused import REFUSED
 from covector.ir.errors import CovectorError
+from covector.tools.listings import LAYERS, primitive_rows
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_every_primitive_has_a_row() -> None:
@@ -44,6 +48,28 @@ def test_nothing_is_listed_twice() -> None:
     assert not set(CARRIED) & set(REFUSED)
     native = [name for name in CARRIED if (row := find_row(name)) and row.kind != "foreign"]
     assert not native
+
+
+def test_every_cell_says_something() -> None:
+    """A layer has a rule, needs none, falls back or refuses; the last two are never our own."""
+    for row in primitive_rows():
+        cells = {row[layer] for layer in LAYERS}
+        assert "-" not in cells, row
+        if row["family"] == "JAX":
+            assert row["note"], row
+        elif row["family"] != "foreign":
+            assert not cells & {"falls back", "refuses"}, row
+
+
+def test_the_documentation_holds_the_matrix() -> None:
+    page = (ROOT / "docs" / "primitives.md").read_text()
+    if f"JAX {jax.__version__}\n" not in page:
+        pytest.skip("it is of another version of JAX")
+    probe = "from covector.tools.listings import primitive_listing; print(primitive_listing(False))"
+    shown = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=True
+    ).stdout
+    assert shown in page, "run: python docs/refresh.py --all docs/primitives.md"
 
 
 def test_refusals_say_why() -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
-import sys
 from dataclasses import fields
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -61,54 +60,78 @@ def pass_listing(as_json: bool) -> str:
     return "\n".join(lines)
 
 
+NULLARY: Final = ("constant", "empty", "empty2", "iota", "iota_2x32_shape")
+"""What takes no operands is the same in each example."""
+
+RULES: Final = frozenset(("jvp", "transpose", "batch"))
+KINDS: Final = ("native", "foreign", "refused")
+LAYERS: Final = ("meaning", "jvp", "transpose", "batch", "lower")
+
+
 def primitive_rows() -> list[dict[str, Any]]:
-    """A row for each primitive: family, and for each layer how it is known there."""
+    """A row for each primitive: ours with how each layer knows it, then JAX's that are not ours."""
+    from ..frontend import foreign
+    from ..frontend.coverage import coverage
+    from ..ir.primitive import PRIMITIVES
+
+    ours = [p for name, p in sorted(PRIMITIVES.items()) if p.family != "foreign"]
+    listed, _ = coverage()
+    told = {row.primitive for row in listed}
+    all_fall_back = dict.fromkeys(LAYERS, "falls back")
+    return [
+        *(_native(p) for p in ours),
+        *(_row(name, "foreign", all_fall_back, "someone else's")
+          for name in sorted(foreign.MET - told)),
+        *(_of_jax(row) for kind in KINDS for row in listed
+          if row.kind == kind and row.primitive.replace("-", "_") not in PRIMITIVES),
+    ]  # fmt: skip
+
+
+def _of_jax(row: Any) -> dict[str, Any]:
+    """The row of a primitive of JAX's that is not ours by this name."""
+    if row.kind == "foreign":
+        layers = {
+            layer: "none in JAX" if layer in RULES - row.registered else "falls back"
+            for layer in LAYERS
+        }
+    else:
+        layers = dict.fromkeys(LAYERS, "native" if row.kind == "native" else "refuses")
+    return _row(row.primitive, "JAX", layers, row.note)
+
+
+def _row(name: str, family: str, layers: dict[str, str], note: str) -> dict[str, Any]:
+    return {"primitive": name, "family": family, **layers, "note": note}
+
+
+def _native(p: Primitive) -> dict[str, Any]:
     from .. import passes
     from ..ir.interpret import meanings
-    from ..ir.primitive import PRIMITIVES
     from ..lowering import rules as lowering_rules
     from ..lowering.tables import lower
     from ..passes.tables import batch, jvp, transpose
 
     del passes, lowering_rules  # imported for the rules that they enter
-    rows: list[dict[str, Any]] = []
-    for name in sorted(PRIMITIVES):
-        p = PRIMITIVES[name]
-        rows.append(
-            {
-                "primitive": name,
-                "family": p.family,
-                "meaning": _known(meanings.get(p)),
-                "jvp": _derivative(p, jvp.get(p)),
-                "transpose": _transposition(p, transpose.get(p)),
-                "batch": _known(batch.get(p)),
-                "lower": _known(lower.get(p)),
-            }
-        )
-    columns = ("meaning", "jvp", "transpose", "batch", "lower")
-    for name in ("foreign", *_foreign_primitives()):
-        row = {"primitive": name, "family": "foreign"}
-        rows = [r for r in rows if r["primitive"] != name]
-        rows.append({**row, **dict.fromkeys(columns, "falls back")})
-    return rows
-
-
-def _foreign_primitives() -> list[str]:
-    """Those that someone else defined, of which this process has recorded one."""
-    recorder = sys.modules.get(f"{__package__.rpartition('.')[0]}.frontend.foreign")
-    return sorted(recorder.MET) if recorder is not None else []
+    layers = {
+        "meaning": _known(meanings.get(p)),
+        "jvp": "zero" if p.not_differentiable else _known(jvp.get(p)),
+        "transpose": _transposition(p, transpose.get(p)),
+        "batch": _batching(p, batch.get(p)),
+        "lower": _known(lower.get(p)),
+    }
+    note = f"no derivative: {p.not_differentiable}" if p.not_differentiable else ""
+    return _row(p.name, p.family, layers, note)
 
 
 def _known(rule: Any) -> str:
     return "native" if rule is not None else "-"
 
 
-def _derivative(p: Primitive, rule: Any) -> str:
-    return "zero" if p.not_differentiable else _known(rule)
-
-
 def _transposition(p: Primitive, rule: Any) -> str:
     return "native" if rule is not None else ("-" if p.linear_in else "not linear")
+
+
+def _batching(p: Primitive, rule: Any) -> str:
+    return "native" if rule is not None else ("no operands" if p.name in NULLARY else "-")
 
 
 def primitive_listing(as_json: bool) -> str:

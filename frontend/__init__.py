@@ -2,6 +2,7 @@
 
 # These enter rules that the importer and the exporter look up.
 from . import annotation_rules as annotation_rules
+from . import batching_rules as batching_rules
 from . import callbacks as callbacks
 from . import collective_rules as collective_rules
 from . import custom_rules as custom_rules

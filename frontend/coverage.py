@@ -46,7 +46,7 @@ BECOMES: Final[dict[str, str]] = {
     ),
     "platform_index": "becomes a cond that lowering decides",
     "zeros_like": "becomes a constant",
-    **dict.fromkeys(("composite", "custom_vmap_call", "remat_opt"), "becomes its body"),
+    **dict.fromkeys(("composite", "remat_opt"), "becomes its body"),
 }
 """JAX's primitives that programs express otherwise."""
 

@@ -65,7 +65,7 @@ def _record_evaluation(b: Builder, inputs: tuple[Any, ...], params: Params) -> t
 
 
 def _inlined(parameter: str) -> Any:
-    """The body of a call that only says more than its body: how to lower, batch or save it."""
+    """The body of a call that only says more than its body: how to lower or save it."""
 
     def record(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
         return tuple(b.inline(_graph_of_either(params[parameter]), inputs))
@@ -75,7 +75,6 @@ def _inlined(parameter: str) -> Any:
 
 SPECIAL["composite"] = _inlined("jaxpr")
 SPECIAL["remat_opt"] = _inlined("fwd_jaxpr")
-SPECIAL["custom_vmap_call"] = _inlined("call")
 
 
 # -- control flow ----------------------------------------------------------------------------------

@@ -85,10 +85,13 @@ def register_tracer(cls: Any) -> None:
 
 
 def evaluates_now(operands: Any) -> bool:
-    """Whether an operation is to be run while tracing: under jax.ensure_compile_time_eval."""
-    return bool(config.eager_constant_folding.value) and not any(
-        isinstance(x, core.Tracer) for x in operands
-    )
+    """Whether an operation is to be run while tracing: under jax.ensure_compile_time_eval, or on
+    float0, the dtype of no numbers, which programs do not have."""
+    if config.eager_constant_folding.value:
+        return not any(isinstance(x, core.Tracer) for x in operands)
+    if not operands or isinstance(operands[0], core.Tracer):
+        return False
+    return bool(getattr(operands[0], "dtype", None) == dtypes.float0)
 
 
 def stage_now(value: Any) -> Any:

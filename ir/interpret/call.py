@@ -9,11 +9,12 @@ import numpy as np
 from ..errors import ForwardModeError
 from ..graph import Constant, Graph
 from ..ops import call as c
+from ..ops.custom_vmap import custom_vmap_call
 from ..ops.linear_call import linear_call
 from . import evaluate, means
 
 
-@means(c.call, c.checkpoint, c.custom_jvp_call, c.custom_vjp_call, linear_call)
+@means(c.call, c.checkpoint, c.custom_jvp_call, c.custom_vjp_call, linear_call, custom_vmap_call)
 def call(*inputs: Any, graph: Graph, **params: Any) -> list[Any]:
     return evaluate(graph, inputs)
 

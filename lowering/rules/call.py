@@ -12,6 +12,7 @@ import numpy as np
 from ...ir.errors import ForwardModeError
 from ...ir.graph import Equation, Graph
 from ...ir.ops import call as ops
+from ...ir.ops.custom_vmap import custom_vmap_call
 from ...ir.ops.linear_call import linear_call
 from ..context import Context, MlirValue
 from ..tables import called, callees, lower
@@ -37,12 +38,12 @@ def lower_constant(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     return [found]
 
 
-@callees.rule(ops.custom_jvp_call, ops.custom_vjp_call, linear_call)
+@callees.rule(ops.custom_jvp_call, ops.custom_vjp_call, linear_call, custom_vmap_call)
 def primal_only(eqn: Equation) -> Iterable[Graph]:
     return (eqn.params["graph"],)
 
 
-@lower.rule(ops.custom_jvp_call, ops.custom_vjp_call, linear_call)
+@lower.rule(ops.custom_jvp_call, ops.custom_vjp_call, linear_call, custom_vmap_call)
 def lower_custom(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     return ctx.inline(eqn.params["graph"], operands)
 

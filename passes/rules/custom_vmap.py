@@ -1,0 +1,89 @@
+"""How functions with a batching rule of their own transform.
+
+The derivative of such a function has a rule, too: it batches as the derivative of what the rule
+gives. The halves of a linearized one are ordinary calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...ir.builder import Builder
+from ...ir.graph import Equation, Graph, Thunk, Value
+from ...ir.ops.call import call
+from ...ir.ops.custom_vmap import custom_vmap_call
+from .. import tables
+from ..batch import batch_graph
+from ..jvp import jvp_graph
+from ..regions import Flags, either, nonzero, select, widened
+from ..tables import Operands, materialise_batch
+from .call import define_joint_call, split_call, transpose_call
+
+
+@tables.jvp.rule(custom_vmap_call)
+def jvp_custom_vmap(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
+    graph, rule, active = eqn.params["graph"], eqn.params["rule"], nonzero(tangents)
+    forward, out_nonzero = jvp_graph(graph, active)
+
+    def batch_forward(batched: Flags, size: int) -> tuple[Graph, Flags]:
+        return _batched_jvp(graph, rule, active, batched, size)
+
+    made = Thunk(f"{rule.name}_jvp", batch_forward)
+    dxs = select(tangents, active)
+    return define_joint_call(b, eqn, forward, dxs, out_nonzero, custom_vmap_call, rule=made)
+
+
+def _batched_jvp(
+    graph: Graph, rule: Any, active: Flags, batched: Flags, size: int
+) -> tuple[Graph, Flags]:
+    """The derivative of what the rule gives for operands of which the value or tangent is batched.
+
+    Where no value is, there is nothing to ask the rule: the derivative at one point is batched.
+    """
+    forward, out_nonzero = jvp_graph(graph, active)
+    primals, moving = batched[: len(active)], batched[len(active) :]
+    if not any(primals):
+        return batch_graph(forward, batched, size)
+    flags = either(primals, widened(moving, active))
+    inner, out_batched = rule(flags, size)
+    pushed, _ = jvp_graph(inner, active, out_nonzero)
+    wanted = (*flags, *select(flags, active))
+    b, inputs, values = Builder(), [], []
+    for given, value, is_batched, is_wanted in zip(
+        forward.inputs, pushed.inputs, batched, wanted, strict=True
+    ):
+        x = Value(value.type if is_batched or not is_wanted else given.type, given.name)
+        inputs.append(x)
+        values.append(materialise_batch(b, x, is_batched, size) if is_wanted else x)
+    outputs = b.inline(pushed, values)
+    return (
+        b.graph(inputs, outputs, f"{forward.name}.batch"),
+        (*out_batched, *select(out_batched, out_nonzero)),
+    )
+
+
+@tables.batch.rule(custom_vmap_call)
+def batch_custom_vmap(
+    b: Builder, eqn: Equation, inputs: Operands, batched: Sequence[bool], size: int
+) -> tuple[Operands, Sequence[bool]]:
+    graph, out_batched = eqn.params["rule"](tuple(batched), size)
+    return b.emit(call, *inputs, graph=graph), out_batched
+
+
+@tables.transpose.rule(custom_vmap_call)
+def transpose_custom_vmap(
+    b: Builder, eqn: Equation, cts: Operands, linear: Sequence[bool]
+) -> Operands:
+    return transpose_call(b, _as_call(eqn), cts, linear)
+
+
+@tables.split.rule(custom_vmap_call)
+def split_custom_vmap(
+    eqn: Equation, unknown: Sequence[bool]
+) -> tuple[list[Equation], list[Equation], Sequence[bool]]:
+    return split_call(_as_call(eqn), unknown)
+
+
+def _as_call(eqn: Equation) -> Equation:
+    return eqn.replace(primitive=call, params={"graph": eqn.params["graph"]})

@@ -101,6 +101,10 @@ class Module:
         sizes = ", ".join(f"@{name} ({len(g)})" for name, g in self.graphs.items())
         return f"<covector module @{self.name}: {sizes}>"
 
+    def _repr_html_(self) -> str:
+        html: str = _above("tools.notebook").module_html(self)
+        return html
+
     def __eq__(self, other: object) -> bool:
         """Equal in everything that is printed: structure, constants, names and locations."""
         if not isinstance(other, Module):
@@ -145,8 +149,12 @@ class Module:
 
 
 def _frontend(name: str) -> Any:
+    return getattr(_above("frontend.modules"), name)
+
+
+def _above(module: str) -> Any:
     package = __name__.rpartition(".ir.")[0]
-    return getattr(importlib.import_module(f"{package}.frontend.modules"), name)
+    return importlib.import_module(f"{package}.{module}")
 
 
 def module_of(graph: Graph, others: Sequence[Graph] = (), **fields: Any) -> Module:

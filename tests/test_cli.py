@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import resource
@@ -250,10 +251,16 @@ def test_passes_and_primitives(run: Run) -> None:
 def test_every_command_has_help(run: Run, command: str) -> None:
     status, out, _ = run(command, "--help")
     assert status == 0 and f"covector {command}" in out
+    assert "Example:" in out
 
 
 def test_version(run: Run) -> None:
-    assert run("--version") == (0, f"{covector.__version__}\n", "")
+    status, out, _ = run("--version")
+    found = dict(line.split() for line in out.splitlines())
+    assert status == 0 and list(found)[:3] == ["covector", "jax", "jaxlib"]
+    assert found["covector"] == covector.__version__
+    assert found["jax"] == importlib.metadata.version("jax")
+    assert json.loads(run("--version", "--json")[1]) == found
 
 
 # -- bad usage and bad programs; texts of programs are in golden/errors ----------------------------

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..ir.errors import UsageError
-from .options import ARGS, INPUTS, JSON, LOAD, PASSES, SEED
+from .options import ARGS, INPUTS, JSON, LOAD, PASSES, SEED, TARGET
 from .output import BAD_PROGRAM, write
+from .progress import say
 from .targets import load_files, read_target
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class _Found:
 
 
 @click.command()
-@click.argument("target")
+@TARGET
 @ARGS
 @PASSES
 @INPUTS
@@ -91,6 +92,7 @@ def bisect(
     if found is None:
         write(json.dumps(None) if as_json else "nothing is wrong", None)
         return 0
+    say("looking for the equation")
     culprit = find_culprit(found.symptom, found.module, found.arrays)
     if output is not None:
         write(str(culprit.module if culprit is not None else found.module), output)
@@ -124,6 +126,7 @@ def _first_wrong(
     from .symptoms import Failure, WrongNumbers, failure
 
     for number, step in enumerate(steps, 1):
+        say(f"pass {step}", number - 1, len(steps))
         error = failure([step], module)
         if error is not None:
             symptom = Failure.of((step,), error)
@@ -155,6 +158,7 @@ def _first_by_predicate(
             hint="covector reduce makes such a program smaller",
         )
     for number, step in enumerate(steps, 1):
+        say(f"pass {step}", number - 1, len(steps))
         after = run_step(step, module)
         if Predicate(command).accepts(after):
             symptom = Predicate(command, (step,))

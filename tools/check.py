@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..passes.statistics import as_table
-from .options import ARGS, INPUTS, JSON, LOAD, PASSES, SEED
+from .options import ARGS, INPUTS, JSON, LOAD, PASSES, SEED, TARGET
 from .output import BAD_PROGRAM, write
 from .targets import load_files, read_target
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("target")
+@TARGET
 @ARGS
 @PASSES
 @INPUTS

@@ -20,6 +20,7 @@ from ..passes.pipeline import Pipeline
 from ..passes.settings import Settings
 from .data import finite_inputs
 from .laws import LAWS
+from .progress import say
 from .trials import Finding, Trial, difference
 from .widen import wide_array, widened
 
@@ -85,7 +86,8 @@ def check_pipeline(
     the entry takes. `xla` runs graphs a second way.
     """
     given = arrays if arrays is not None else finite_inputs(module.main, seed, evaluate)
-    for step in passes:
+    for i, step in enumerate(passes):
+        say(f"checking {step}", i, len(passes))
         after = run_step(step, module)
         notes: list[str] = [] if step.law in LAWS else [f"the law is not known here: {step.law}"]
         law = _tried(notes, check_step, step, module, after, given, seed)

@@ -7,6 +7,7 @@ status is 1 for a program that is wrong and 2 for a command that is.
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ import click
 
 from ..ir.errors import CovectorError, UsageError, did_you_mean
 from .output import BAD_PROGRAM, BAD_USAGE, exit_status, report
+from .progress import working
 
 COMMANDS: Final = {
     "trace": "programs",
@@ -29,15 +31,21 @@ COMMANDS: Final = {
     "reduce": "reduce",
     "why-nan": "why_nan",
     "report": "report",
+    "completion": "completion",
 }
 """The file of each command, imported when the command is called."""
 
+_ARGUMENTS: Final = "covector.arguments"
 OUR_FAULT: Final = 70
 INTERRUPTED: Final = 130
 
 
 class Commands(click.Group):
     """The commands, found by name when they are called."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_ARGUMENTS] = tuple(args)
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -60,9 +68,10 @@ class Commands(click.Group):
 
 def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
-        from .. import __version__
+        from .versions import versions, versions_text
 
-        click.echo(__version__)
+        as_json = "--json" in ctx.meta[_ARGUMENTS]
+        click.echo(json.dumps(versions(), indent=1) if as_json else versions_text())
         ctx.exit()
 
 
@@ -75,8 +84,9 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
 )
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
-    help="Print the version.",
+    help="Print the versions of covector, jax, jaxlib and others.",
 )  # fmt: skip
+@click.option("--json", is_flag=True, expose_value=False, help="With --version: as JSON.")
 def cli() -> None:
     """See, transform and run JAX programs, one pass at a time.
 
@@ -92,11 +102,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def _run(arguments: Sequence[str] | None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # XLA's notes on its start are not ours
     try:
-        status = cli.main(
-            args=list(arguments) if arguments is not None else None,
-            prog_name="covector",
-            standalone_mode=False,
-        )
+        with working("covector"):
+            status = cli.main(
+                args=list(arguments) if arguments is not None else None,
+                prog_name="covector",
+                standalone_mode=False,
+            )
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except click.ClickException as error:

@@ -17,6 +17,7 @@ from ..passes.inline import inline_graph
 from ..passes.reverse import vjp_graph
 from .derivations import NO_PATH, Path, PrimalTexts, cotangent_path
 from .nonfinite import INFINITY, NAN, Source, extent, find_source, record
+from .progress import say
 from .remedies import Advice, Case, advise
 
 _SAID: Final = {
@@ -104,6 +105,7 @@ def diagnose_numbers(
     Raises InterpretError for a program that has no NumPy meaning, MissingRule for one without a
     derivative.
     """
+    say("running forward")
     flat = inline_graph(graph)
     texts = PrimalTexts([flat])
     values = record(flat, arrays)
@@ -128,6 +130,7 @@ def _backward(
     graph: Graph, arrays: Sequence[Any], active: Sequence[bool] | None, texts: PrimalTexts
 ) -> list[Finding]:
     flags = active if active is not None else [has_tangent(v.type) for v in graph.inputs]
+    say("running backward")
     pullback = vjp_graph(graph, flags)
     n = len(arrays)
     ones: list[Any] = [_ones(v) for v in pullback.inputs[n:]]

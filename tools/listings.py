@@ -19,7 +19,10 @@ from .targets import load_files
 @LOAD
 @JSON
 def passes(load: tuple[str, ...], as_json: bool) -> None:
-    """List the passes with their options and laws."""
+    """List the passes with their options and laws.
+
+    Example: covector passes --load my_passes.py
+    """
     load_files(load)
     write(pass_listing(as_json), None)
 
@@ -27,7 +30,10 @@ def passes(load: tuple[str, ...], as_json: bool) -> None:
 @click.command()
 @JSON
 def primitives(as_json: bool) -> None:
-    """List the primitives and which layers know them."""
+    """List the primitives and which layers know them.
+
+    Example: covector primitives --json
+    """
     write(primitive_listing(as_json), None)
 
 

@@ -24,7 +24,7 @@ _SEPARATOR_LINE: Final = re.compile(r"^[ \t]*// -----[ \t]*\n", re.MULTILINE)
 
 
 @click.command(cls=WithForms)
-@click.argument("program", required=False)
+@click.argument("program", required=False, type=click.Path())
 @PASSES
 @EMIT
 @SWITCHES

@@ -7,11 +7,26 @@ from typing import Any
 
 import click
 
+
+def _pipeline(ctx: click.Context, param: click.Parameter, incomplete: str) -> Any:
+    from .completion import complete_pipeline
+
+    return complete_pipeline(ctx, param, incomplete)
+
+
+def _target(ctx: click.Context, param: click.Parameter, incomplete: str) -> Any:
+    from .completion import complete_target
+
+    return complete_target(ctx, param, incomplete)
+
+
+TARGET = click.argument("target", shell_complete=_target)
 OUTPUT = click.option("-o", "--output", metavar="FILE", help="Write to FILE, whole or not at all.")
 PASSES = click.option(
     "--passes",
     default="",
     metavar="PIPELINE",
+    shell_complete=_pipeline,
     help='Passes to run, like "linearize{wrt=0},transpose,cse,dce".',
 )
 ARGS = click.option(

@@ -11,6 +11,7 @@ from typing import Final
 import click
 
 from ..ir.errors import CovectorError, UsageError
+from .progress import quiet
 
 BAD_PROGRAM: Final = 1
 BAD_USAGE: Final = 2
@@ -18,10 +19,13 @@ BAD_USAGE: Final = 2
 
 def write(text: str, output: str | None, *, highlight: bool = False) -> None:
     """Write text, ending in one newline, to a file or to standard output."""
+    quiet()
     text = text.rstrip("\n") + "\n"
     if output is None or output == "-":
         if highlight and use_colour():
-            print_highlighted(text)
+            from .highlight import in_terminal
+
+            click.echo(in_terminal(text), nl=False, color=True)
         else:
             click.echo(text, nl=False)
         return
@@ -55,34 +59,9 @@ def use_colour() -> bool:
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
-def print_highlighted(text: str) -> None:
-    """Print a program with its types, operations and locations told apart by colour."""
-    from rich.console import Console
-    from rich.highlighter import RegexHighlighter
-    from rich.theme import Theme
-
-    class Program(RegexHighlighter):
-        base_style = "ir."
-        highlights = [  # noqa: RUF012  rich reads it from the class
-            r"(?P<location>//.*$)",
-            r"(?P<keyword>\b(module|func|return|constant)\b)",
-            r"(?P<graph>@[\w.]+)",
-            r"(?P<type>~?\b[a-z]+\d*(_\w+)?\[[\d,]*\])",
-            r"= (?P<primitive>\w+)",
-        ]
-
-    styles = {
-        "ir.location": "dim", "ir.keyword": "bold", "ir.graph": "magenta", "ir.type": "cyan",
-        "ir.primitive": "green",
-    }  # fmt: skip
-    console = Console(theme=Theme(styles), soft_wrap=True, highlight=False, markup=False)
-    highlighter = Program()
-    for line in text.splitlines():
-        console.print(highlighter(line))
-
-
 def report(error: CovectorError) -> None:
     """One error on standard error: its kind, unless it is about the command, and all it says."""
+    quiet()
     kind = "error" if isinstance(error, UsageError) else type(error).__name__
     click.echo(f"{kind}: {error}", err=True)
 

@@ -10,12 +10,12 @@ from typing import Any
 import click
 
 from .emit import EMIT, emit
-from .options import ARGS, INPUTS, JSON, LOAD, LOCATIONS, OUTPUT, PASSES, SEED, combined
+from .options import ARGS, INPUTS, JSON, LOAD, LOCATIONS, OUTPUT, PASSES, SEED, TARGET, combined
 from .output import write, write_file
 from .switches import HIDDEN_SWITCHES, WithForms, given
 from .targets import load_files, read_target, transformed
 
-TARGET = combined(click.argument("target"), ARGS, PASSES, LOAD, HIDDEN_SWITCHES)
+SOURCE = combined(TARGET, ARGS, PASSES, LOAD, HIDDEN_SWITCHES)
 """What is traced or read, the pipeline to run over it, and the switches of `opt` for that."""
 
 
@@ -27,7 +27,7 @@ def _prepare(
 
 
 @click.command(cls=WithForms)
-@TARGET
+@SOURCE
 @EMIT
 @LOCATIONS
 @JSON
@@ -52,7 +52,7 @@ def trace(
 
 
 @click.command(cls=WithForms)
-@TARGET
+@SOURCE
 @click.option(
     "--platform",
     type=click.Choice(["cpu", "cuda", "rocm", "tpu"]),
@@ -98,7 +98,7 @@ def lower(
 
 
 @click.command(cls=WithForms)
-@TARGET
+@SOURCE
 @INPUTS
 @SEED
 @click.option("--interpret", is_flag=True, help="Evaluate with NumPy instead of compiling.")

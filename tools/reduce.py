@@ -14,8 +14,9 @@ from ..ir.module import Module
 from ..passes.base import Pass
 from ..passes.pipeline import parse_pipeline
 from .bisect import PREDICATE
-from .options import ARGS, JSON, LOAD, OUTPUT, PASSES, SEED
+from .options import ARGS, JSON, LOAD, OUTPUT, PASSES, SEED, TARGET
 from .output import write
+from .progress import say
 from .reductions import STEPS
 from .symptoms import (
     Failure,
@@ -30,7 +31,7 @@ from .targets import load_files, read_program, read_target
 
 
 @click.command()
-@click.argument("target")
+@TARGET
 @ARGS
 @PASSES
 @SEED
@@ -169,6 +170,7 @@ class Reducer:
             return False
         self.seen.add(text)
         self.tests += 1
+        say(f"reducing: {_size(module)} equations", self.tests, self.max_tests)
         return self.symptom.shows(module)
 
     def _is_over(self) -> bool:

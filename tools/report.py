@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .options import ARGS, JSON, LOAD, PASSES, combined
+from .options import ARGS, JSON, LOAD, PASSES, TARGET, combined
 from .output import write
 from .switches import HIDDEN_SWITCHES, WithForms, given
 from .targets import load_files, read_target, transformed
@@ -19,7 +19,7 @@ SECTIONS = (
 
 
 @click.command(cls=WithForms)
-@combined(click.argument("target"), ARGS, PASSES, LOAD, HIDDEN_SWITCHES)
+@combined(TARGET, ARGS, PASSES, LOAD, HIDDEN_SWITCHES)
 @click.option(
     "--only",
     multiple=True,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..ir.errors import CovectorError, UsageError, did_you_mean
 from ..ir.graph import Location
+from .progress import say
 
 if TYPE_CHECKING:
     from ..ir.module import Module
@@ -108,6 +109,7 @@ def trace_function(path: str, name: str, args: str | None) -> Module:
     Its arguments are those of the specification `args`, else those that the file's `example_args()`
     returns under the function's name. Raises TraceError where the file or the function raises.
     """
+    say(f"tracing {name}")
     module = import_file(path)
     function = getattr(module, name, None)
     if not callable(function):

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from .options import ARGS, AT, INPUTS, JSON, LOAD, PASSES, SEED, combined
+from .options import ARGS, AT, INPUTS, JSON, LOAD, PASSES, SEED, TARGET, combined
 from .output import BAD_PROGRAM, write
 from .switches import HIDDEN_SWITCHES, WithForms, given
 from .targets import load_files, read_target_with_inputs, transformed
@@ -17,7 +17,7 @@ PROBES: Final = ("0", "1", "-1", "100", "-100", "1e30", "-1e30")
 
 
 @click.command(cls=WithForms)
-@combined(click.argument("target"), ARGS, PASSES, LOAD, HIDDEN_SWITCHES)
+@combined(TARGET, ARGS, PASSES, LOAD, HIDDEN_SWITCHES)
 @INPUTS
 @AT
 @SEED

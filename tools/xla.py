@@ -10,6 +10,7 @@ import numpy as np
 from ..ir.graph import Graph, walk_graphs
 from ..ir.ops.random import key_tag
 from ..ir.types import TensorType, dtype_name
+from .progress import say
 
 _PUBLIC_NAMES: Final = {
     "fry": "threefry2x32", "fry4": "threefry4x32", "rbg": "rbg", "urbg": "unsafe_rbg",
@@ -24,6 +25,7 @@ def run_xla(graph: Graph, arrays: Sequence[Any]) -> list[Any]:
 
     from ..frontend.execute import execute
 
+    say("compiling and running with XLA")
     with jax.enable_x64(bool(jax.enable_x64.value) or uses_64_bits(graph)):
         arguments = [_to_jax(x, t) for x, t in zip(arrays, graph.input_types, strict=True)]
         outputs = execute(graph, arguments)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..ir.graph import Graph
+from .progress import say
 from .xla import uses_64_bits
 
 
@@ -42,6 +43,7 @@ def analyse(graph: Graph) -> dict[str, float]:
     from ..lowering.emit import lower_graph
     from ..lowering.execute import compile_module
 
+    say("compiling with XLA")
     with jax.enable_x64(bool(jax.enable_x64.value) or uses_64_bits(graph)):
         lowered = lower_graph(tidy(graph), (default_platform(()),))
         executable = compile_module(

@@ -22,7 +22,7 @@ from jax import lax
 
 import covector
 from covector.ir.graph import Graph
-from covector.passes.dce import remove_dead
+from covector.passes.stacks import WORTH
 
 LENGTH, WIDTH, BATCH = 100, 64, 16
 
@@ -96,13 +96,12 @@ def programs() -> dict[str, tuple[Callable[..., Any], tuple[Any, Any]]]:
 
 
 def our_residual_bytes(fun: Callable[..., Any], args: tuple[Any, ...]) -> int:
-    """Bytes that the primal half of our linearized program stacks for the linear half."""
-    module = covector.run_passes(covector.make_ir(fun)(*args), "linearize{wrt=0},transpose,cse,dce")
-    primal, backward = module.graphs.values()
-    read = {v for e in remove_dead(backward).equations for v in e.inputs}
-    residuals = [v for v in backward.inputs[: backward.linear_from] if v in read]
-    made = _scan_stacks(primal)
-    return sum(v.type.nbytes for v in dict.fromkeys(residuals) if v in made)
+    """Bytes that the forward loops of our gradient stack and its backward loops read."""
+    module = covector.make_ir(covector.grad(fun))(*args)
+    graph = covector.run_passes(module, f"cse,dce,stacks{{least={WORTH}}}").main
+    loops = [eqn for eqn in graph.equations if eqn.primitive.name == "scan"]
+    read = {x for eqn in loops for x in eqn.inputs}
+    return sum(v.type.nbytes for v in _scan_stacks(graph) if v in read)
 
 
 def _scan_stacks(graph: Graph) -> set[Any]:

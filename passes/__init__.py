@@ -24,6 +24,7 @@ from . import linearize as _linearize
 from . import materialize as _materialize
 from . import reverse as _reverse
 from . import rules
+from . import stacks as _stacks
 from . import transpose as _transpose
 from .base import PASSES, Pass, find_pass, make_pass
 from .observers import Observer
@@ -51,6 +52,7 @@ inline = _function(_inline.Inline)
 jvp = _function(_jvp.Jvp)
 linearize = _function(_linearize.Linearize)
 materialize = _function(_materialize.Materialize)
+stacks = _function(_stacks.Stacks)
 transpose = _function(_transpose.Transpose)
 vjp = _function(_reverse.Vjp)
 
@@ -77,6 +79,7 @@ __all__ = [
     "parse_pipeline",
     "rules",
     "run_passes",
+    "stacks",
     "transpose",
     "vjp",
 ]

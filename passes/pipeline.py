@@ -16,6 +16,7 @@ from .dce import Dce, remove_dead
 from .manager import Manager
 from .observers import Observer
 from .settings import Settings
+from .stacks import WORTH, Stacks, with_fewer_stacks
 from .timing import Timer
 
 _STEP = re.compile(r"\s*([A-Za-z_][\w-]*)\s*(?:\{([^{}]*)\})?\s*")
@@ -149,11 +150,12 @@ def run_passes(module: Module, passes: str | Sequence[Pass | str], **switches: A
 
 
 def tidied(graph: Graph) -> Graph:
-    """A graph as it is compiled: without repeated, then without unread equations.
+    """A graph as it is compiled: without repeated, then without unread equations, and with the
+    least stacked from loop to loop.
 
     It runs as a pipeline, which the environment's switches let one watch, where any is set.
     """
     settings = Settings.of({})
     if settings == Settings():
-        return remove_dead(cse_graph(graph))
-    return Pipeline((Cse(), Dce()), settings).run(Module({graph.name: graph})).main
+        return with_fewer_stacks(remove_dead(cse_graph(graph)), WORTH)
+    return Pipeline((Cse(), Dce(), Stacks(WORTH)), settings).run(Module({graph.name: graph})).main

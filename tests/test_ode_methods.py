@@ -263,6 +263,18 @@ FAILURES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: covector.solve_ode(lambda y, t: -y, 1.0, t0=0.0, t1=9.0, max_steps=3),
         "then more than 3 steps were needed",
     ),
+    "max_steps, close outputs": (
+        lambda: covector.solve_ode(
+            lambda y, t: -y,
+            1.0,
+            t0=0.0,
+            t1=9.0,
+            max_steps=30,
+            hmax=0.1,
+            saveat=jnp.linspace(0.0, 9.0, 200),
+        ),
+        r"in 30 steps, then more than 30 steps were needed",
+    ),
     "not finite": (
         lambda: covector.odeint(lambda y, t: jnp.log(y - t), 1.0, jnp.array([0.0, 2.0])),
         r"solved up to t = 0\.59\d+ in \d+ steps, then a slope or the state was not finite",

@@ -114,51 +114,7 @@ def epsilon(dtype: Dtype) -> float:
     return float(ml_dtypes.finfo(real_dtype(dtype)).eps)
 
 
-# -- rows at a position of their own in each lane --------------------------------------------------
-
-
-def row_at(b: Builder, x: Any, i: Any) -> Any:
-    """`x[lane, i[lane]]` for x of shape [lanes, n, ...]."""
-    shape, n_lanes = x.type.shape, len(i.type.shape)
-    rest = shape[n_lanes + 1 :]
-    if not n_lanes:
-        starts = [i, *[b.literal(0, i.type)] * len(rest)]
-        return b.reshape(b.dynamic_slice(x, *starts, slice_sizes=(1, *rest)), new_sizes=rest)
-    lanes = tuple(range(n_lanes))
-    return b.gather(
-        x,
-        b.reshape(i, new_sizes=(*i.type.shape, 1)),
-        offset_dims=tuple(range(n_lanes, n_lanes + len(rest))),
-        collapsed_slice_dims=(n_lanes,),
-        start_index_map=(n_lanes,),
-        operand_batching_dims=lanes,
-        start_indices_batching_dims=lanes,
-        slice_sizes=(*[1] * n_lanes, 1, *rest),
-        unique_indices=True,
-        mode="CLIP",
-    )
-
-
-def with_row(b: Builder, x: Any, i: Any, row: Any) -> Any:
-    """x with `x[lane, i[lane]] = row[lane]`, in the lanes where there is such a row."""
-    shape, n_lanes = x.type.shape, len(i.type.shape)
-    rest = shape[n_lanes + 1 :]
-    if not n_lanes:
-        starts = [i, *[b.literal(0, i.type)] * len(rest)]
-        return b.dynamic_update_slice(x, b.reshape(row, new_sizes=(1, *rest)), *starts)
-    lanes = tuple(range(n_lanes))
-    return b.scatter(
-        x,
-        b.reshape(i, new_sizes=(*i.type.shape, 1)),
-        row,
-        update_window_dims=tuple(range(n_lanes, n_lanes + len(rest))),
-        inserted_window_dims=(n_lanes,),
-        scatter_dims_to_operand_dims=(n_lanes,),
-        operand_batching_dims=lanes,
-        scatter_indices_batching_dims=lanes,
-        unique_indices=True,
-        mode="FILL_OR_DROP",
-    )
+# -- axes -----------------------------------------------------------------------------------------
 
 
 def moved_axis(b: Builder, x: Any, source: int, target: int) -> Any:

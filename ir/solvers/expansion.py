@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from ..builder import Builder
 from ..graph import Equation, Graph, Params, Value, memoised
 from ..ops.ode import linear_ode, linear_ode_back, ode
 from ..primitive import Primitive, Types
-from .backward import expand_linear_ode_back
+from .continuous import Continuous
+from .direct import Direct
 from .forward import expand_ode
 from .spec import split_operands
 
@@ -37,8 +39,15 @@ def _expand_linear(params: Params, types: Types) -> Graph:
     return Graph((*joint.inputs, *unread), joint.equations, outputs, "linear_ode")
 
 
+def _expand_back(params: Params, types: Types) -> Graph:
+    b = Builder()
+    inputs = [Value(t) for t in types]
+    kind = Direct if params["adjoint"] == "direct" else Continuous
+    return b.graph(inputs, kind(b, params, inputs).run(b), "linear_ode_back")
+
+
 _EXPANSIONS: Final[dict[Primitive, Callable[[Params, Types], Graph]]] = {
     ode: expand_ode,
     linear_ode: _expand_linear,
-    linear_ode_back: expand_linear_ode_back,
+    linear_ode_back: _expand_back,
 }

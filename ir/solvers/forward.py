@@ -1,6 +1,6 @@
 """A solve from the first of `ts` to the last, its solution at all of them.
 
-    for each target in ts:   while t < target: step;   y(target) from the last step's polynomial
+    while t < ts[-1]: step;  y(target) from the step's polynomial for each target that lies in it
 
 The steps do not depend on where the solution is asked for, the last one aside: it ends at the last
 time, so that the dynamics are never evaluated beyond.
@@ -13,37 +13,19 @@ from typing import Any, NamedTuple
 
 from ..builder import Builder
 from ..graph import Graph, Value
-from ..loops import scan_loop, while_loop
+from ..loops import while_loop
 from ..ops.call import call
 from ..types import INT32, TensorType
-from .arithmetic import (
-    along,
-    choose,
-    entry,
-    filled,
-    max_lanes,
-    moved_axis,
-    part,
-    scaled,
-    stacked,
-    weighted_sum,
-    with_row,
-)
+from .arithmetic import along, any_of, both, filled, max_lanes, stacked
 from .failure import guarded
 from .implicit import implicit_stages
+from .outputs import Outputs
+from .packing import packed
 from .spec import OK, Spec, split_operands
 from .stepping import Attempt, Progress, Slopes, StageRule, Stepper, explicit_stages
+from .windows import repeated, with_row
 
 Params = dict[str, Any]
-
-
-class Between(NamedTuple):
-    """The last step: where it began, its size, y there, and the coefficients of x, x^2, ..."""
-
-    t: Any
-    h: Any
-    y: list[Any]
-    powers: list[list[Any]]
 
 
 class Stored(NamedTuple):
@@ -134,81 +116,30 @@ class _Solve:
         self.n = ts.type.shape[-1]
 
     def run(self, b: Builder) -> list[Any]:
-        axis, n = self.axis, self.n
-        t0, self.t_end = entry(b, self.ts, axis, 0), entry(b, self.ts, axis, n - 1)
-        at = self.stepper.start(b, t0, self.state, self.t_end)
-        carry = (at, self.before_any_step(b, at), self.nothing_stored(b, at))
-        flat, unpack = packed(carry)
-        targets = moved_axis(b, part(b, self.ts, axis, 1, n), axis, 0)
-
-        def to_target(b: Builder, carry: list[Any], xs: list[Any]) -> tuple[list[Any], list[Any]]:
-            at, last, stored = self.steps_to(b, unpack(carry), xs[0])
-            rows = [*self.solution(b, at, last, xs[0]), *([at.accepted] if self.is_stored else [])]
-            return packed((at, last, stored))[0], rows
-
-        flat, rows = scan_loop(b, to_target, flat, [targets], n - 1, name="solve")
-        at, _, stored = unpack(flat)
-        ys = [self.with_first(b, y, row) for y, row in zip(self.state, rows, strict=False)]
-        stats = stacked(b, [at.status, at.accepted, at.rejected])
-        return [*ys, stats, at.t, *self.stored_outputs(b, at, rows, stored)]
-
-    def with_first(self, b: Builder, y: Any, rows: Any) -> Any:
-        """The solution at all times: the initial state, then what was found."""
-        shape = y.type.shape
-        first = b.reshape(y, new_sizes=(*shape[: self.axis], 1, *shape[self.axis :]))
-        return b.concatenate(first, moved_axis(b, rows, 0, self.axis), dimension=self.axis)
-
-    # -- between outputs ---------------------------------------------------------------------------
-
-    def steps_to(self, b: Builder, carry: Any, target: Any) -> Any:
-        at, last, stored = carry
-        at = at._replace(tries=filled(b, self.spec.lanes, INT32, 0))
-        flat, unpack = packed((at, last, stored))
+        outputs = Outputs(b, self.spec, self.ts, self.state, self.is_stored)
+        at = self.stepper.start(b, outputs.t0, self.state, outputs.t_end)
+        made = outputs.at_start(b, self.state)
+        flat, unpack = packed((at, made, self.nothing_stored(b, at)))
 
         def proceed(b: Builder, *carry: Any) -> Any:
-            return self.stepper.any_running(b, unpack(carry)[0], target)
+            at, made, _ = unpack(carry)
+            running = self.stepper.running(b, at, outputs.next_time(b, made))
+            return any_of(b, both(b, running, b.lt(made.count, self.n)))
 
         def step(b: Builder, *carry: Any) -> list[Any]:
-            at, last, stored = unpack(carry)
-            tried = self.stepper.attempt(b, at, target, self.t_end)
-            last = self.last_step(b, at, tried, last)
-            return packed((tried.after, last, self.store(b, at, tried, stored)))[0]
+            at, made, stored = unpack(carry)
+            target = outputs.next_time(b, made)
+            tried = self.stepper.attempt(b, at, target, outputs.t_end)
+            stored = self.store(b, at, tried, stored)
+            more = outputs.after_step(b, made, at, tried)
+            tries = filled(b, self.spec.lanes, INT32, 0)
+            tries = b.select_n(b.gt(more.count, made.count), tried.after.tries, tries)
+            return packed((tried.after._replace(tries=tries), more, stored))[0]
 
-        return unpack(while_loop(b, proceed, step, flat, "steps"))
-
-    def before_any_step(self, b: Builder, at: Progress) -> Between:
-        zeros = [b.full(y.type, 0) for y in at.y]
-        one = filled(b, self.spec.lanes, at.t.type.dtype, 1.0)
-        return Between(at.t, one, at.y, [zeros for _ in range(self.spec.tableau.degree)])
-
-    def last_step(self, b: Builder, at: Progress, tried: Attempt, last: Between) -> Between:
-        tableau, taken = self.spec.tableau, tried.taken
-        powers = []
-        for m in range(tableau.degree):
-            row = [weights[m] for weights in tableau.dense]
-            sums = [
-                weighted_sum(b, row, [k[i] for k in tried.stages.slopes]) for i in range(len(at.y))
-            ]
-            powers.append(choose(b, taken, last.powers[m], [scaled(b, tried.h, x) for x in sums]))
-        return Between(
-            b.select_n(taken, last.t, at.t),
-            b.select_n(taken, last.h, tried.h),
-            choose(b, taken, last.y, at.y),
-            powers,
-        )
-
-    def solution(self, b: Builder, at: Progress, last: Between, target: Any) -> list[Any]:
-        """y(target), by Horner's rule; NaN where the solve has failed."""
-        x = b.div(b.sub(target, last.t), last.h)
-        good = b.eq(at.status, OK)
-        x = b.select_n(good, filled(b, self.spec.lanes, x.type.dtype, float("nan")), x)
-        result = []
-        for i, y in enumerate(last.y):
-            value = last.powers[-1][i]
-            for power in reversed(last.powers[:-1]):
-                value = b.add(power[i], scaled(b, x, value))
-            result.append(b.add(y, scaled(b, x, value)))
-        return result
+        at, made, stored = unpack(while_loop(b, proceed, step, flat, "solve"))
+        ys, ends = outputs.finished(b, made, at)
+        stats = stacked(b, [at.status, at.accepted, at.rejected])
+        return [*ys, stats, at.t, *self.stored_outputs(b, at, ends, stored)]
 
     # -- steps that are kept -----------------------------------------------------------------------
 
@@ -217,10 +148,8 @@ class _Solve:
             return ()
         lanes, m = self.spec.lanes, self.spec.steps_stored()
         times = b.full(TensorType((*lanes, m), self.ts.type.dtype), 0)
-        rows = []
-        for y in self.spec.rows_stored(at.y, at.f):  # numbers that the dynamics are defined at
-            shape = (*lanes, m, *y.type.shape[self.axis :])
-            rows.append(b.broadcast(y, shape, [i for i in range(len(shape)) if i != self.axis]))
+        kept = self.spec.rows_stored(at.y, at.f)  # numbers that the dynamics are defined at
+        rows = [repeated(b, y, self.axis, m) for y in kept]
         return Stored(times, times, rows)
 
     def store(self, b: Builder, at: Progress, tried: Attempt, stored: Any) -> Any:
@@ -234,40 +163,11 @@ class _Solve:
             [with_row(b, kept, i, y) for kept, y in zip(stored.rows, rows, strict=True)],
         )
 
-    def stored_outputs(self, b: Builder, at: Progress, rows: list[Any], stored: Any) -> list[Any]:
+    def stored_outputs(self, b: Builder, at: Progress, ends: list[Any], stored: Any) -> list[Any]:
         """How many steps were taken by each of `ts`; the steps. Sizes are NaN if the solve failed,
         and so is every derivative then."""
         if not self.is_stored:
             return []
-        ends = moved_axis(b, rows[-1], 0, self.axis)
-        first = filled(b, (*self.spec.lanes, 1), INT32, 0)
-        ends = b.concatenate(first, ends, dimension=self.axis)
         failed = along(b, b.ne(at.status, OK), stored.h)
         sizes = b.select_n(failed, stored.h, b.full(stored.h.type, float("nan")))
-        return [ends, stored.t, sizes, *stored.rows]
-
-
-def packed(tree: Any) -> tuple[list[Any], Any]:
-    """The atoms of nested lists and tuples, and the function that nests others likewise."""
-    flat: list[Any] = []
-
-    def walk(x: Any) -> Any:
-        if isinstance(x, (tuple, list)):
-            return [walk(y) for y in x]
-        flat.append(x)
-        return len(flat) - 1
-
-    shape = walk(tree)
-
-    def unpack(values: Sequence[Any]) -> Any:
-        def build(shape: Any, like: Any) -> Any:
-            if not isinstance(shape, list):
-                return values[shape]
-            items = [build(s, x) for s, x in zip(shape, like, strict=True)]
-            if isinstance(like, list):
-                return items
-            return type(like)(*items) if hasattr(like, "_fields") else tuple(items)
-
-        return build(shape, tree)
-
-    return flat, unpack
+        return [*ends, stored.t, sizes, *stored.rows]

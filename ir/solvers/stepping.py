@@ -228,7 +228,9 @@ class Stepper:
         if spec.mxstep is not None:
             status = fail(both(b, ahead, b.ge(at.tries, spec.mxstep)), TOO_MANY_STEPS, status)
         if spec.max_steps is not None:
-            status = fail(both(b, ahead, b.ge(at.accepted, spec.max_steps)), TOO_MANY_STEPS, status)
+            unfinished = b.gt(b.mul(b.sub(t_end, at.t), b.sign(at.dt)), 0.0)
+            full = both(b, unfinished, b.ge(at.accepted, spec.max_steps))
+            status = fail(full, TOO_MANY_STEPS, status)
         return status
 
     def start(self, b: Builder, t: Any, y: list[Any], t_end: Any, dt: Any = None) -> Progress:

@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "reduce": "reduce",
     "why-nan": "why_nan",
     "report": "report",
+    "view": "view",
     "completion": "completion",
 }
 """The file of each command, imported when the command is called."""

@@ -17,6 +17,7 @@ from ..lowering.emit import lower_graph
 from ..lowering.execute import Executable
 from ..lowering.jax_compat import configuration
 from ..passes import Pass, run_passes
+from ..passes.outline import check_goal, compiled_for
 from .budget import Fitted, build_within, measured
 from .execute import build, default_platform, is_tracing, program_hash, tidy
 from .export import call_graph
@@ -39,6 +40,7 @@ class Traced:
         name: str,
         passes: Passes = (),
         memory_budget: int | None = None,
+        optimize: str = "run-time",
     ) -> None:
         if staged.captured:
             raise UsageError(
@@ -47,6 +49,7 @@ class Traced:
         self.call = call
         self.name = name
         self.memory_budget = memory_budget
+        self.optimize = optimize
         traced = Module(
             {name: staged.graph.renamed(name)},
             name=name,
@@ -66,6 +69,11 @@ class Traced:
         """Lower to StableHLO, for other platforms than the arguments' if asked for."""
         return Lowered(self, tuple(platforms or (default_platform(self.call.leaves),)))
 
+    @property
+    def program(self) -> Graph:
+        """What XLA is to compile."""
+        return compiled_for(self.optimize, tidy(self.module.main))
+
     def __repr__(self) -> str:
         return f"Traced({self.module!r})"
 
@@ -76,7 +84,7 @@ class Lowered:
     def __init__(self, traced: Traced, platforms: tuple[str, ...]) -> None:
         self.traced = traced
         self.platforms = platforms
-        self.program = tidy(traced.module.main)
+        self.program = traced.program
         self._lowering = lower_graph(self.program, platforms, traced.name)
 
     def as_text(self, *, debug_info: bool = False) -> str:
@@ -179,6 +187,7 @@ def jit(
     compiler_options: Mapping[str, Any] | None = None,
     passes: Passes = (),
     memory_budget: int | str | None = None,
+    optimize: str = "run-time",
 ) -> Any:
     """Compile fun when it is called, once for each signature, as `jax.jit`.
 
@@ -186,15 +195,17 @@ def jit(
     The result has `.trace(*args)`, whose stages are `.module`, `.lower()` and `.compile()`.
     `passes` is a pipeline to run over the program before it is lowered. `memory_budget` is the
     temporary memory ("24MiB", or bytes) that the program may need, beside arguments and results:
-    what would not fit is computed again instead of kept. See `compile`.
+    what would not fit is computed again instead of kept. `optimize` says what to save: "run-time",
+    "balanced" or "compile-time". See `compile`.
     """
     if fun is None:
         return lambda f: jit(
             f, static_argnums=static_argnums, static_argnames=static_argnames,
             donate_argnums=donate_argnums, donate_argnames=donate_argnames,
             compiler_options=compiler_options, passes=passes, memory_budget=memory_budget,
+            optimize=optimize,
         )  # fmt: skip
-    budget = None if memory_budget is None else read_size(memory_budget)
+    budget = _read_budget(memory_budget, optimize)
     if not callable(fun):
         raise ArgumentError(f"jit takes a function, got {type(fun).__name__}")
     function = fun
@@ -205,7 +216,7 @@ def jit(
         if is_tracing(call.leaves) or traced.captured:
             outputs = call_graph(traced.graph, (*traced.captured, *call.leaves))
             return Done(jax.tree.unflatten(traced.out_tree, outputs))
-        stages = Traced(traced, call, function_name(function), passes, budget)
+        stages = Traced(traced, call, function_name(function), passes, budget, optimize)
         return _plan(stages, compiler_options)
 
     dispatch = make_dispatcher(
@@ -216,7 +227,8 @@ def jit(
     def trace(*args: Any, **kwargs: Any) -> Traced:
         """Stage for these arguments (arrays or jax.ShapeDtypeStruct)."""
         call = spec.split(args, kwargs)
-        return Traced(stage_call(function, call), call, function_name(function), passes, budget)
+        staged = stage_call(function, call)
+        return Traced(staged, call, function_name(function), passes, budget, optimize)
 
     def lower(*args: Any, **kwargs: Any) -> Lowered:
         """`.trace(*args, **kwargs).lower()`."""
@@ -227,9 +239,23 @@ def jit(
     return dispatch
 
 
+def _read_budget(memory_budget: int | str | None, optimize: str) -> int | None:
+    """The budget in bytes. Raises UsageError for wrong values, and for two that do not fit."""
+    check_goal(optimize)
+    if memory_budget is None:
+        return None
+    if optimize != "run-time":
+        raise UsageError(
+            f"memory_budget does not go together with optimize={optimize!r}: a plan of memory is "
+            "made for the program as XLA sees it whole",
+            hint="give one of the two",
+        )
+    return read_size(memory_budget)
+
+
 def _plan(traced: Traced, options: Mapping[str, Any] | None) -> Plan:
     """The executable of a program for arguments where they are, found by its structure."""
-    call, graph, budget = traced.call, tidy(traced.module.main), traced.memory_budget
+    call, graph, budget = traced.call, traced.program, traced.memory_budget
     where = tuple(x.sharding if getattr(x, "committed", False) else None for x in call.leaves)
     chosen = tuple(sorted(options.items())) if options else ()
     key = (
@@ -255,6 +281,7 @@ def compile(
     static_argnames: Names = None,
     donate_argnums: Numbers = None,
     memory_budget: int | str | None = None,
+    optimize: str = "run-time",
     **kwargs: Any,
 ) -> Compiled:
     """Trace, transform, lower and compile fun for arguments (arrays or jax.ShapeDtypeStruct).
@@ -268,9 +295,14 @@ def compile(
     backward pass). Results stay the same, random numbers included. `.report()` says what is held
     and what is computed again. Raises BudgetError, with the smallest budget that works, where none
     does; warns (MemoryBudgetWarning) where XLA needs more than was planned.
+
+    With `optimize="compile-time"`, blocks that the program repeats, found by their structure,
+    become functions that XLA compiles once; what it otherwise fuses across their borders it does
+    not, and memory may grow. With "balanced" that is done only where it leaves less than half of
+    the program.
     """
-    budget = None if memory_budget is None else read_size(memory_budget)
+    budget = _read_budget(memory_budget, optimize)
     spec = CallSpec.resolve(fun, static_argnums, static_argnames, donate_argnums, None)
     call = spec.split(args, kwargs)
-    traced = Traced(stage_call(fun, call), call, function_name(fun), passes, budget)
+    traced = Traced(stage_call(fun, call), call, function_name(fun), passes, budget, optimize)
     return traced.lower().compile(compiler_options)

@@ -258,20 +258,25 @@ class Context:
             raise CovectorError(claim, self.equation, stage="lowering") from error
         return results
 
-    def call(self, graph: Graph, operands: Sequence[MlirValue]) -> list[MlirValue]:
-        """Call the function that a graph has become."""
+    def call(
+        self, graph: Graph, operands: Sequence[MlirValue], outlined: bool = False
+    ) -> list[MlirValue]:
+        """Call the function that a graph has become; `outlined`, XLA does not inline it."""
         name, constants = self.functions[graph]
         effects = effects_of_graphs((graph,))
         types = [self.types[t] for t in (*(TOKEN_TYPE for _ in effects), *graph.output_types)]
         captured = [self.constants[c] for c in constants]
-        results = self.call_symbol(name, types, [*self.host.give(effects), *captured, *operands])
+        given = [*self.host.give(effects), *captured, *operands]
+        results = self.call_symbol(name, types, given, outlined)
         return self.host.take(effects, results)
 
     def call_symbol(
-        self, name: str, types: Sequence[Any], operands: Sequence[Any]
+        self, name: str, types: Sequence[Any], operands: Sequence[Any], outlined: bool = False
     ) -> list[MlirValue]:
-        callee = ir.FlatSymbolRefAttr.get(name)
-        made = create("func.call", list(types), operands, {"callee": callee}, loc=self.location)
+        attributes: dict[str, ir.Attribute] = {"callee": ir.FlatSymbolRefAttr.get(name)}
+        if outlined:
+            attributes["mhlo.frontend_attributes"] = self.attributes.parse('{inlineable = "false"}')
+        made = create("func.call", list(types), operands, attributes, loc=self.location)
         return list(made.results)
 
     # -- what differs between platforms ----------------------------------------------------------

@@ -22,6 +22,7 @@ from . import inline as _inline
 from . import jvp as _jvp
 from . import linearize as _linearize
 from . import materialize as _materialize
+from . import outline as _outline
 from . import reverse as _reverse
 from . import rules
 from . import stacks as _stacks
@@ -53,6 +54,7 @@ jvp = _function(_jvp.Jvp)
 linearize = _function(_linearize.Linearize)
 materialize = _function(_materialize.Materialize)
 stacks = _function(_stacks.Stacks)
+outline = _function(_outline.Outline)
 transpose = _function(_transpose.Transpose)
 vjp = _function(_reverse.Vjp)
 
@@ -76,6 +78,7 @@ __all__ = [
     "make_pass",
     "materialize",
     "ops",
+    "outline",
     "parse_pipeline",
     "rules",
     "run_passes",

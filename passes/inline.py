@@ -50,7 +50,9 @@ def _inline(graph: Graph, key: Any, inlined: frozenset[Graph] | None) -> Graph:
 
 
 def _is_inlined(eqn: Equation, inlined: frozenset[Graph] | None) -> bool:
-    return eqn.primitive is call and (inlined is None or eqn.params["graph"] in inlined)
+    if eqn.primitive is not call or eqn.params["outlined"]:
+        return False
+    return inlined is None or eqn.params["graph"] in inlined
 
 
 def called_at_most(graphs: list[Graph], uses: int) -> frozenset[Graph]:
@@ -68,7 +70,7 @@ class Inline(Pass):
     """Inline calls: all of them, or those of functions with few uses or few equations.
 
     Options: max_uses inlines functions called at most so often; max_equations functions of at most
-    that length. With neither, every call is inlined.
+    that length. With neither, every call is inlined. What was outlined stays so.
     """
 
     name: ClassVar[str] = "inline"

@@ -63,8 +63,13 @@ def _infer_call(types: Types, params: dict[str, Any]) -> tuple[TensorType, ...]:
     return graph.output_types
 
 
-call = define("call", _infer_call, defaults={"graph": REQUIRED}, has_regions=True)
-"""`call[graph=@f] x y`: what `jax.jit` inside a traced function becomes."""
+call = define(
+    "call", _infer_call, defaults={"graph": REQUIRED, "outlined": False}, has_regions=True
+)
+"""`call[graph=@f] x y`: what `jax.jit` inside a traced function becomes.
+
+outlined: the compiler is not to write the function where it is called, but to compile it once.
+"""
 
 
 def _infer_constant(types: Types, params: dict[str, Any]) -> TensorType:

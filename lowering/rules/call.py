@@ -24,7 +24,7 @@ called.add(ops.call)
 
 @lower.rule(ops.call)
 def lower_call(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
-    return ctx.call(eqn.params["graph"], operands)
+    return ctx.call(eqn.params["graph"], operands, outlined=eqn.params["outlined"])
 
 
 @lower.rule(ops.constant)

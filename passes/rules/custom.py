@@ -70,9 +70,8 @@ def jvp_custom_vjp(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     what = f"fwd rule of @{params['graph'].name}"
     check_rule(eqn, what, fwd, eqn.inputs, (*eqn.outputs, *made))
     residuals = [Value(x.type, x.name) for x in made]
-    append_typed(
-        b, eqn.replace(primitive=call, outputs=(*eqn.outputs, *residuals), params={"graph": fwd})
-    )
+    called = call.complete({"graph": fwd})
+    append_typed(b, eqn.replace(primitive=call, outputs=(*eqn.outputs, *residuals), params=called))
     dys = b.emit(
         custom_vjp_linear,
         *(*residuals, *instantiated(b, tangents, active)),

@@ -86,4 +86,4 @@ def split_custom_vmap(
 
 
 def _as_call(eqn: Equation) -> Equation:
-    return eqn.replace(primitive=call, params={"graph": eqn.params["graph"]})
+    return eqn.replace(primitive=call, params=call.complete({"graph": eqn.params["graph"]}))

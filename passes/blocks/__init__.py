@@ -1,0 +1,1 @@
+"""Repeated blocks of a program, found by their structure and made functions."""

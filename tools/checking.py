@@ -19,7 +19,7 @@ from ..passes.manager import KEEPS_MEANING
 from ..passes.pipeline import Pipeline
 from ..passes.settings import Settings
 from .data import finite_inputs
-from .laws import LAWS
+from .laws import LAWS, WITHOUT_EFFECTS, lost_effects
 from .progress import say
 from .trials import Finding, Trial, difference
 from .widen import wide_array, widened
@@ -125,14 +125,15 @@ def check_step(
     if law is None:
         return None
     random = np.random.default_rng(seed)
+    trial = Trial(step, before, before, after, arrays, evaluate, random, exact=1e-5)
+    effects = lost_effects(trial) if step.law not in WITHOUT_EFFECTS else []
     if step.law == KEEPS_MEANING:
-        return law(Trial(step, before, before, after, arrays, evaluate, random, exact=1e-5))
+        return law(trial) + effects
     wide_before, wide_after = widened(before), widened(after)
     if wide_before is None or wide_after is None:
-        narrow = Trial(step, before, before, after, arrays, evaluate, random, 1e-4, 3e-2)
-        return law(narrow)
+        return law(replace(trial, exact=1e-4, close=3e-2)) + effects
     wide = [wide_array(x) for x in arrays]
-    return law(Trial(step, before, wide_before, wide_after, wide, evaluate, random))
+    return law(Trial(step, before, wide_before, wide_after, wide, evaluate, random)) + effects
 
 
 def further_inputs(graph: Graph, arrays: Sequence[Any], seed: int) -> list[Any]:

@@ -7,11 +7,13 @@ compares; derivatives are compared with finite differences of the program before
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
 
+from ..ir.costs import graph_runs
 from ..ir.graph import Graph
 from ..ir.module import Module
 from ..ir.types import has_tangent
@@ -57,6 +59,36 @@ def _residuals(trial: Trial, module: Module, linear: Graph) -> Arrays:
     if n == 0 or len(main.outputs) < n or types != linear.input_types[:n]:
         return []
     return list(trial.run(main, trial.arrays))[-n:]
+
+
+def lost_effects(trial: Trial) -> list[Finding]:
+    """A finding if something that the program did (prints, callbacks, checks) is done no more.
+
+    Clean-up does it as often as before; derivatives and batches at least once.
+    """
+    before, after = (_effects(m.all_graphs()) for m in (trial.narrow, trial.after))
+    if trial.step.law == "equal outputs":
+        before, after = _done(trial.narrow.main), _done(trial.after.main)
+    gone = sorted(name for name, times in before.items() if after[name] < times)
+    return miscounted(trial.after.main, f"lost: {', '.join(gone)}") if gone else []
+
+
+def _effects(graphs: Sequence[Graph]) -> Counter[str]:
+    """The primitives with effects of their own, each once."""
+    names = {e.primitive.name for g in graphs for e in g.equations if e.primitive.effects_of(e)}
+    return Counter(dict.fromkeys(names, 1))
+
+
+def _done(graph: Graph) -> Counter[str]:
+    """How often a run of the graph does each primitive that has effects."""
+    done: Counter[str] = Counter()
+    for eqn in graph.equations:
+        if eqn.primitive.has_regions:
+            for region, times in graph_runs(eqn):
+                done += Counter({name: n * times for name, n in _done(region).items()})
+        elif eqn.primitive.effects_of(eqn):
+            done[eqn.primitive.name] += 1
+    return done
 
 
 # -- derivatives ---------------------------------------------------------------------------------
@@ -261,3 +293,6 @@ LAWS: Final[dict[str, Law]] = {
     "batch(f)(xs)[i] = f(xs[i])": batch_law,
 }
 """The check of each law, by the text that a pass states it with."""
+
+WITHOUT_EFFECTS: Final = frozenset({"<f(t), c> = <t, transpose(f)(c)>"})
+"""Laws of passes that take apart what is linear: its effects stay with the half that is not."""

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 
 from ..ir.errors import error_behind
-from ..ir.graph import Constant, Graph, memoised
+from ..ir.graph import Constant, Graph, memoised, walk_graphs
 from ..ir.module import Module
 from ..lowering.call_spec import Call
 from ..lowering.dispatch import Plan, make_dispatcher
@@ -33,12 +33,29 @@ def execute(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
     if is_tracing(arguments):
         return list(eval_graph(graph, arguments))
     try:
-        return list(runner(graph)(*arguments))
+        outputs = list(runner(graph)(*arguments))
+        if may_raise(graph):  # then what it raises belongs to this call
+            jax.block_until_ready(outputs)
+        return outputs
     except RuntimeError as error:
         failure = error_behind(error)
         if failure is None:
             raise
         raise failure from None
+
+
+def may_raise(graph: Graph) -> bool:
+    """Whether a program calls Python functions, which may raise."""
+
+    def search() -> bool:
+        return any(
+            eqn.primitive.name in ("pure_callback", "io_callback") or eqn.params.get("throw")
+            for inner in walk_graphs(graph)
+            for eqn in inner.equations
+        )
+
+    found: bool = memoised(graph, "may raise", search)
+    return found
 
 
 def is_tracing(arguments: Sequence[Any]) -> bool:

@@ -265,12 +265,7 @@ def fastpath_data(loaded: Any, constants: Sequence[Any], n_args: int, outputs: A
     """
     try:
         run = loaded.unsafe_call
-        if (
-            run.ordered_effects
-            or run.has_unordered_effects
-            or run.has_host_callbacks
-            or settings.jax_no_execution
-        ):
+        if run.ordered_effects or run.has_unordered_effects or settings.jax_no_execution:
             return None
         flat, tree = tree_util.dispatch_registry.flatten(outputs, None)
         if not all(type(x) is xla_client.ArrayImpl for x in flat):

@@ -15,4 +15,5 @@ from . import numeric_rules as numeric_rules
 from . import placement_rules as placement_rules
 from . import ragged_rules as ragged_rules
 from . import scatter_rules as scatter_rules
+from . import shard_map_rules as shard_map_rules
 from . import window_rules as window_rules

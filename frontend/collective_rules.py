@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, Final
 
 from ..ir.builder import Builder
 from ..ir.errors import UsageError
@@ -16,6 +17,9 @@ from .importer import converts as imports
 from .jax_compat import axis_sizes
 
 Atoms = tuple[Any, ...]
+
+MESH: Final[ContextVar[dict[str, int] | None]] = ContextVar("the mesh", default=None)
+"""The axes of the mesh, and their sizes, while the body of a shard_map is read."""
 
 
 def axis_names(names: Any) -> tuple[str, ...]:
@@ -50,12 +54,6 @@ for _name, _named, _positional in (
     records(_name)(_reduction(_named, _positional))
 
 
-@records("pvary")
-def _pvary(b: Builder, inputs: Atoms, params: Params) -> Atoms:
-    """Its operand: that something may differ between devices is no matter of one device's."""
-    return inputs
-
-
 @imports("ppermute", "pbroadcast", "all_gather", "reduce_scatter")
 def _with_names(params: Params) -> dict[str, Any]:
     converted = {name: plain(value) for name, value in params.items() if name != "axis_name"}
@@ -65,7 +63,7 @@ def _with_names(params: Params) -> dict[str, Any]:
 @imports("all_to_all")
 def _all_to_all(params: Params) -> dict[str, Any]:
     converted = _with_names(params)
-    groups, sizes = params["axis_index_groups"], axis_sizes()
+    groups, sizes = params["axis_index_groups"], MESH.get() or axis_sizes()
     size = math.prod(sizes[name] for name in converted["axis_name"])
     return {**converted, "axis_size": len(groups[0]) if groups else size}
 

@@ -14,6 +14,7 @@ import jax
 from ..ir.errors import error_behind
 from ..ir.graph import Constant, Graph, memoised, walk_graphs
 from ..ir.module import Module
+from ..ir.ops.shard_map import devices_in
 from ..lowering.call_spec import Call
 from ..lowering.dispatch import Plan, make_dispatcher
 from ..lowering.emit import lower_graph
@@ -110,7 +111,9 @@ def build(
     target = platform or default_platform(arguments)
     lowered = lower_graph(graph, platforms=(target,))
     constants = lowered.constants
-    placement = None if platform else place([*(c.array for c in constants), *arguments])
+    placement = (
+        None if platform else place([*(c.array for c in constants), *arguments], devices_in(graph))
+    )
     executable = compile_module(
         lowered.mlir_module,
         name=lowered.name,

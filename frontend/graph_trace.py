@@ -158,6 +158,11 @@ class GraphTrace(Trace):  # type: ignore[misc]
 
         return record_custom_vjp(self, fun, fwd, bwd, tracers, out_trees, symbolic_zeros)
 
+    def process_shard_map(self, primitive: Any, f: Any, tracers: Any, /, **params: Any) -> Any:
+        from .shard_map_rules import record_shard_map
+
+        return record_shard_map(self, primitive, f, tracers, params)
+
     def process_call(self, _primitive: Any, f: Any, tracers: Any, _params: Any, /) -> Any:
         """A call of a function that JAX has not traced: its body is recorded in place."""
         with set_current_trace(self):

@@ -230,9 +230,14 @@ def has_layouts(params: Mapping[str, Any]) -> bool:
 
 
 def is_default_sharding(value: Any) -> bool:
-    """Whether a sharding says nothing: it is over a mesh without axes."""
+    """Whether a sharding says nothing: over a mesh without axes, or of no axis of one in which no
+    axis is part of types."""
     mesh = getattr(value, "mesh", None)
-    return mesh is not None and bool(mesh.empty)
+    if mesh is None or mesh.empty:
+        return mesh is not None
+    spec = getattr(value, "spec", None)
+    explicit = any(kind == jax.sharding.AxisType.Explicit for kind in mesh.axis_types)
+    return spec is not None and not explicit and all(part is None for part in spec)
 
 
 def lowered(closed_jaxpr: Any) -> Any:

@@ -29,7 +29,7 @@ REFUSED: Final[dict[str, str]] = {
     ),
     **dict.fromkeys(
         (
-            "psum_invariant", "all_gather_invariant", "all_gather_reduced", "preduced", "psend",
+            "all_gather_invariant", "all_gather_reduced", "preduced", "psend",
             "precv", "ragged_all_to_all", "pbroadcast_dynamic", "unreduced_psum", "unreduced_pmax",
             "unreduced_pmin", "unreduced_reduce_scatter", "reduced_vary_cast",
             "reduced_vary_cast_p", "vary_unreduced_cast", "vary_unreduced_cast_p",
@@ -47,7 +47,6 @@ REFUSED: Final[dict[str, str]] = {
     **dict.fromkeys(
         ("create_token", "after_all"), "tokens are not values here: effects keep their own order"
     ),
-    "shard_map": "programs are of one device; use as_function() of one inside of shard_map",
     "check": "checkify takes it away: apply checkify first",
     "inspect_sharding": "a program's shardings are chosen when it is compiled",
     "custom_lin": "it stands only between two steps of JAX's own linearize",

@@ -10,6 +10,7 @@ from jaxlib.mlir import ir
 
 from ..ir.errors import CovectorError
 from ..ir.graph import Atom, Constant, Equation, Graph, Literal, Location, Value
+from ..ir.ops.shard_map import Mesh
 from ..ir.primitive import Primitive, RuleTable
 from ..ir.types import Dtype, TensorType
 from . import borrow
@@ -34,7 +35,8 @@ class Context:
 
     Operations go to MLIR's current insertion point and carry `location`. `scalars` holds the
     constants made so far in the current block: each block has its own, so that none is read from
-    outside the region that it is in.
+    outside the region that it is in. `mesh` is that of the shard_map around what is
+    being lowered; `channels` counts those in use.
     """
 
     def __init__(
@@ -63,6 +65,8 @@ class Context:
         self.borrowed: dict[Any, str] = {}
         self.has_barriers = False
         self.keeps_order = False
+        self.mesh: Mesh = ()
+        self.channels = 0
 
     # -- operations ------------------------------------------------------------------------------
 

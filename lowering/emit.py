@@ -17,6 +17,7 @@ from ..ir.graph import Constant, Equation, Graph
 from ..ir.module import Module
 from ..ir.ops.call import checkpoint
 from ..ir.ops.shape import optimization_barrier
+from ..ir.ops.shard_map import meshes_in
 from ..ir.reproducer import explain, keep
 from ..ir.types import TensorType
 from . import jax_compat, rules, tables
@@ -96,10 +97,11 @@ def _emit(
         ctx = Context(module, platforms, rules.LOWERINGS, tables.called)
         ctx.careful = careful
         ctx.keeps_order = any(map(_states_order, main.equations))
-        plan = Plan.of(main)
+        plan, meshes = Plan.of(main), meshes_in(main)
         for graph in plan.functions:
             symbol = "main" if graph is main else ctx.symbols.fresh(graph.name)
             ctx.functions[graph] = (symbol, plan.constants[graph])
+            ctx.mesh = meshes.get(graph, ())
             _emit_function(ctx, graph, symbol, public=graph is main)
     return module, plan.constants[main], ctx
 

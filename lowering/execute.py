@@ -34,8 +34,9 @@ class Placement:
         return len(self.devices) > 1 or any(s is not None for s in self.in_shardings)
 
 
-def place(arrays: Sequence[Any]) -> Placement:
-    """Follow the committed arrays, as jax.jit does; without one, the default device."""
+def place(arrays: Sequence[Any], numbers: Sequence[int] = ()) -> Placement:
+    """Follow the committed arrays, as jax.jit does; without one, the default device, or the devices
+    of these numbers, which a program is for."""
     shardings = tuple(x.sharding if getattr(x, "committed", False) else None for x in arrays)
     chosen: tuple[Any, ...] | None = None
     for i, sharding in enumerate(shardings):
@@ -48,7 +49,26 @@ def place(arrays: Sequence[Any]) -> Placement:
                 f"an earlier one to {_ids(chosen)}; move one with jax.device_put"
             )
         chosen = devices
+    if numbers:
+        wanted = _devices_numbered(numbers)
+        if chosen is not None and chosen != wanted:
+            raise ValueError(
+                f"arguments are committed to {_ids(chosen)}, the program is for {_ids(wanted)}; "
+                "move them with jax.device_put"
+            )
+        return Placement(wanted, shardings)
     return Placement(chosen or jax_compat.devices_for(None), shardings)
+
+
+def _devices_numbered(numbers: Sequence[int]) -> tuple[Any, ...]:
+    by_number = {device.id: device for device in jax.devices()}
+    missing = [n for n in numbers if n not in by_number]
+    if missing:
+        raise ValueError(
+            f"the program is for the devices {list(numbers)}; this process has none of number "
+            f"{missing[0]}"
+        )
+    return tuple(by_number[n] for n in numbers)
 
 
 def _device_assignment(sharding: Any) -> tuple[Any, ...]:

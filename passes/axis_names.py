@@ -37,7 +37,7 @@ def _mark(eqn: Equation, name: str, key: Any) -> Equation:
         if not isinstance(eqn.params[which], tuple):
             (marked,) = marked
         return eqn.replace(params={**eqn.params, which: marked})
-    if not eqn.primitive.has_regions:
+    if not eqn.primitive.has_regions or name in eqn.params.get("manual_axes", ()):
         return eqn
     changed = with_regions(eqn, lambda region: region.derived[key])
     rules = {k: v for k, v in eqn.params.items() if k in ("jvp", "fwd", "bwd")}

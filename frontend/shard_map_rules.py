@@ -1,0 +1,170 @@
+"""shard_map of JAX: recorded as JAX traces it, and bound again."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from ..ir.builder import Builder
+from ..ir.errors import MissingRule
+from ..ir.graph import Equation, Graph
+from ..ir.ops import shard_map as ops
+from .avals import to_struct
+from .captures import constant_atom
+from .collective_rules import MESH, axis_names
+from .export import eval_graph
+from .export_rules import binds
+from .importer import Params, graph_of_open, records
+from .jax_compat import current_trace, typeof
+
+if TYPE_CHECKING:
+    from .graph_trace import GraphTrace
+
+Atoms = tuple[Any, ...]
+
+
+@contextlib.contextmanager
+def _reading(mesh: ops.Mesh) -> Iterator[None]:
+    """While the program of one device of this mesh is read."""
+    token = MESH.set(dict(mesh))
+    try:
+        yield
+    finally:
+        MESH.reset(token)
+
+
+# -- in --------------------------------------------------------------------------------------------
+
+
+def record_shard_map(
+    trace: GraphTrace, primitive: Any, function: Any, tracers: Sequence[Any], params: Params
+) -> Any:
+    """Record a call that JAX has not traced: JAX does it now, since it alone knows of each value
+    along which axes it varies."""
+    kept: list[Any] = []
+
+    def bound(*arrays: Any) -> list[Any]:
+        avals = tuple(map(typeof, arrays))
+        given = {**params, "subfuns": (function,)}
+        kept.append(primitive.bind_with_trace(current_trace(), arrays, avals, given))
+        return list(kept[-1])
+
+    atoms = [trace.atom(x) for x in tracers]
+    closed = jax.make_jaxpr(bound)(*[to_struct(x.type) for x in atoms])
+    graph = graph_of_open(closed.jaxpr)
+    b = trace.builder
+    consts = [constant_atom(b, x) if not _is_traced(x) else trace.atom(x) for x in closed.consts]
+    outputs = [trace.tracer(y) for y in b.inline(graph, (*consts, *atoms))]
+    return kept[0].update(outputs) if hasattr(kept[0], "update") else outputs
+
+
+def _is_traced(x: Any) -> bool:
+    return isinstance(x, jax.core.Tracer)
+
+
+@records("shard_map")
+def _record_shard_map(b: Builder, inputs: Atoms, params: Params) -> Atoms:
+    jaxpr = params["jaxpr"]
+    mesh = tuple((str(name), int(size)) for name, size in params["mesh"].shape.items())
+    with _reading(mesh):
+        graph = graph_of_open(jaxpr)
+    manual = frozenset(axis_names(tuple(params["newly_manual_axes"])))
+    outputs = graph.outputs
+    return b.emit(
+        ops.shard_map,
+        *inputs,
+        graph=graph,
+        mesh=mesh,
+        devices=_devices(params["mesh"]),
+        manual_axes=tuple(name for name, _ in mesh if name in manual),
+        in_specs=tuple(
+            _spec(s, len(x.type.shape)) for s, x in zip(params["in_specs"], inputs, strict=True)
+        ),
+        out_specs=tuple(
+            _spec(s, len(y.type.shape)) for s, y in zip(params["out_specs"], outputs, strict=True)
+        ),
+        check_vma=bool(params["check_vma"]),
+    )
+
+
+def _devices(mesh: Any) -> tuple[int, ...]:
+    """The numbers of the devices of a mesh; none of one that is abstract."""
+    if not isinstance(mesh, jax.sharding.Mesh):
+        return ()
+    return tuple(int(device.id) for device in mesh.devices.flat)
+
+
+def _spec(spec: Any, rank: int) -> ops.Spec:
+    parts = [*spec, *[None] * rank][:rank]
+    return tuple(() if part is None else axis_names(part) for part in parts)
+
+
+@records("pvary")
+def _record_pvary(b: Builder, inputs: Atoms, params: Params) -> Atoms:
+    """That a value may differ between devices is no matter of one device's program alone."""
+    if MESH.get() is None:
+        return inputs
+    axes = axis_names(params["axes"])
+    return tuple(y for x in inputs for y in b.emit(ops.pvary, x, axes=axes))
+
+
+@records("psum_invariant")
+def _record_psum_invariant(b: Builder, inputs: Atoms, params: Params) -> Atoms:
+    if MESH.get() is None:
+        raise MissingRule(
+            "psum is differentiated inside of a shard_map, where covector does not know which "
+            "values differ between devices",
+            hint="differentiate the whole shard_map, use jax.grad inside of it, or check_vma=False",
+        )
+    axes = axis_names(params["axes"])
+    return tuple(y for x in inputs for y in b.emit(ops.psum_invariant, x, axes=axes))
+
+
+# -- out -------------------------------------------------------------------------------------------
+
+
+@binds("shard_map")
+def _bind_shard_map(eqn: Equation, arrays: Sequence[Any]) -> Sequence[Any]:
+    """With check_vma off: what JAX would check of the values has been checked where it was traced,
+    and derivatives of a whole shard_map are the same with it and without."""
+    p = eqn.params
+    graph: Graph = p["graph"]
+    names, sizes = zip(*p["mesh"], strict=True)
+    shard_map: Any = jax.shard_map
+    run = shard_map(
+        lambda *parts: tuple(eval_graph(graph, parts)),
+        mesh=_mesh(p["devices"], names, sizes),
+        in_specs=tuple(map(_partition, p["in_specs"])),
+        out_specs=tuple(map(_partition, p["out_specs"])),
+        axis_names=set(p["manual_axes"]),
+        check_vma=False,
+    )
+    return list(run(*arrays))
+
+
+def _mesh(numbers: Sequence[int], names: tuple[str, ...], sizes: tuple[int, ...]) -> Any:
+    auto = (jax.sharding.AxisType.Auto,) * len(names)
+    if not numbers:
+        return jax.sharding.AbstractMesh(sizes, names, axis_types=auto)
+    by_number = {device.id: device for device in jax.devices()}
+    devices = np.asarray([by_number[i] for i in numbers]).reshape(sizes)
+    return jax.sharding.Mesh(devices, names, axis_types=auto)
+
+
+def _partition(spec: ops.Spec) -> Any:
+    make: Any = jax.P
+    return make(*(axes if axes else None for axes in spec))
+
+
+@binds("pvary")
+def _bind_pvary(eqn: Equation, arrays: Sequence[Any]) -> Sequence[Any]:
+    return arrays
+
+
+@binds("psum_invariant")
+def _bind_psum_invariant(eqn: Equation, arrays: Sequence[Any]) -> Sequence[Any]:
+    return [jax.lax.psum(arrays[0], eqn.params["axes"])]

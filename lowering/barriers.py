@@ -3,7 +3,8 @@
 Backends expand barriers into nothing once the passes that must not see across them have run. XLA's
 CPU backend of jaxlib up to 0.11.0 does so before its last elimination of common subexpressions,
 which merges what was computed again with what was computed first. There the expansion is left out:
-what remains of a barrier costs nothing.
+what remains of a barrier costs nothing. Loops so small that this backend would make one kernel of
+them stay loops then: its emitter for such kernels ends the process at a barrier.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from jaxlib.version import __version__ as JAXLIB
 
 _REPAIRED: Final = (0, 11, 1)
 _DISABLED: Final = "xla_disable_hlo_passes"
-_EXPANDER: Final = "cse_barrier_expander"
+_LEFT_OUT: Final = ("cse_barrier_expander", "small-while-loop-hoisting")
 
 
 def barrier_options(
@@ -25,8 +26,7 @@ def barrier_options(
     if platform != "cpu" or _parts(version) >= _REPAIRED:
         return dict(options)
     disabled = [name for name in str(options.get(_DISABLED, "")).split(",") if name]
-    if _EXPANDER not in disabled:
-        disabled.append(_EXPANDER)
+    disabled += [name for name in _LEFT_OUT if name not in disabled]
     return {**options, _DISABLED: ",".join(disabled)}
 
 

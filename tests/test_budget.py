@@ -229,9 +229,11 @@ def test_sizes_are_shown_with_units() -> None:
 
 def test_barriers_are_kept_where_a_backend_would_drop_them() -> None:
     assert barrier_options("cpu", {}, "0.10.2") == {
-        "xla_disable_hlo_passes": "cse_barrier_expander"
+        "xla_disable_hlo_passes": "cse_barrier_expander,small-while-loop-hoisting"
     }
     assert barrier_options("cpu", {}, "0.11.1") == {}
     assert barrier_options("cuda", {"a": 1}, "0.10.2") == {"a": 1}
     both = barrier_options("cpu", {"xla_disable_hlo_passes": "algsimp"}, "0.11.0")
-    assert both == {"xla_disable_hlo_passes": "algsimp,cse_barrier_expander"}
+    assert both == {
+        "xla_disable_hlo_passes": "algsimp,cse_barrier_expander,small-while-loop-hoisting"
+    }

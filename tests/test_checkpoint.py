@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from control_programs import (
     XS,
@@ -27,6 +28,7 @@ from jax._src.ad_checkpoint import saved_residuals  # public only as something t
 from jax.ad_checkpoint import checkpoint_name
 from laws import check_all, made
 
+import covector
 from covector.ir.errors import PassError
 from covector.ir.graph import Graph, walk_graphs
 from covector.passes.linearize import linearize_graph
@@ -122,3 +124,18 @@ def test_an_unknown_policy_is_an_error() -> None:
     with pytest.raises(PassError, match="no checkpoint policy 'dots_savable'") as caught:
         vjp_graph(Graph(graph.inputs, [wrong], wrong.outputs), (True, True))
     assert "dots_saveable" in str(caught.value)
+
+
+def test_a_small_loop_of_recomputed_steps_compiles() -> None:
+    """XLA's emitter of small loops as one kernel would end the process at a barrier."""
+
+    def loss(x: Any) -> Any:
+        def step(c: Any, _: Any) -> Any:
+            return jnp.sin(c) * 2.0, c
+
+        c, cs = jax.lax.scan(jax.checkpoint(step), x, None, length=3)
+        return jnp.sum(c) + jnp.sum(cs)
+
+    x = jnp.asarray([0.3, -0.7, 1.1])
+    got = covector.jit(covector.grad(loss))(x)
+    np.testing.assert_allclose(got, jax.grad(loss)(x), rtol=1e-5)

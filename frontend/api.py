@@ -9,10 +9,12 @@ from __future__ import annotations
 from jax import checkpoint, custom_gradient, custom_jvp, custom_vjp, remat
 from jax.lax import stop_gradient
 
-from .autodiff import grad, jvp, linear_transpose, linearize, value_and_grad, vjp
 from .compiled import Compiled, Lowered, Traced, compile, jit
+from .forward import jvp
+from .gradients import grad, value_and_grad
 from .implicit import custom_linear_solve, custom_root, linear_solve
 from .jacobians import hessian, hvp, jacfwd, jacobian, jacrev
+from .linear import linear_transpose, linearize, vjp
 from .loops import checkpoint_loops, while_loop
 from .minimization import minimize
 from .modules import as_function, from_jaxpr, make_ir, to_jaxpr

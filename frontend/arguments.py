@@ -2,35 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
 from ..ir.errors import ArgumentError
-from ..ir.types import TensorType, dtype_category, dtype_name, has_tangent, is_complex
-from .avals import type_of
+from ..ir.types import TensorType, dtype_category, dtype_name
 
 if TYPE_CHECKING:
     from .staging import Staged
 
 
+def check_callable(fun: Any, caller: str) -> None:
+    """Raise ArgumentError unless fun is a function that can be traced."""
+    if isinstance(fun, staticmethod):
+        raise ArgumentError(
+            f"{caller} got {fun!r}: staticmethod arguments are not supported",
+            hint="decorate the other way around: @staticmethod outermost",
+        )
+    if not callable(fun):
+        raise ArgumentError(f"{caller} expected a callable value, got {fun!r}")
+    if inspect.isgeneratorfunction(fun):
+        raise ArgumentError(f"{caller} expected a function, got a generator function: {fun!r}")
+
+
+def check_reduce_axes(caller: str, reduce_axes: Sequence[Any]) -> None:
+    """Raise NotImplementedError for what JAX has taken out of its signatures' meaning."""
+    if reduce_axes:
+        raise NotImplementedError(
+            f"{caller} takes no reduce_axes any more (got {tuple(reduce_axes)}): sum over named "
+            "axes with jax.lax.psum"
+        )
+
+
 def check_argnums(
     fun: Callable[..., Any], argnums: int | Sequence[int], n_args: int
 ) -> tuple[int, ...]:
-    """Positions from 0, in the order given. Raises ArgumentError, or ValueError if out of range."""
-    numbers = (argnums,) if isinstance(argnums, (int, np.integer)) else tuple(argnums)
+    """Positions from 0, in the order given. Raises ArgumentError, or ValueError for a negative
+    number out of range.
+    """
+    numbers: tuple[Any, ...] = tuple(argnums) if isinstance(argnums, Iterable) else (argnums,)
     for i in numbers:
         if not isinstance(i, (int, np.integer)):
             raise ArgumentError(f"argnums takes integers, got {i!r}")
-        if not -n_args <= i < n_args:
-            name = getattr(fun, "__name__", "the function")
-            raise ValueError(
-                f"argnums={argnums} asks for argument {i} of {name}, which was called with "
-                f"{n_args} positional arguments"
-            )
+    if numbers and max(numbers) >= n_args:
+        raise ArgumentError(
+            f"differentiating {name_of(fun)} with argnums={argnums} requires at least "
+            f"{max(numbers) + 1} positional arguments; it was called with {n_args}"
+        )
+    if numbers and min(numbers) < -n_args:
+        raise ValueError(
+            f"argnums={argnums} counts from the end of {name_of(fun)}'s arguments, but it was "
+            f"called with {n_args} positional arguments"
+        )
     return tuple(int(i) % n_args for i in numbers)
+
+
+def name_of(fun: Any) -> str:
+    return str(getattr(fun, "__name__", "the function"))
 
 
 def check_grad_inputs(
@@ -38,85 +70,56 @@ def check_grad_inputs(
 ) -> None:
     """Raise ArgumentError unless gradients by the active inputs are defined."""
     for t, is_active in zip(types, active, strict=True):
-        if not is_active:
-            continue
-        category = dtype_category(t.dtype)
-        if holomorphic and category != "complex":
+        if is_active:
+            check_input("grad", t, holomorphic, allow_int)
+
+
+def check_input(caller: str, t: TensorType, holomorphic: bool, allow_int: bool) -> None:
+    """Raise ArgumentError unless reverse mode by an input of this type is defined."""
+    category, dtype = dtype_category(t.dtype), dtype_name(t.dtype)
+    if holomorphic and category != "complex":
+        raise ArgumentError(
+            f"{caller} with holomorphic=True requires inputs with complex dtype, got {dtype}"
+        )
+    if category in ("bool", "int", "uint", "extended") and not allow_int:
+        raise ArgumentError(
+            f"{caller} requires real- or complex-valued inputs, got {dtype}",
+            hint="convert the input to a float dtype, or pass allow_int=True for gradients of "
+            "dtype float0",
+        )
+
+
+def check_output(caller: str, name: str, t: TensorType, holomorphic: bool) -> None:
+    """Raise ArgumentError unless reverse mode of an output of this type is defined."""
+    category, dtype = dtype_category(t.dtype), dtype_name(t.dtype)
+    if holomorphic:
+        if category != "complex":
             raise ArgumentError(
-                f"grad with holomorphic=True takes complex inputs, got {dtype_name(t.dtype)}"
+                f"{caller} with holomorphic=True requires outputs with complex dtype; {name} "
+                f"returned {dtype}"
             )
-        if category in ("bool", "int", "uint") and not allow_int:
-            raise ArgumentError(
-                f"grad takes real- or complex-valued inputs, got {dtype_name(t.dtype)}",
-                hint="convert the input to a float dtype, or pass allow_int=True for float0 "
-                "gradients",
-            )
-        if category == "complex" and not holomorphic:
-            continue
-        if category == "extended" and not allow_int:
-            raise ArgumentError(f"grad cannot differentiate inputs of dtype {dtype_name(t.dtype)}")
+    elif category != "float":
+        hint = "use vjp, or convert the output to a float dtype"
+        if category == "complex":
+            hint = "pass holomorphic=True if the function is holomorphic, use vjp if it is not"
+        raise ArgumentError(
+            f"{caller} requires real-valued outputs; {name} returned {dtype}", hint=hint
+        )
 
 
 def check_scalar_output(fun: Callable[..., Any], staged: Staged, holomorphic: bool) -> None:
     """Raise ArgumentError unless the output is one real scalar (complex, if holomorphic)."""
-    name = getattr(fun, "__name__", "the function")
+    name = name_of(fun)
+    claim = "gradient only defined for scalar-output functions, which return one scalar"
     if staged.n_out != 1 or staged.out_tree != jax.tree.structure(0):
         raise ArgumentError(
-            f"gradients are defined for functions that return one scalar; {name} returned "
-            f"{staged.out_tree}",
+            f"{claim}; the output of {name} was {staged.out_tree}",
             hint="return auxiliary data with has_aux=True, or use vjp or jacrev",
         )
     out = staged.graph.outputs[0].type
     if out.shape != ():
         raise ArgumentError(
-            f"gradients are defined for functions that return one scalar; {name} returned an array "
-            f"of shape {out.shape}",
+            f"{claim}; the output of {name} had shape: {out.shape}",
             hint="use jacrev or vjp for functions with more outputs",
         )
-    if holomorphic and not is_complex(out.dtype):
-        raise ArgumentError(
-            f"grad with holomorphic=True needs a complex output; {name} returned "
-            f"{dtype_name(out.dtype)}"
-        )
-    if not holomorphic and dtype_category(out.dtype) != "float":
-        hint = "pass holomorphic=True for holomorphic functions" if is_complex(out.dtype) else None
-        raise ArgumentError(
-            f"grad needs a real floating-point output; {name} returned {dtype_name(out.dtype)}",
-            hint=hint,
-        )
-
-
-def tangent_leaves(
-    primals: Any, tangents: Any, types: Sequence[TensorType]
-) -> tuple[list[Any], list[bool]]:
-    """The flat tangents, and for each whether it takes part (integers' float0 ones do not).
-
-    Raises ArgumentError where structure, shape or dtype differ from the primals'.
-    """
-    if not isinstance(tangents, (tuple, list)):
-        raise ArgumentError(
-            f"tangents come as a tuple or list, one for each primal; got {type(tangents).__name__}"
-        )
-    leaves, tree = jax.tree.flatten(tuple(tangents))
-    want: Any = jax.tree.structure(tuple(primals))
-    if tree != want:
-        raise ArgumentError(f"tangents must be nested as the primals: {want}; got {tree}")
-    active = []
-    for i, (dx, t) in enumerate(zip(leaves, types, strict=True)):
-        if not has_tangent(t):
-            if getattr(dx, "dtype", None) != jax.dtypes.float0:
-                raise ArgumentError(
-                    f"tangent {i} of a primal of type {t} must have dtype float0, got "
-                    f"{type_of(dx)}",
-                    hint="integers and booleans have no tangents: pass "
-                    "numpy.zeros(shape, jax.dtypes.float0)",
-                )
-            active.append(False)
-            continue
-        got = type_of(dx)
-        if got.shape != t.shape or (got.dtype != t.dtype and not got.weak):
-            raise ArgumentError(
-                f"tangent {i} has type {got}; its primal has type {t}, and they must agree"
-            )
-        active.append(True)
-    return leaves, active
+    check_output("grad", name, out, holomorphic)

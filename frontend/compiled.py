@@ -18,6 +18,7 @@ from ..lowering.execute import Executable
 from ..lowering.jax_compat import configuration
 from ..passes import Pass, run_passes
 from ..passes.outline import check_goal, compiled_for
+from .arguments import check_callable
 from .budget import Fitted, build_within, measured
 from .execute import build, default_platform, is_tracing, program_hash, tidy
 from .export import call_graph
@@ -205,9 +206,8 @@ def jit(
             compiler_options=compiler_options, passes=passes, memory_budget=memory_budget,
             optimize=optimize,
         )  # fmt: skip
+    check_callable(fun, "jit")
     budget = _read_budget(memory_budget, optimize)
-    if not callable(fun):
-        raise ArgumentError(f"jit takes a function, got {type(fun).__name__}")
     function = fun
     spec = CallSpec.resolve(fun, static_argnums, static_argnames, donate_argnums, donate_argnames)
 

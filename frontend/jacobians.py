@@ -12,9 +12,11 @@ import numpy as np
 
 from ..ir.errors import ArgumentError
 from ..ir.types import dtype_category, dtype_name
-from .arguments import check_argnums
-from .autodiff import grad, jvp, vjp
+from .arguments import check_argnums, check_callable, check_input, check_output
 from .avals import type_of
+from .forward import jvp
+from .gradients import grad
+from .linear import vjp
 from .staging import function_name
 from .vectorize import vmap
 
@@ -30,11 +32,12 @@ def jacfwd(
     For each output leaf a tree of the inputs' structure; leaf shapes are output shape + input
     shape.
     """
+    check_callable(fun, "jacfwd")
 
     @functools.wraps(fun)
     def jacobian_fun(*args: Any, **kwargs: Any) -> Any:
         partial, chosen = _at_arguments(fun, argnums, args, kwargs)
-        _check_inputs("jacfwd", chosen, holomorphic)
+        _check_pushed_inputs(chosen, holomorphic)
 
         def push(tangents: Any) -> Any:
             return jvp(partial, (chosen,), (tangents,), has_aux=has_aux)
@@ -42,7 +45,7 @@ def jacfwd(
         basis = _basis(chosen)
         result = vmap(push, out_axes=(None, -1, None) if has_aux else (None, -1))(basis)
         out, columns = result[0], result[1]
-        _check_outputs("jacfwd", out, holomorphic)
+        _check_outputs("jacfwd", partial.__name__, out, holomorphic)
         jacobian = jax.tree.map(lambda y, c: _split(chosen, c, np.ndim(y)), out, columns)
         jacobian = _for_argnums(jacobian, out, argnums)
         return (jacobian, result[2]) if has_aux else jacobian
@@ -62,15 +65,15 @@ def jacrev(
     For each output leaf a tree of the inputs' structure; leaf shapes are output shape + input
     shape.
     """
+    check_callable(fun, "jacrev")
 
     @functools.wraps(fun)
     def jacobian_fun(*args: Any, **kwargs: Any) -> Any:
         partial, chosen = _at_arguments(fun, argnums, args, kwargs)
-        if not allow_int:
-            _check_inputs("jacrev", chosen, holomorphic)
+        _check_inputs(chosen, holomorphic, allow_int)
         result = vjp(partial, chosen, has_aux=has_aux)
         out, pull_back = result[0], result[1]
-        _check_outputs("jacrev", out, holomorphic)
+        _check_outputs("jacrev", partial.__name__, out, holomorphic)
         (rows,) = vmap(pull_back)(_basis(out))
         by_input = jax.tree.map(lambda x, r: _split_rows(out, r, np.ndim(x)), chosen, rows)
         jacobian = jax.tree.transpose(jax.tree.structure(chosen), jax.tree.structure(out), by_input)
@@ -171,33 +174,28 @@ def _split_rows(tree: Any, array: Any, rank: int) -> Any:
     return jax.tree.unflatten(structure, parts)
 
 
-def _check_inputs(name: str, tree: Any, holomorphic: bool) -> None:
+def _check_inputs(tree: Any, holomorphic: bool, allow_int: bool) -> None:
     for x in jax.tree.leaves(tree):
-        category = dtype_category(type_of(x).dtype)
-        if holomorphic and category != "complex":
-            raise ArgumentError(
-                f"{name} with holomorphic=True takes complex inputs, got {category}"
-            )
-        if category not in ("float", "complex"):
-            raise ArgumentError(
-                f"{name} takes real- or complex-valued inputs, got {dtype_name(type_of(x).dtype)}"
-            )
-        if name == "jacfwd" and category == "complex" and not holomorphic:
-            raise ArgumentError(
-                "jacfwd takes real inputs, got complex ones",
-                hint="pass holomorphic=True for holomorphic functions",
-            )
+        check_input("jacrev", type_of(x), holomorphic, allow_int)
 
 
-def _check_outputs(name: str, tree: Any, holomorphic: bool) -> None:
+def _check_pushed_inputs(tree: Any, holomorphic: bool) -> None:
+    """Raise ArgumentError unless forward mode by these inputs makes columns of a Jacobian."""
+    for x in jax.tree.leaves(tree):
+        category, dtype = dtype_category(type_of(x).dtype), dtype_name(type_of(x).dtype)
+        if holomorphic:
+            if category != "complex":
+                raise ArgumentError(
+                    f"jacfwd with holomorphic=True requires inputs with complex dtype, got {dtype}"
+                )
+        elif category != "float":
+            hint = "use jvp, or convert the input to a float dtype"
+            if category == "complex":
+                hint = "pass holomorphic=True if the function is holomorphic, use jvp if it is not"
+            raise ArgumentError(f"jacfwd requires real-valued inputs, got {dtype}", hint=hint)
+
+
+def _check_outputs(caller: str, name: str, tree: Any, holomorphic: bool) -> None:
     for y in jax.tree.leaves(tree):
-        category = dtype_category(type_of(y).dtype)
-        if holomorphic and category != "complex":
-            raise ArgumentError(
-                f"{name} with holomorphic=True needs complex outputs, got {category}"
-            )
-        if name == "jacrev" and category == "complex" and not holomorphic:
-            raise ArgumentError(
-                "jacrev needs real outputs, got complex ones",
-                hint="pass holomorphic=True for holomorphic functions",
-            )
+        if caller == "jacrev" or holomorphic:
+            check_output(caller, name, type_of(y), holomorphic)

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from ..ir.errors import UsageError, did_you_mean
-from .autodiff import grad, jvp, value_and_grad
+from .forward import jvp
+from .gradients import grad, value_and_grad
 from .implicit import Function, custom_root
 from .linear_solvers import Solver, find_solver
 from .root_finding import tolerance

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from .autodiff import linearize
 from .implicit import Function, custom_root
+from .linear import linearize
 from .linear_solvers import Solver, find_solver
 from .solve_checks import checked
 

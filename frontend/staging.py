@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 
@@ -16,6 +17,8 @@ from ..lowering.call_spec import Call
 from .avals import type_of
 from .known import KnownValues
 from .trace import trace_flat
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,14 @@ def split_aux(fun: Callable[..., Any], out: Any) -> tuple[Any, Any]:
     return out[0], out[1]
 
 
+def split_outputs(staged: Staged, flat: Sequence[Any]) -> tuple[Any, Any]:
+    """The output and the auxiliary output, nested as the function returned them."""
+    out = jax.tree.unflatten(staged.out_tree, flat[: staged.n_out])
+    if staged.aux_tree is None:
+        return out, None
+    return out, jax.tree.unflatten(staged.aux_tree, flat[staged.n_out :])
+
+
 def function_name(fun: Callable[..., Any]) -> str:
     """What to call a function in programs and messages."""
     name = getattr(fun, "__name__", None)
@@ -161,3 +172,14 @@ def _step(key: Any) -> str:
     if isinstance(inner, str) and inner.isidentifier():
         return f".{inner}"
     return f"[{getattr(key, 'idx', inner)!r}]"
+
+
+def wraps(fun: Callable[..., Any], transformation: str) -> Callable[[Function], Function]:
+    """Dress a transformed function with the name and documentation of the function."""
+
+    def dress(wrapper: Function) -> Function:
+        functools.update_wrapper(wrapper, fun)
+        wrapper.__doc__ = f"{transformation} of {function_name(fun)}.\n\n{fun.__doc__ or ''}"
+        return wrapper
+
+    return dress

@@ -14,6 +14,7 @@ from ..ir.errors import ArgumentError
 from ..ir.graph import Graph, Value
 from ..ir.types import TensorType
 from ..passes.batch import batch_graph
+from .arguments import check_callable
 from .avals import type_of
 from .execute import execute
 from .jax_compat import extended_axes
@@ -40,6 +41,7 @@ def vmap(
 
     Raises ValueError or ArgumentError (a TypeError) where axes and arguments do not fit.
     """
+    check_callable(fun, "vmap")
     if isinstance(in_axes, list):
         in_axes = tuple(in_axes)
     if not isinstance(in_axes, (int, np.integer, tuple, type(None))):
@@ -48,6 +50,12 @@ def vmap(
             f"argument; got {type(in_axes).__name__}"
         )
 
+    for what, axes in (("in_axes", in_axes), ("out_axes", out_axes)):
+        for axis in jax.tree.leaves(axes):
+            if not isinstance(axis, (int, np.integer)):
+                raise ArgumentError(
+                    f"vmap's {what} must be an integer, None, or a container of these, got {axes!r}"
+                )
     if axis_name is not None and not isinstance(axis_name, str):
         raise ArgumentError(f"vmap's axis_name is a string, got {axis_name!r}")
     name = axis_name

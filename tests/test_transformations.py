@@ -191,49 +191,18 @@ def test_equal_programs_compile_once() -> None:
     assert len(implementation._executables) == before
 
 
-# -- errors ----------------------------------------------------------------------------------------
-
-
-def message(error: Any, call: Any) -> str:
-    with pytest.raises(error) as caught:
-        call()
-    return str(caught.value)
-
-
-def test_errors_of_grad() -> None:
-    f = lambda x: x * 2  # noqa: E731
-    assert "one scalar" in message(TypeError, lambda: covector.grad(f)(jnp.ones(3)))
-    assert "i32" in message(TypeError, lambda: covector.grad(f)(3))
-    assert "holomorphic" in message(TypeError, lambda: covector.grad(f)(1j))
-    assert "argnums=1" in message(ValueError, lambda: covector.grad(f, 1)(1.0))
-    assert "has_aux" in message(TypeError, lambda: covector.grad(f, has_aux=True)(1.0))
-
-
-def test_errors_of_jvp_and_vjp() -> None:
-    f = lambda x, y: (x, y)  # noqa: E731
-    _, pull = covector.vjp(f, 1.0, 2.0)
-    text = message(TypeError, lambda: pull(1.0, 2.0))
-    assert "called with 2" in text and "f_vjp((a, b))" in text
-    assert "nested as its output" in message(TypeError, lambda: pull(1.0))
-    assert "tuple or list" in message(TypeError, lambda: covector.jvp(f, 1.0, 2.0))
-    wrong = lambda: covector.jvp(jnp.sin, (jnp.ones(3),), (jnp.ones(2),))  # noqa: E731
-    assert "f32[2]" in message(TypeError, wrong)
-
-
-def test_errors_of_vmap() -> None:
-    f = lambda x, y: x  # noqa: E731
-    text = message(ValueError, lambda: covector.vmap(f)(jnp.ones(3), jnp.ones(4)))
-    assert "x: axis 0 of f32[3]" in text and "y: axis 0 of f32[4]" in text
-    assert "at least one" in message(ValueError, lambda: covector.vmap(f, (None, None))(1.0, 2.0))
-    assert "rank 1" in message(ValueError, lambda: covector.vmap(f, 1)(jnp.ones(3), jnp.ones(3)))
-
-
 def test_value_that_is_not_known_under_jit() -> None:
     def f(x: Any) -> Any:
         return x if x > 0 else -x
 
     with pytest.raises(jax.errors.TracerBoolConversionError):
         covector.jit(f)(1.0)
+
+
+def message(error: Any, call: Any) -> str:
+    with pytest.raises(error) as caught:
+        call()
+    return str(caught.value)
 
 
 # -- forward mode through custom_vjp ---------------------------------------------------------------

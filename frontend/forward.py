@@ -1,0 +1,63 @@
+"""`jvp`, with JAX's signature and conventions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from ..ir.errors import ArgumentError
+from ..passes.forward_rules import with_forward_rules
+from ..passes.jvp import jvp_graph
+from .arguments import check_callable
+from .avals import type_of
+from .execute import execute
+from .staging import split_outputs, stage
+from .tangents import tangent_leaves, zero_tangent
+
+
+def jvp(
+    fun: Callable[..., Any],
+    primals: Sequence[Any],
+    tangents: Sequence[Any],
+    has_aux: bool = False,
+    *,
+    custom_vjp: str = "error",
+) -> Any:
+    """(fun(*primals), derivative of fun at primals along tangents), as `jax.jvp`.
+
+    With `has_aux`, a third item is fun's auxiliary output. Functions with a custom_vjp rule have no
+    forward rule: they are an error as in JAX, or, with `custom_vjp="transpose"`, differentiated by
+    the transpose of their backward rule, which must be linear in its cotangents.
+
+    Raises ArgumentError (a TypeError) where tangents do not match the primals in structure or
+    dtype, UsageError (a ValueError) where they differ in shape.
+    """
+    check_callable(fun, "jvp")
+    if custom_vjp not in ("error", "transpose"):
+        raise ArgumentError(f'custom_vjp is "error" or "transpose", got {custom_vjp!r}')
+    for what, given in (("primals", primals), ("tangents", tangents)):
+        if not isinstance(given, (tuple, list)):
+            raise ArgumentError(
+                "primal and tangent arguments to jvp must be tuples or lists, one item for each "
+                f"argument of the function; the {what} are of type {type(given).__name__}"
+            )
+    leaves, in_tree = jax.tree.flatten((tuple(primals), {}))
+    types = [type_of(x) for x in leaves]
+    dxs, active = tangent_leaves(primals, tangents, types, "jvp")
+    staged = stage(fun, leaves, in_tree, types=types, has_aux=has_aux, known=leaves)
+    primal = with_forward_rules(staged.graph) if custom_vjp == "transpose" else staged.graph
+    graph, nonzero = jvp_graph(primal, staged.active(active))
+    live = [dx for dx, a in zip(dxs, active, strict=True) if a]
+    outputs = execute(graph, (*staged.captured, *leaves, *live))
+    n = len(staged.graph.outputs)
+    out, aux = split_outputs(staged, outputs[:n])
+    moved = iter(outputs[n:])
+    out_tangents = []
+    for i, y in enumerate(staged.graph.outputs):
+        tangent = next(moved) if nonzero[i] else zero_tangent(y.type)
+        if i < staged.n_out:
+            out_tangents.append(tangent)
+    result = (out, jax.tree.unflatten(staged.out_tree, out_tangents))
+    return (*result, aux) if has_aux else result

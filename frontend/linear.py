@@ -1,0 +1,205 @@
+"""`linearize`, `vjp` and `linear_transpose`: linear functions at a point, as pytrees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from ..ir.errors import ArgumentError, UsageError
+from ..ir.graph import Graph
+from ..ir.types import TensorType, has_tangent
+from ..passes.linearize import linearize_graph
+from ..passes.transpose import linear_flags, transpose_graph
+from .arguments import check_callable, check_reduce_axes
+from .avals import type_of
+from .execute import execute
+from .staging import function_name, split_outputs, stage
+from .tangents import cotangent_leaves, float0_zeros, tangent_leaves, zero_tangent
+
+
+def linearize(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
+    """(fun(*primals), the linear function that maps tangents to output tangents there).
+
+    As `jax.linearize`. The linear function may be called often; it is compiled once.
+    With `has_aux`, a third item is fun's auxiliary output.
+    """
+    check_callable(fun, "linearize")
+    return _at_point(LinearFunction, fun, primals, has_aux)
+
+
+def vjp(
+    fun: Callable[..., Any], *primals: Any, has_aux: bool = False, reduce_axes: Sequence[Any] = ()
+) -> Any:
+    """(fun(*primals), the function that maps an output cotangent to input cotangents there).
+
+    As `jax.vjp`: that function takes one argument, nested as fun's output, and returns a tuple with
+    a cotangent for each primal. It is a pytree, so it may leave a jitted function.
+    With `has_aux`, a third item is fun's auxiliary output. `reduce_axes` must be empty, as in JAX.
+
+    The pull-back raises ArgumentError (a TypeError) unless it is called with one argument,
+    UsageError (a ValueError) if that is not nested and typed as fun's output.
+    """
+    check_callable(fun, "vjp")
+    check_reduce_axes("vjp", reduce_axes)
+    return _at_point(PullBack, fun, primals, has_aux)
+
+
+def _at_point(
+    kind: type[_AtPoint], fun: Callable[..., Any], primals: Sequence[Any], has_aux: bool
+) -> Any:
+    """Run the primal half of a function; its output, and the linear half as a pytree."""
+    leaves, in_tree = jax.tree.flatten((primals, {}))
+    types = [type_of(x) for x in leaves]
+    staged = stage(fun, leaves, in_tree, types=types, has_aux=has_aux, known=leaves)
+    parts = linearize_graph(staged.graph, staged.active([has_tangent(t) for t in types]))
+    n, n_out = len(staged.graph.outputs), staged.n_out
+    outputs = execute(parts.primal, (*staged.captured, *leaves))
+    out, aux = split_outputs(staged, outputs[:n])
+    apply = kind(
+        graph=_without_aux(parts.linear, parts.nonzero, n_out),
+        nonzero=parts.nonzero[:n_out],
+        types=tuple(types),
+        in_tree=in_tree,
+        out_tree=staged.out_tree,
+        out_types=staged.graph.output_types[:n_out],
+        name=function_name(fun),
+    )
+    result = (out, jax.tree_util.Partial(apply, tuple(outputs[n:])))
+    return (*result, aux) if has_aux else result
+
+
+def _without_aux(linear: Graph, nonzero: Sequence[bool], n_out: int) -> Graph:
+    """The linear half without tangents of auxiliary outputs."""
+    kept = sum(nonzero[:n_out])
+    if kept == len(linear.outputs):
+        return linear
+    outputs = linear.outputs[:kept]
+    return Graph(linear.inputs, linear.equations, outputs, linear.name, linear.linear_from)
+
+
+@dataclass(frozen=True)
+class _AtPoint:
+    """The static part of a linear function at a point; residuals are passed as first argument.
+
+    graph: (residuals, tangents of the inputs that have them) -> tangents of nonzero outputs.
+    types, in_tree: of the primals; out_types, out_tree: of the output.
+    """
+
+    graph: Graph
+    nonzero: tuple[bool, ...]
+    types: tuple[TensorType, ...]
+    in_tree: Any
+    out_tree: Any
+    out_types: tuple[TensorType, ...]
+    name: str
+
+
+class LinearFunction(_AtPoint):
+    """Maps tangents of the primals to tangents of the output."""
+
+    def __call__(self, residuals: Sequence[Any], *tangents: Any) -> Any:
+        primals = jax.tree.unflatten(self.in_tree, self.types)[0]
+        caller = f"the linearized {self.name}"
+        dxs, active = tangent_leaves(primals, tangents, self.types, caller)
+        live = [
+            dx if a else zero_tangent(t)
+            for dx, a, t in zip(dxs, active, self.types, strict=True)
+            if has_tangent(t)
+        ]
+        moved = iter(execute(self.graph, (*residuals, *live)))
+        flat = [
+            next(moved) if nz else zero_tangent(t)
+            for nz, t in zip(self.nonzero, self.out_types, strict=True)
+        ]
+        return jax.tree.unflatten(self.out_tree, flat)
+
+
+class PullBack(_AtPoint):
+    """Maps a cotangent of the output to cotangents of the primals."""
+
+    def __call__(self, residuals: Sequence[Any], *cotangents: Any) -> tuple[Any, ...]:
+        flat = self._cotangent_leaves(cotangents)
+        live = [ct for ct, nz in zip(flat, self.nonzero, strict=True) if nz]
+        backward, has_ct = transpose_graph(self.graph, linear_flags(self.graph))
+        pulled = iter(execute(backward, (*residuals, *live)))
+        flags = iter(has_ct)
+        leaves = []
+        for t in self.types:
+            if not has_tangent(t):
+                leaves.append(float0_zeros(t))
+            else:
+                leaves.append(next(pulled) if next(flags) else zero_tangent(t))
+        args: tuple[Any, ...] = jax.tree.unflatten(self.in_tree, leaves)[0]
+        return args
+
+    def _cotangent_leaves(self, cotangents: tuple[Any, ...]) -> list[Any]:
+        if len(cotangents) != 1:
+            raise ArgumentError(
+                f"the function returned by vjp applied to {self.name} was called with "
+                f"{len(cotangents)} arguments; it takes one, the cotangent of the one value that "
+                f"{self.name} returns (a tuple, if that value is a tuple)",
+                hint=_ONE_COTANGENT,
+            )
+        return cotangent_leaves(self.name, cotangents[0], self.out_tree, self.out_types)
+
+
+_ONE_COTANGENT = """for example, of a function that returns a pair:
+      y, f_vjp = covector.vjp(lambda x: (x, 2 * x), 1.0)
+      (ct_x,) = f_vjp((1.0, 1.0))    # not f_vjp(1.0, 1.0)
+  to push perturbations of the inputs forward, use covector.jvp or covector.linearize"""
+
+
+class Transposed(PullBack):
+    """Maps a cotangent of a linear function's output to cotangents of its arguments."""
+
+    def _cotangent_leaves(self, cotangents: tuple[Any, ...]) -> list[Any]:
+        try:
+            return super()._cotangent_leaves(cotangents)
+        except UsageError as error:
+            raise ArgumentError(
+                f"cotangent does not match the output of a linear function: {error.claim}"
+            ) from None
+
+
+def linear_transpose(
+    fun: Callable[..., Any], *primals: Any, reduce_axes: Sequence[Any] = ()
+) -> Callable[..., Any]:
+    """The transpose of a function that is linear in all of its arguments, as
+    `jax.linear_transpose`.
+
+    Only shapes and dtypes of `primals` matter. The result takes one argument, a cotangent nested as
+    fun's output, and returns a tuple with a cotangent for each argument.
+
+    Raises MissingRule when it meets an operation that is not linear, when it is called.
+    """
+    check_callable(fun, "linear_transpose")
+    check_reduce_axes("linear_transpose", reduce_axes)
+    leaves, in_tree = jax.tree.flatten((primals, {}))
+    types = [type_of(x) for x in leaves]
+    staged = stage(fun, leaves, in_tree, types=types)
+    graph = staged.graph
+    _check_one_field(types, graph.output_types)
+    pull_back = Transposed(
+        graph=Graph(
+            graph.inputs, graph.equations, graph.outputs, graph.name, linear_from=staged.n_captured
+        ),
+        nonzero=(True,) * staged.n_out,
+        types=tuple(types),
+        in_tree=in_tree,
+        out_tree=staged.out_tree,
+        out_types=graph.output_types,
+        name=function_name(fun),
+    )
+    return jax.tree_util.Partial(pull_back, staged.captured)
+
+
+def _check_one_field(ins: Sequence[TensorType], outs: Sequence[TensorType]) -> None:
+    """Raise ArgumentError unless all are float or complex."""
+    if not all(has_tangent(t) for t in (*ins, *outs)):
+        raise ArgumentError(
+            "linear_transpose only supports functions from float or complex to float or complex, "
+            f"got one from {', '.join(map(str, ins))} to {', '.join(map(str, outs))}"
+        )

@@ -1,0 +1,112 @@
+"""Tangents and cotangents that a user gives: checked against the primals that they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..ir.errors import ArgumentError, UsageError
+from ..ir.types import TensorType, has_tangent
+from .avals import to_jax_dtype, type_of
+
+FLOAT0 = jax.dtypes.float0
+
+
+def float0_zeros(type: TensorType) -> Any:
+    """The tangent of integers and booleans: zeros of the dtype that holds nothing else."""
+    return np.zeros(type.shape, FLOAT0)
+
+
+def zero_tangent(type: TensorType) -> Any:
+    """A tangent of zeros for a value of this type."""
+    if not has_tangent(type):
+        return float0_zeros(type)
+    zeros: Any = jax.numpy.zeros(type.shape, to_jax_dtype(type.dtype))
+    return zeros
+
+
+def tangent_leaves(
+    primals: Any, tangents: Any, types: Sequence[TensorType], caller: str
+) -> tuple[list[Any], list[bool]]:
+    """The flat tangents, and for each whether it takes part (integers' float0 ones do not).
+
+    Raises ArgumentError where structure or dtype differ from the primals', UsageError (a
+    ValueError) where a shape does.
+    """
+    leaves, tree = jax.tree.flatten(tuple(tangents))
+    want: Any = jax.tree.structure(tuple(primals))
+    if tree != want:
+        raise ArgumentError(
+            f"primals and tangents of {caller} must have the same tree structure: the primals have "
+            f"{want}, the tangents {tree}"
+        )
+    return leaves, [
+        _takes_part(i, dx, t, caller) for i, (dx, t) in enumerate(zip(leaves, types, strict=True))
+    ]
+
+
+def _takes_part(i: int, dx: Any, primal: TensorType, caller: str) -> bool:
+    if is_float0(dx):
+        shape: tuple[int, ...] = np.shape(dx)
+        dtype = "float0"
+    else:
+        got = type_of(dx)
+        shape, dtype = got.shape, str(got.dtype)
+    expected = str(primal.dtype) if has_tangent(primal) else "float0"
+    if dtype != expected:
+        hint = None
+        if expected == "float0":
+            hint = (
+                "integers and booleans have no tangents: pass numpy.zeros(shape, jax.dtypes.float0)"
+            )
+        raise ArgumentError(
+            f"primals and tangents of {caller} do not match: a primal of type {primal} takes a "
+            f"tangent of dtype {expected}, but tangent {i} has dtype {dtype}",
+            hint=hint,
+        )
+    if shape != primal.shape:
+        raise UsageError(
+            f"{caller} called with different primal and tangent shapes: primal {i} has shape "
+            f"{primal.shape}, its tangent {shape}"
+        )
+    return expected != "float0"
+
+
+def is_float0(x: Any) -> bool:
+    """Whether x is the tangent of integers."""
+    return getattr(x, "dtype", None) == FLOAT0
+
+
+def cotangent_leaves(
+    name: str, cotangent: Any, out_tree: Any, out_types: Sequence[TensorType]
+) -> list[Any]:
+    """The flat cotangents of the output of `name`. Raises UsageError where they are not its."""
+    flat, tree = jax.tree.flatten(cotangent)
+    if tree != out_tree:
+        raise UsageError(
+            f"unexpected tree structure: the cotangent given to the pull-back of {name} must be "
+            f"nested as {name}'s output is, {out_tree}; it is {tree}"
+        )
+    for i, (ct, t) in enumerate(zip(flat, out_types, strict=True)):
+        _check_cotangent(name, i, ct, t)
+    return flat
+
+
+def _check_cotangent(name: str, i: int, ct: Any, out: TensorType) -> None:
+    if not has_tangent(out):
+        if np.shape(ct) == out.shape:
+            return
+        expected = f"float0{list(out.shape)}"
+    else:
+        got = None if is_float0(ct) else type_of(ct)
+        if got is not None and got.strong is out.strong:
+            return
+        expected = str(out.strong)
+    found = f"float0{list(np.shape(ct))}" if is_float0(ct) else str(type_of(ct).strong)
+    raise UsageError(
+        f"unexpected JAX type for cotangent {i} given to the pull-back of {name}: got {found}, "
+        f"but expected {expected}, because {name}'s output there has type {out}"
+    )

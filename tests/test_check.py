@@ -343,6 +343,13 @@ def test_check_command(run: Command) -> None:
     assert err == "which equation is it? covector bisect f.cvir --passes 'grad,wrong-fold'\n"
 
 
+def test_jax_own_results_are_a_column(run: Command) -> None:
+    status, out, _ = run("check", "f.cvir", "--passes", "jvp", "--no-xla", "--jax")
+    assert status == 0 and out.splitlines()[0].split() == ["pass", "output", "law", "jax"]
+    status, out, _ = run("bisect", "f.cvir", "--passes", "wrong-jvp", "--no-xla", "--jax")
+    assert status == 1 and "JAX's own against this" in out and "sin b    // m.py:4:4" in out
+
+
 def test_check_needs_passes(run: Command) -> None:
     assert run("check", "f.cvir") == (0, "nothing to check: give --passes\n", "")
 

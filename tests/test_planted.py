@@ -9,6 +9,7 @@ from planted import PLANTED, Plant
 
 from covector.passes.pipeline import parse_pipeline
 from covector.tools.checking import check_pipeline
+from covector.tools.jax_own import compare_with_jax
 from covector.tools.reduce import Reducer
 from covector.tools.symptoms import diagnose
 
@@ -32,6 +33,27 @@ def test_a_wrong_rule_is_caught(plant: Plant) -> None:
     transposed = plant.table == "transpose" and "," in plant.passes
     steps = [step.name for step in parse_pipeline(plant.passes)]
     assert found == [steps[1] if transposed else steps[0]]
+
+
+BESIDE_JAX = [p for p in PLANTED if p.name in (
+    "sign", "swapped operands", "inverse left out", "power not lowered", "half of a square",
+    "dropped conjugate", "scan transposed forwards", "branches exchanged",
+    "axis not moved for the batch", "merged in spite of other parameters",
+)]  # fmt: skip
+
+
+@pytest.mark.parametrize("plant", BESIDE_JAX, ids=[p.name.replace(" ", "-") for p in BESIDE_JAX])
+def test_a_wrong_rule_differs_from_jax(plant: Plant) -> None:
+    steps = parse_pipeline(plant.passes)
+
+    def differing() -> list[str]:
+        reports = list(check_pipeline(steps, plant.module, jax=compare_with_jax))
+        assert all(report.jax for report in reports)
+        return [r.step.name for r in reports if any(not f.ok for f in r.jax or ())]
+
+    assert differing() == []
+    with plant.planted():
+        assert differing() == [steps[-1 if plant.table == "transpose" else 0].name]
 
 
 @EACH

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..ir.errors import UsageError
-from .options import ARGS, INPUTS, JSON, LOAD, PASSES, SEED, TARGET
+from .options import ARGS, INPUTS, JAX, JSON, LOAD, PASSES, SEED, TARGET
 from .output import BAD_PROGRAM, write
 from .progress import say
 from .targets import load_files, read_target
@@ -49,6 +49,7 @@ class _Found:
 @PREDICATE
 @click.option("--nan", is_flag=True, help="Look for the equation that first makes a NaN.")
 @click.option("--xla/--no-xla", default=True, help="Compare XLA with NumPy too (yes).")
+@JAX
 @click.option("-o", "--output", metavar="FILE", help="Write the smallest program found to FILE.")
 @LOAD
 @JSON
@@ -61,6 +62,7 @@ def bisect(
     predicate: str | None,
     nan: bool,
     xla: bool,
+    own: bool,
     output: str | None,
     load: tuple[str, ...],
     as_json: bool,
@@ -76,6 +78,7 @@ def bisect(
     from ..passes.pipeline import parse_pipeline
     from .culprit import find_culprit
     from .data import finite_inputs, load_inputs
+    from .jax_own import compare_with_jax
     from .xla import run_xla
 
     load_files(load)
@@ -88,7 +91,8 @@ def bisect(
     if predicate is not None:
         found = _first_by_predicate(steps, module, arrays, predicate)
     else:
-        found = _first_wrong(steps, module, arrays, seed, run_xla if xla else None)
+        ways = {"xla": run_xla if xla else None, "jax": compare_with_jax if own else None}
+        found = _first_wrong(steps, module, arrays, seed, ways)
     if found is None:
         write(json.dumps(None) if as_json else "nothing is wrong", None)
         return 0
@@ -119,9 +123,10 @@ def _found_as_text(found: _Found, culprit: Culprit | None, steps: int) -> str:
 
 
 def _first_wrong(
-    steps: Sequence[Pass], module: Module, arrays: Sequence[Any], seed: int, xla: Any
+    steps: Sequence[Pass], module: Module, arrays: Sequence[Any], seed: int, ways: dict[str, Any]
 ) -> _Found | None:
-    """The first pass that raises, breaks its law, or whose result XLA computes otherwise."""
+    """The first pass that raises, breaks its law, whose result XLA computes otherwise, or of which
+    JAX makes something else."""
     from .checking import check_pipeline
     from .symptoms import Failure, WrongNumbers, failure
 
@@ -131,18 +136,25 @@ def _first_wrong(
         if error is not None:
             symptom = Failure.of((step,), error)
             return _Found(number, step, module, arrays, symptom, (symptom.describe(),))
-        (report,) = check_pipeline([step], module, arrays, seed=seed, xla=xla)
+        (report,) = check_pipeline([step], module, arrays, seed=seed, **ways)
         wrong = list(report.failures())
         if wrong:
             details = tuple(
                 f"@{f.graph} {report.label(f)}: error {f.error:.1e}, at most {f.tolerance:.0e} "
-                f"({'XLA against NumPy' if f in (report.xla or ()) else step.law})"
+                f"({_against(report, f)})"
                 for f in wrong
             )
-            numbers = WrongNumbers((step,), seed, xla)
+            numbers = WrongNumbers((step,), seed, **ways)
             return _Found(number, step, module, arrays, numbers, details)
         module, arrays = report.after, report.arrays
     return None
+
+
+def _against(report: Any, finding: Any) -> str:
+    """What a finding is by: the law, or another way to compute the same."""
+    if any(finding is f for f in report.jax or ()):
+        return "JAX's own against this"
+    return "XLA against NumPy" if any(finding is f for f in report.xla or ()) else report.step.law
 
 
 def _first_by_predicate(

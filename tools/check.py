@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..passes.statistics import as_table
-from .options import ARGS, INPUTS, JSON, LOAD, PASSES, SEED, TARGET
+from .options import ARGS, INPUTS, JAX, JSON, LOAD, PASSES, SEED, TARGET
 from .output import BAD_PROGRAM, write
 from .targets import load_files, read_target
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @SEED
 @click.option("--trials", default=1, show_default=True, help="How many random inputs to try.")
 @click.option("--xla/--no-xla", default=True, help="Run through XLA too (yes).")
+@JAX
 @LOAD
 @JSON
 def check(
@@ -35,6 +36,7 @@ def check(
     seed: int,
     trials: int,
     xla: bool,
+    own: bool,
     load: tuple[str, ...],
     as_json: bool,
 ) -> int:
@@ -48,6 +50,7 @@ def check(
     from ..passes.pipeline import parse_pipeline
     from .checking import check_pipeline
     from .data import load_inputs
+    from .jax_own import compare_with_jax
     from .xla import run_xla
 
     load_files(load)
@@ -57,7 +60,8 @@ def check(
     for trial in range(trials):
         arrays = load_inputs(module.main, inputs) if inputs else None
         runner = run_xla if xla else None
-        reports = check_pipeline(steps, module, arrays, seed=seed + trial, xla=runner)
+        beside = compare_with_jax if own else None
+        reports = check_pipeline(steps, module, arrays, seed=seed + trial, xla=runner, jax=beside)
         for i, report in enumerate(reports):
             _enter(rows, i, report)
     found = [rows[key] for key in sorted(rows, key=lambda k: (k[0], k[2] is None, k[1], k[2] or 0))]
@@ -71,7 +75,7 @@ def check(
 def _enter(rows: dict[Any, dict[str, Any]], i: int, report: Report) -> None:
     """Add a report's findings to the rows, keeping the worst error of each output."""
     wrong = set(report.failures())
-    for kind, findings in (("law", report.law), ("xla", report.xla)):
+    for kind, findings in (("law", report.law), ("xla", report.xla), ("jax", report.jax)):
         for f in findings or ():
             row = rows.setdefault((i, f.graph, f.index, f.note), _row(report, f))
             row[kind] = f.error if row[kind] is None else max(row[kind], f.error)
@@ -91,6 +95,7 @@ def _row(report: Report, finding: Finding | None) -> dict[str, Any]:
         "output": report.label(finding) if finding else "",
         "law": None,
         "xla": None,
+        "jax": None,
         "verdict": "ok",
     }
 
@@ -98,14 +103,24 @@ def _row(report: Report, finding: Finding | None) -> dict[str, Any]:
 def _as_text(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return "nothing to check: give --passes"
-    table: list[list[Any]] = [["pass", "output", "law", "xla", ""]]
+    table: list[list[Any]] = [["pass", "output", "law", "xla", "jax", ""]]
     last = None
     for row in rows:
         name = row["pass"] if row["pass"] != last else ""
         last = row["pass"]
         shown = f"@{row['graph']} {row['output']}" if row["graph"] else row["output"]
-        table.append([name, shown, _error(row["law"]), _error(row["xla"]), row["verdict"]])
-    lines = [as_table(table)]
+        table.append(
+            [
+                name,
+                shown,
+                _error(row["law"]),
+                _error(row["xla"]),
+                _error(row["jax"]),
+                row["verdict"],
+            ]
+        )
+    used = [i for i in range(6) if i in (0, 1, 5) or any(row[i] for row in table[1:])]
+    lines = [as_table([[row[i] for i in used] for row in table])]
     if any(row["verdict"] == "own rule" for row in rows):
         lines.append(
             "own rule: differs from differences, but the program states derivatives of its own"

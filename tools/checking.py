@@ -25,6 +25,7 @@ from .trials import Finding, Trial, difference
 from .widen import wide_array, widened
 
 Run = Callable[[Graph, Sequence[Any]], Sequence[Any]]
+Compare = Callable[[Trial], list[Finding] | None]
 
 OWN_RULES: Final = frozenset(
     {"custom_jvp_call", "custom_vjp_call", "custom_vjp_linear", "stop_gradient"}
@@ -39,7 +40,8 @@ _TOLERANCES: Final = {"f64": 1e-9, "f32": 1e-3, "f16": 3e-2, "bf16": 1e-1}
 
 @dataclass(frozen=True)
 class Report:
-    """One step, checked: what its law says, and what XLA computes; None where that was not tried.
+    """One step, checked: what its law says, what XLA computes, and what JAX's own transformation
+    gives; None where that was not tried.
 
     `notes` say why it was not. `arrays` are inputs of the entry after the step.
     """
@@ -52,6 +54,7 @@ class Report:
     own_rules: frozenset[str]
     arrays: Sequence[Any]
     notes: tuple[str, ...] = ()
+    jax: list[Finding] | None = None
 
     @property
     def ok(self) -> bool:
@@ -69,7 +72,7 @@ class Report:
         """What is wrong. Derivatives where the user states rules are not held against a pass."""
         if not (self.own_rules and self.step.law != KEEPS_MEANING):
             yield from (f for f in self.law or () if not f.ok)
-        yield from (f for f in self.xla or () if not f.ok)
+        yield from (f for f in (*(self.xla or ()), *(self.jax or ())) if not f.ok)
 
 
 def check_pipeline(
@@ -79,11 +82,13 @@ def check_pipeline(
     *,
     seed: int = 0,
     xla: Run | None = None,
+    jax: Compare | None = None,
 ) -> Iterator[Report]:
     """Run the passes one by one and check each.
 
     `arrays` are inputs of the entry; random ones are drawn without, and where a pass changes what
-    the entry takes. `xla` runs graphs a second way.
+    the entry takes. `xla` runs graphs a second way; `jax` compares a step with what
+    JAX itself makes of the program.
     """
     given = arrays if arrays is not None else finite_inputs(module.main, seed, evaluate)
     for i, step in enumerate(passes):
@@ -91,10 +96,13 @@ def check_pipeline(
         after = run_step(step, module)
         notes: list[str] = [] if step.law in LAWS else [f"the law is not known here: {step.law}"]
         law = _tried(notes, check_step, step, module, after, given, seed)
+        trial = Trial(step, module, module, after, given, evaluate, np.random.default_rng(seed))
+        beside = _tried(notes, jax, trial) if jax is not None else None
         if after.main.input_types != module.main.input_types:
             given = further_inputs(after.main, given, seed)
         compared = _tried(notes, compare_runs, after, given, seed, xla) if xla else None
-        yield Report(step, module, after, law, compared, own_rules(module), given, tuple(notes))
+        own = own_rules(module)
+        yield Report(step, module, after, law, compared, own, given, tuple(notes), beside)
         module = after
 
 

@@ -46,6 +46,9 @@ INPUTS = click.option("--inputs", metavar="FILE.npz", help="Input arrays, by nam
 AT = click.option(
     "--at", metavar="NUMBERS", help='Numbers to fill the inputs with: "100", or "x=0, n=3".'
 )
+JAX = click.option(
+    "--jax", "own", is_flag=True, help="Compare each pass with JAX's own transformation too."
+)
 SEED = click.option("--seed", default=0, show_default=True, help="Seed of the random inputs.")
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]

@@ -19,7 +19,7 @@ from ..ir.module import Module
 from ..ir.reproducer import explain
 from ..passes.base import Pass
 from ..passes.observers import program_text
-from .checking import Run, check_pipeline, further_inputs
+from .checking import Compare, Run, check_pipeline, further_inputs
 from .data import finite_inputs
 
 Arrays = Sequence[Any]
@@ -87,17 +87,19 @@ SEEDS: Final = 3
 
 @dataclass(frozen=True)
 class WrongNumbers:
-    """A pass breaks its law, or XLA computes something else than NumPy."""
+    """A pass breaks its law, XLA computes something else than NumPy, or JAX has another result."""
 
     passes: tuple[Pass, ...]
     seed: int = 0
     xla: Run | None = None
+    jax: Compare | None = None
 
     def shows(self, module: Module, arrays: Arrays | None = None) -> bool:
         return _for_some_inputs(module, arrays, self.seed, lambda given: self._on(module, given))
 
     def _on(self, module: Module, arrays: Arrays) -> bool:
-        reports = check_pipeline(self.passes, module, arrays, seed=self.seed, xla=self.xla)
+        ways: Any = {"xla": self.xla, "jax": self.jax}
+        reports = check_pipeline(self.passes, module, arrays, seed=self.seed, **ways)
         return any(not report.ok for report in reports)
 
     def describe(self) -> str:

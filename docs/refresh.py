@@ -1,6 +1,6 @@
 """Rewrite the outputs in the documentation by running what makes them.
 
-    python docs/refresh.py            # rewrite README.md and docs/*.md in place
+    python docs/refresh.py            # rewrite README.md and docs/**/*.md in place
     python docs/refresh.py --check    # only say which would change; exit status 1 if any
     python docs/refresh.py --all      # also the outputs marked (by hand): measurements
     python docs/refresh.py PAGE...    # these pages only
@@ -27,15 +27,27 @@ BLOCK = re.compile(r"(<!-- output of: ([^\n]+?) -->\n```[a-z]*\n)(.*?)(```)", re
 BY_HAND = " (by hand)"
 
 
+STATUS = re.compile(r" \(exit (\d)\)")
+
+
 def run(command: str) -> str:
-    """The standard output of a command, run at the root with this Python."""
-    words = shlex.split(command)
+    """The standard output of a command, run at the root with this Python.
+
+    `2>&1` at its end adds standard error; `(exit 1)` says with which status it ends.
+    """
+    status = STATUS.search(command)
+    command = STATUS.sub("", command)
+    both = command.endswith(" 2>&1")
+    words = shlex.split(command.removesuffix(" 2>&1"))
     if words[0] == "python":
         words[0] = sys.executable
     elif (beside := Path(sys.executable).with_name(words[0])).exists():
         words[0] = str(beside)
-    result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
-    if result.returncode:
+    errors = subprocess.STDOUT if both else subprocess.PIPE
+    result = subprocess.run(
+        words, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True, check=False
+    )
+    if result.returncode != (int(status[1]) if status else 0):
         raise SystemExit(f"{command} failed:\n{result.stderr}")
     return result.stdout
 
@@ -54,7 +66,7 @@ def refreshed(path: Path, everything: bool) -> str:
 
 
 def pages() -> list[Path]:
-    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def main() -> None:

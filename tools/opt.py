@@ -15,7 +15,7 @@ from ..passes.settings import Settings
 from ..passes.timing import Timer
 from .emit import EMIT, emit
 from .options import JSON, LOAD, LOCATIONS, OUTPUT, PASSES
-from .output import exit_status, report, write
+from .output import BAD_PROGRAM, exit_status, report, write
 from .switches import SWITCHES, WithForms, given
 from .targets import STANDARD_INPUT, load_files, read_program, read_text
 
@@ -30,6 +30,10 @@ _SEPARATOR_LINE: Final = re.compile(r"^[ \t]*// -----[ \t]*\n", re.MULTILINE)
 @SWITCHES
 @click.option("--verify/--no-verify", default=True, help="Verify the program that is read (yes).")
 @click.option("--split-input", is_flag=True, help="Treat parts between // ----- lines one by one.")
+@click.option(
+    "--verify-diagnostics", is_flag=True,
+    help="Check that the errors are those of // expected-error {{...}} comments.",
+)  # fmt: skip
 @click.option("--dump-pipeline", is_flag=True, help="Print the pipeline with all its options.")
 @click.option("--run-reproducer", is_flag=True, help="Repeat the failure that PROGRAM records.")
 @LOAD
@@ -42,6 +46,7 @@ def opt(
     form: str,
     verify: bool,
     split_input: bool,
+    verify_diagnostics: bool,
     dump_pipeline: bool,
     run_reproducer: bool,
     load: tuple[str, ...],
@@ -68,6 +73,8 @@ def opt(
         raise UsageError("missing argument 'PROGRAM'", hint="see covector opt --help")
     if run_reproducer:
         return repeat(program, settings)
+    if verify_diagnostics:
+        return compare_errors(program, pipeline, verify, split_input)
     style: dict[str, Any] = {"form": form, "locations": locations}
     style["elide_larger"] = settings.elide_larger
     run = _run_parts if split_input else _run_whole
@@ -118,6 +125,25 @@ def _run_parts(
             status = max(status, exit_status(error))
     if texts:
         write(SEPARATOR.join(texts), output, highlight=style["form"] == "text")
+    return status
+
+
+def compare_errors(program: str, pipeline: Pipeline, verify: bool, split_input: bool) -> int:
+    """1 if an error is other than the comments of its part foresee, else 0; prints no program."""
+    from ..ir.parser import parse
+    from .diagnostics import disagreements, expected_errors
+
+    file = STANDARD_INPUT if program == "-" else program
+    text, status = read_text(program), 0
+    for part in split(text) if split_input else [text]:
+        error: CovectorError | None = None
+        try:
+            pipeline.run(parse(part, verify=verify, file=file))
+        except CovectorError as raised:
+            error = raised
+        for line in disagreements(expected_errors(part), error):
+            click.echo(f"{file}: {line}", err=True)
+            status = BAD_PROGRAM
     return status
 
 

@@ -356,6 +356,11 @@ def is_recompute(answer: Any) -> bool:
     return answer is partial_eval.Recompute
 
 
+def offload_target(answer: Any) -> str | None:
+    """The memory that a checkpoint policy wants a value moved to."""
+    return str(answer.dst) if isinstance(answer, partial_eval.Offloadable) else None
+
+
 def backward_cotangents(bwd: Any, arguments: Any) -> list[Any]:
     """The cotangents that a flat backward rule returns; later versions add what it logged."""
     results = bwd.call_wrapped(*arguments)

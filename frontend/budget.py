@@ -37,7 +37,7 @@ TOLERANCE: Final = 1.05
 CLOSE: Final = 1.01
 """So near to the budget a plan is not made anew: it would cost more than it saves."""
 
-ATTEMPTS: Final = 4
+ATTEMPTS: Final = 6
 
 
 Compile = Callable[[MemoryPlan, int], "Fitted"]
@@ -70,22 +70,22 @@ def build_within(
     Raises BudgetError where there is no plan; warns where XLA did not follow the best one.
     """
     compiled = partial(_compiled, arguments=arguments, donated=donated, options=options)
-    target, strict, best = budget, False, None
+    target, best = budget, None
     for attempt in range(ATTEMPTS):
+        strict = attempt % 2 == 1
         try:
             plan = replace(plan_memory(graph, target), strict=strict)
         except BudgetError as error:
             if attempt == 0:
                 raise _with_actual(error, graph, compiled) from None
-            break
+            plan = replace(plan_memory(graph, error.smallest), strict=strict)
         fitted = compiled(plan, budget)
         if best is None or fitted.report.actual < best.report.actual:
             best = fitted
-        if fitted.report.actual <= CLOSE * budget:
+        if fitted.report.actual <= CLOSE * budget or plan.after.peak > target:
             break
-        if strict or not plan.is_trivial:
+        if strict:
             target = _corrected(target, plan, budget, fitted.report.actual)
-        strict = True
     assert best is not None
     if best.report.actual > TOLERANCE * budget:
         best = _not_worse(best, graph, budget, compiled)

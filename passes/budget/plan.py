@@ -28,12 +28,16 @@ LARGE: Final = 20_000
 """Programs of more steps are planned by one planner only."""
 
 
+TIGHT: Final = 0.85
+"""From this share of the peak on a strict plan leaves a compiler no choice of order."""
+
+
 @dataclass(frozen=True)
 class MemoryPlan:
     """An order of the steps of a program, in which some stand again, and its cost.
 
     before, after: what the program needs as it is, and by the plan, as predicted. strict: whether
-    the order is stated by barriers even where nothing is computed again.
+    barriers state the order wherever memory is tight, not only around what is computed again.
     """
 
     program: Steps
@@ -48,7 +52,11 @@ class MemoryPlan:
         """The program that follows the plan."""
         if self.is_trivial and not self.strict:
             return self.program.graph
-        return rewritten(self.program, self.order)
+        return rewritten(self.program, self.order, self._tight() if self.strict else ())
+
+    def _tight(self) -> set[int]:
+        """The places where the order needs nearly as much as at its peak."""
+        return {k for k, live in enumerate(self.after.live) if live >= TIGHT * self.after.peak}
 
     @property
     def is_trivial(self) -> bool:

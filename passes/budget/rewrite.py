@@ -9,7 +9,7 @@ follow can start before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from ...ir.graph import Atom, Equation, Graph, Literal, Value
@@ -18,9 +18,12 @@ from ...ir.ops.shape import optimization_barrier
 from ...ir.steps import Step, Steps
 
 
-def rewritten(program: Steps, order: Sequence[int]) -> Graph:
-    """The program that runs the steps in this order."""
-    return _Writer(program, order).write()
+def rewritten(program: Steps, order: Sequence[int], fenced: Collection[int] = ()) -> Graph:
+    """The program that runs the steps in this order.
+
+    fenced: the places of the order that nothing may be moved across, up or down.
+    """
+    return _Writer(program, order, fenced).write()
 
 
 _EARLY: Final = frozenset({"random_bits", "scan", "while"})
@@ -33,8 +36,8 @@ class _Writer:
     env: the value that now stands for one of the program. runs: how often each step has run.
     """
 
-    def __init__(self, program: Steps, order: Sequence[int]) -> None:
-        self.program, self.order = program, order
+    def __init__(self, program: Steps, order: Sequence[int], fenced: Collection[int]) -> None:
+        self.program, self.order, self.fenced = program, order, fenced
         self.ends = last_uses(program, order)
         self.equations: list[Equation] = []
         self.env: dict[Any, Any] = {}
@@ -69,6 +72,8 @@ class _Writer:
         index = self.order[k]
         step = self.program.steps[index]
         self.ran[index] = True
+        if k in self.fenced:
+            self._fence(step)
         tied = self._tie(step)
         for eqn in step.equations:
             self._place(eqn)
@@ -84,6 +89,14 @@ class _Writer:
             self.live.add(b)
             self.fresh.setdefault(self.program.values[b])
         self._close(k)
+
+    def _fence(self, step: Step) -> None:
+        """A barrier between all that ran and a step, which reads through it."""
+        read = [v for v in self._read_from_outside([step]) if not self._is_given(v)]
+        values = list(dict.fromkeys((*self.fresh, *read)))
+        if self.fresh and read:
+            self._barrier(values, [self._atom(v) for v in values], step.main)
+            self.fresh.clear()
 
     def _note(self, step: Step) -> None:
         for b in step.writes:

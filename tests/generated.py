@@ -13,7 +13,7 @@ that grow are scaled down; a step keeps to its primitive's domain by wrapping it
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from covector.ir.builder import Builder
-from covector.ir.graph import Graph, Literal, Value
+from covector.ir.graph import Equation, Graph, Literal, Value
 from covector.ir.interpret import apply
 from covector.ir.module import Module, module_of
 from covector.ir.primitive import primitive_named
@@ -31,6 +31,9 @@ Array = np.ndarray[Any, Any]
 Step = Callable[["Drawing"], Any]
 
 F32, C64, I32, U32, BOOL = map(dtype_from_name, ["f32", "c64", "i32", "u32", "bool"])
+F16, BF16, F64, C128 = map(dtype_from_name, ["f16", "bf16", "f64", "c128"])
+ROWS = 2
+"""How many examples a batch has, and members the named axis."""
 LARGE = 8.0
 """Values whose absolute value may be greater are scaled down."""
 KINDS = {"float": "f", "complex": "c", "int": "i", "uint": "u", "bool": "b", "extended": "k"}
@@ -47,6 +50,24 @@ class Program:
 
     module: Module
     inputs: tuple[Array, ...]
+
+    def equations(self) -> Iterator[Equation]:
+        for graph in self.module.all_graphs():
+            yield from graph.equations
+
+    @property
+    def has_axis(self) -> bool:
+        """Whether it has collectives, and so is one row of a program."""
+        return any(eqn.primitive.family == "collective" for eqn in self.equations())
+
+    @property
+    def has_effects(self) -> bool:
+        return any(eqn.effects for eqn in self.equations())
+
+    @property
+    def dtypes(self) -> set[Any]:
+        made = {v.type.dtype for eqn in self.equations() for v in eqn.outputs}
+        return made | {t.dtype for t in self.module.main.input_types}
 
     def __repr__(self) -> str:
         return f"{self.module}\n// inputs: {[x.tolist() for x in self.inputs]}"
@@ -143,9 +164,16 @@ class Drawing:
         """Evaluate the equations that are new."""
         with np.errstate(all="ignore"):
             for eqn in self.b.equations[self._evaluated :]:
-                results = apply(eqn, [self.array(x) for x in eqn.inputs])
+                results = self._results(eqn)
                 self.arrays.update(zip(eqn.outputs, results, strict=True))
         self._evaluated = len(self.b.equations)
+
+    def _results(self, eqn: Equation) -> Sequence[Array]:
+        arrays = [self.array(x) for x in eqn.inputs]
+        if eqn.primitive.family != "collective":
+            return apply(eqn, arrays)
+        like = arrays[0] if arrays else np.zeros(())  # of a row among equals
+        return [np.resize(like, v.type.shape).astype(v.type.dtype) for v in eqn.outputs]
 
     def array(self, x: Any) -> Array:
         return x.value if isinstance(x, Literal) else self.arrays[x]
@@ -227,8 +255,11 @@ def programs(draw: Any, step: str | None = None, max_steps: int = 3) -> Program:
     seed = draw(st.integers(0, 1 << 16))
     rng = np.random.default_rng(seed)
     shapes = st.sampled_from(SHAPES)
-    dtypes = st.sampled_from([F32, F32, F32, F32, C64, I32, BOOL])
-    types = [TensorType(draw(shapes), F32)]
+    real, complex_ = draw(
+        st.sampled_from([(F32, C64)] * 5 + [(F64, C128), (F16, C64), (BF16, C64)])
+    )
+    dtypes = st.sampled_from([real, F32, real, F32, complex_, I32, BOOL])
+    types = [TensorType(draw(shapes), real)]
     types += draw(st.lists(st.builds(TensorType, shapes, dtypes), max_size=2))
     inputs = [Value(t, f"x{i}") for i, t in enumerate(types)]
     arrays = [sample(rng, t) for t in types]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import generated_axis as axis_steps
+import generated_library as library
 import generated_regions as regions
 from generated import C64, DTYPES, F32, I32, U32, Drawing, kind
 from generated_elementwise import STEPS, step
@@ -314,3 +316,5 @@ def random_bits(d: Drawing) -> None:
 LEAVES = list(STEPS)
 """What is drawn where regions are nested deeply enough."""
 STEPS.update(regions.STEPS)
+STEPS.update(axis_steps.STEPS)
+STEPS.update(library.STEPS)

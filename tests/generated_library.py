@@ -1,0 +1,121 @@
+"""Steps of primitives that one reaches through a function of JAX's, traced and inlined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from generated import F32, Drawing, Step
+from jax import lax
+from jax.ad_checkpoint import checkpoint_name
+from jax.custom_batching import custom_vmap
+from jax.custom_derivatives import linear_call
+from jax.experimental.xla_metadata import set_xla_metadata
+
+import covector
+
+
+@jax.custom_jvp
+def with_jvp(x: Any) -> Any:
+    return jnp.sin(x) * 2
+
+
+with_jvp.defjvp(lambda p, t: (with_jvp(*p), 2 * jnp.cos(p[0]) * t[0]))
+
+
+@jax.custom_vjp
+def with_vjp(x: Any) -> Any:
+    return jnp.sin(x) * 2
+
+
+with_vjp.defvjp(lambda x: (with_vjp(x), x), lambda x, ct: (2 * jnp.cos(x) * ct,))
+
+
+@custom_vmap
+def with_vmap(x: Any) -> Any:
+    return jnp.sin(x) * 2
+
+
+with_vmap.def_vmap(lambda size, batched, x: (2 * jnp.sin(x), True))
+
+
+def solved(a: Any, y: Any) -> Any:
+    def solve(f: Any, y: Any) -> Any:
+        return jnp.linalg.solve(jax.jacobian(f)(y), y)
+
+    return lax.custom_linear_solve(lambda x: spread(a) @ x, y, solve, solve)
+
+
+def spread(a: Any) -> Any:
+    """A matrix that is far from singular, with eigenvalues apart."""
+    return a / 4 + jnp.diag(jnp.arange(10.0, 19.0, 3, dtype=a.dtype))
+
+
+def symmetric(a: Any) -> Any:
+    return spread(a) + spread(a).T
+
+
+def scattered(x: Any, y: Any, name: str) -> Any:
+    numbers = lax.ScatterDimensionNumbers((1,), (0,), (0,))
+    indices = jnp.array([[1], [7], [1], [0]])
+    rows = jnp.stack([y, 2 * y, y[::-1], y])
+    return getattr(lax, name)(x, indices, rows, numbers)
+
+
+WINDOWS: dict[str, Any] = {
+    "window_dimensions": (2, 2), "window_strides": (1, 2), "padding": ((1, 0), (0, 1)),
+}  # fmt: skip
+
+FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "name": lambda a, v: checkpoint_name(jnp.sin(a), "named"),
+    "custom_jvp_call": lambda a, v: with_jvp(a),
+    "custom_vjp_call": lambda a, v: with_vjp(a),
+    "custom_vmap_call": lambda a, v: with_vmap(v),
+    "linear_call": lambda a, v: linear_call(
+        lambda r, x: r @ x, lambda r, ct: r.T @ ct, lax.stop_gradient(a), v
+    ),
+    "custom_linear_solve": solved,
+    "xla_metadata_value": lambda a, v: set_xla_metadata(jnp.sin(a), k="1"),
+    "reduce_window": lambda a, v: lax.reduce_window(a, 1.0, lambda x, y: x * y, **WINDOWS),
+    "select_and_gather_add": lambda a, v: jax.jvp(
+        lambda x: lax.reduce_window(x, -jnp.inf, lax.max, **WINDOWS), (a,), (a * 2,)
+    )[1],
+    "select_and_scatter_add": lambda a, v: jax.grad(
+        lambda x: jnp.sum(lax.reduce_window(x, -jnp.inf, lax.max, **WINDOWS) ** 2)
+    )(a),
+    "ragged_dot_general": lambda a, v: lax.ragged_dot(a, jnp.stack([a, a.T]), jnp.array([1, 2])),
+    "scatter_apply": lambda a, v: a.at[jnp.array([1, 1, 0])].apply(jnp.sin),
+    "overlapping_scatter_max": lambda a, v: scattered(a, v, "scatter_max"),
+    "overlapping_scatter_min": lambda a, v: scattered(a, v, "scatter_min"),
+    "approx_top_k": lambda a, v: lax.approx_max_k(a, 2)[0],
+    "cholesky_update": lambda a, v: lax.linalg.cholesky_update(
+        jnp.linalg.cholesky(symmetric(a)).T, v
+    ),
+    "householder_product": lambda a, v: lax.linalg.householder_product(a, v[:2] / 4),
+    "tridiagonal": lambda a, v: lax.linalg.tridiagonal(symmetric(a))[1],
+    "schur": lambda a, v: jnp.diagonal(lax.linalg.schur(symmetric(a))[0]),
+    "random_gamma": lambda a, v: jax.random.gamma(jax.random.key(3), jnp.abs(v) + 1),
+    "threefry2x32": lambda a, v: jax.random.uniform(jax.random.key(3), (3,)) * v,
+    "rng_bit_generator": lambda a, v: (
+        v * jax.random.uniform(jax.random.key(3, impl="unsafe_rbg"), (3,))
+    ),
+    "mulhi": lambda a, v: lax.mulhi(lax.bitcast_convert_type(v, jnp.uint32), jnp.uint32(77)) >> 24,
+    "igamma_grad_a": lambda a, v: lax.igamma_grad_a(jnp.float32(2.5), jnp.abs(v) + 0.5),
+    "random_gamma_grad": lambda a, v: lax.random_gamma_grad(jnp.float32(2.5), jnp.abs(v) + 0.5),
+}
+"""Of a square matrix and a vector of three elements."""
+
+
+def library(d: Drawing, name: str) -> None:
+    a, v = d.of_type((3, 3), F32), d.of_type((3,), F32)
+    shapes = [jax.ShapeDtypeStruct(shape, np.float32) for shape in ((3, 3), (3,))]
+    graph = covector.make_ir(FUNCTIONS[name])(*shapes).main
+    outputs = d.b.inline(graph, [a, v])
+    d.evaluate()
+    d.keep(*outputs)
+
+
+STEPS: dict[str, Step] = {name: lambda d, n=name: library(d, n) for name in FUNCTIONS}  # type: ignore[misc]

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .frontend.api import newton as newton
     from .frontend.api import odeint as odeint
     from .frontend.api import remat as remat
+    from .frontend.api import residuals as residuals
     from .frontend.api import solve_ode as solve_ode
     from .frontend.api import stop_gradient as stop_gradient
     from .frontend.api import value_and_grad as value_and_grad
@@ -82,6 +83,7 @@ _HOME = {
         "newton",
         "odeint",
         "remat",
+        "residuals",
         "solve_ode",
         "stop_gradient",
         "value_and_grad",

@@ -19,6 +19,7 @@ from .loops import checkpoint_loops, while_loop
 from .minimization import minimize
 from .modules import as_function, from_jaxpr, make_ir, to_jaxpr
 from .ode import Solution, odeint, solve_ode
+from .residuals import residuals
 from .root_finding import fixed_point, newton
 from .vectorize import vmap
 
@@ -54,6 +55,7 @@ __all__ = [
     "newton",
     "odeint",
     "remat",
+    "residuals",
     "solve_ode",
     "stop_gradient",
     "to_jaxpr",

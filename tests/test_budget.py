@@ -189,6 +189,19 @@ def test_grad_takes_a_budget() -> None:
     np.testing.assert_allclose(value, tanh_net(*args), rtol=1e-5)
 
 
+def test_residuals_say_what_is_saved_and_what_a_plan_makes_of_it() -> None:
+    args = arguments()
+    saved = covector.residuals(tanh_net)(*args)
+    assert saved.nbytes >= LAYERS * BATCH * WIDTH * 4
+    assert list(saved) == sorted(saved, key=lambda r: -r.nbytes)
+    assert "tanh" in str(saved)
+    assert "test_budget.py" in str(saved)
+    planned = covector.residuals(tanh_net, memory_budget="1MiB")(*args)
+    assert planned.plan is not None
+    assert planned.plan.actual <= 1.05 * 2**20 < planned.plan.plan.before.peak
+    assert "computed again" in str(planned)
+
+
 def test_the_pass_plans_a_derivative_program() -> None:
     args = arguments(4)
     module = covector.make_ir(tanh_net)(*args)

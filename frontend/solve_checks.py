@@ -33,9 +33,10 @@ class Report:
         for name, fact in zip(self.names, facts, strict=True):
             values = np.ravel(np.broadcast_to(fact, np.shape(ok)))
             shown.append(f"{name} {values[first]:.3g}")
-        where = f", example {first} of the batch" if np.size(ok) > 1 else ""
-        claim = f"{self.claim} ({', '.join(shown)}{where})"
-        return raise_while_running(SolveError(claim, hint=self.hint))
+        if np.size(ok) > 1:
+            shown.append(f"example {first} of the batch")
+        details = f" ({', '.join(shown)})" if shown else ""
+        return raise_while_running(SolveError(self.claim + details, hint=self.hint))
 
 
 def checked(

@@ -38,7 +38,7 @@ def execute(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
         if may_raise(graph):  # then what it raises belongs to this call
             jax.block_until_ready(outputs)
         return outputs
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:  # the second from C++ dispatch
         failure = error_behind(error)
         if failure is None:
             raise

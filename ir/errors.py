@@ -158,7 +158,7 @@ def raise_while_running(error: CovectorError) -> NoReturn:
     raise error
 
 
-def error_behind(error: RuntimeError) -> CovectorError | None:
+def error_behind(error: Exception) -> CovectorError | None:
     """The error of ours that an error of XLA's quotes."""
     text = str(error)
     return next((e for e in reversed(_RAISED) if e.claim in text), None)

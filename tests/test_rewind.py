@@ -292,8 +292,9 @@ def test_a_loop_with_a_bound() -> None:
     assert_close(covector.grad(f(30))(x), want)
     assert_close(covector.jit(covector.grad(f(6)))(x), want)
     assert_close(covector.vmap(covector.grad(f(6)))(x[None]), want[None])
-    with pytest.raises(SolveError, match="while_loop has not ended after 3 steps"):
-        jax.block_until_ready(covector.grad(f(3))(x))
+    for again in (x, x, X):  # the same program again, and one of numbers that are no jax.Array
+        with pytest.raises(SolveError, match="while_loop has not ended after 3 steps"):
+            covector.grad(f(3))(again)
     with pytest.raises(UsageError, match="a number that is known when the program is made"):
         covector.jit(lambda x, n: f(n)(x))(x, 3)
 

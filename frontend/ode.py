@@ -6,6 +6,7 @@ linear equation of the tangents forwards, its vjp the transposed equation backwa
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -180,7 +181,7 @@ class _System:
             out = func(y, values[-1], *jax.tree.unflatten(args_tree, values[:n_args]))
             return _slopes(func, out, tree, state)
 
-        names = [f"a{i}" for i in range(n_args)]
+        names = _names_of_arguments(func, args)
         names += ["y"] if len(state) == 1 else [f"y{i}" for i in range(len(state))]
         made = trace_flat(
             flat,
@@ -214,6 +215,21 @@ class _System:
             if error is not None:
                 raise error
         return jax.tree.unflatten(self.tree, ys), stats, reached
+
+
+def _names_of_arguments(func: Callable[..., Any], args: tuple[Any, ...]) -> list[str]:
+    """What func calls its arguments after y and t, one name for each leaf."""
+    try:
+        known = list(inspect.signature(func).parameters.values())[2:]
+    except (TypeError, ValueError):
+        known = []
+    names: list[str] = []
+    for i, arg in enumerate(args):
+        is_named = i < len(known) and known[i].kind is not inspect.Parameter.VAR_POSITIONAL
+        name = known[i].name if is_named else f"arg{i}"
+        count = len(jax.tree.leaves(arg))
+        names += [name] if count == 1 else [f"{name}[{k}]" for k in range(count)]
+    return names
 
 
 def _slopes(func: Callable[..., Any], out: Any, tree: Any, state: Sequence[Any]) -> list[Any]:

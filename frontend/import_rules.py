@@ -17,7 +17,7 @@ from ..ir.ops.control import cond, while_
 from ..ir.ops.elementwise import select_n
 from ..ir.ops.reduction import reduce_or
 from ..ir.types import INT32, scalar_type
-from .importer import SPECIAL, Params, converts, graph_of, graph_of_open, plain, records
+from .importer import Params, converts, graph_of, graph_of_open, plain, records
 from .jax_compat import (
     ClosedJaxpr,
     has_layouts,
@@ -58,23 +58,15 @@ def _graph_of_either(jaxpr: Any) -> Graph:
     return graph_of(jaxpr) if isinstance(jaxpr, ClosedJaxpr) else graph_of_open(jaxpr)
 
 
-@records("eval_jaxpr")
+BODIES = ("jaxpr", "call_jaxpr", "fwd_jaxpr")
+"""What versions of JAX call the body of a call."""
+
+
+@records("eval_jaxpr", "composite", "remat_opt")
 def _record_evaluation(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
-    (jaxpr,) = (value for name, value in params.items() if name in ("jaxpr", "call_jaxpr"))
-    return tuple(b.inline(_graph_of_either(jaxpr), inputs))
-
-
-def _inlined(parameter: str) -> Any:
     """The body of a call that only says more than its body: how to lower or save it."""
-
-    def record(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
-        return tuple(b.inline(_graph_of_either(params[parameter]), inputs))
-
-    return record
-
-
-SPECIAL["composite"] = _inlined("jaxpr")
-SPECIAL["remat_opt"] = _inlined("fwd_jaxpr")
+    (jaxpr,) = (value for name, value in params.items() if name in BODIES)
+    return tuple(b.inline(_graph_of_either(jaxpr), inputs))
 
 
 # -- control flow ----------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import covector
@@ -80,6 +81,24 @@ def test_refusals_say_why() -> None:
 
     with pytest.raises(CovectorError, match="create_token is not supported: "):
         covector.make_ir(f)(1.0)
+
+
+@pytest.mark.smoke
+def test_calls_that_only_say_more_than_their_bodies() -> None:
+    """They become their bodies, whatever this version of JAX calls the parameter of these."""
+
+    @jax.custom_vjp
+    def sine(x: jax.Array) -> jax.Array:
+        return jnp.sin(x)
+
+    sine.defvjp(lambda x: (jnp.sin(x), x), lambda x, ct: (jnp.cos(x) * ct,), optimize_remat=True)
+
+    def f(x: jax.Array) -> jax.Array:
+        return jax.lax.composite(jnp.sin, "mine.sine")(x) * jax.vjp(sine, x)[0]
+
+    jaxpr = jax.make_jaxpr(f)(1.0)
+    assert [e.primitive.name for e in jaxpr.jaxpr.eqns] == ["composite", "remat_opt", "mul"]
+    assert covector.from_jaxpr(jaxpr).run(1.0)[0] == pytest.approx(np.sin(1) ** 2)
 
 
 def test_places() -> None:

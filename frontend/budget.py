@@ -34,10 +34,10 @@ from .memory_report import MemoryReport
 TOLERANCE: Final = 1.05
 """A plan is honoured if the program needs at most so many times the budget."""
 
-CLOSE: Final = 1.01
+CLOSE: Final = 1.02
 """So near to the budget a plan is not made anew: it would cost more than it saves."""
 
-ATTEMPTS: Final = 6
+ATTEMPTS: Final = 4
 
 
 Compile = Callable[[MemoryPlan, int], "Fitted"]
@@ -84,8 +84,7 @@ def build_within(
             best = fitted
         if fitted.report.actual <= CLOSE * budget or plan.after.peak > target:
             break
-        if strict:
-            target = _corrected(target, plan, budget, fitted.report.actual)
+        target = _corrected(target, plan, budget, fitted.report.actual)
     assert best is not None
     if best.report.actual > TOLERANCE * budget:
         best = _not_worse(best, graph, budget, compiled)

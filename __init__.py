@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from .frontend.api import custom_linear_solve as custom_linear_solve
     from .frontend.api import custom_root as custom_root
     from .frontend.api import custom_vjp as custom_vjp
+    from .frontend.api import derivative as derivative
     from .frontend.api import fixed_point as fixed_point
     from .frontend.api import from_jaxpr as from_jaxpr
     from .frontend.api import grad as grad
     from .frontend.api import hessian as hessian
     from .frontend.api import hvp as hvp
+    from .frontend.api import intermediates as intermediates
     from .frontend.api import jacfwd as jacfwd
     from .frontend.api import jacobian as jacobian
     from .frontend.api import jacrev as jacrev
@@ -34,16 +36,19 @@ if TYPE_CHECKING:
     from .frontend.api import linearize as linearize
     from .frontend.api import make_ir as make_ir
     from .frontend.api import minimize as minimize
+    from .frontend.api import monitor as monitor
     from .frontend.api import newton as newton
     from .frontend.api import odeint as odeint
     from .frontend.api import remat as remat
     from .frontend.api import residuals as residuals
     from .frontend.api import solve_ode as solve_ode
     from .frontend.api import stop_gradient as stop_gradient
+    from .frontend.api import tap as tap
     from .frontend.api import value_and_grad as value_and_grad
     from .frontend.api import vjp as vjp
     from .frontend.api import vmap as vmap
     from .frontend.api import while_loop as while_loop
+    from .frontend.between import NoPathWarning as NoPathWarning
     from .frontend.budget import MemoryBudgetWarning as MemoryBudgetWarning
     from .ir.errors import CovectorError as CovectorError
     from .ir.files import load as load
@@ -65,11 +70,13 @@ _HOME = {
         "custom_linear_solve",
         "custom_root",
         "custom_vjp",
+        "derivative",
         "fixed_point",
         "from_jaxpr",
         "grad",
         "hessian",
         "hvp",
+        "intermediates",
         "jacfwd",
         "jacobian",
         "jacrev",
@@ -80,17 +87,20 @@ _HOME = {
         "linearize",
         "make_ir",
         "minimize",
+        "monitor",
         "newton",
         "odeint",
         "remat",
         "residuals",
         "solve_ode",
         "stop_gradient",
+        "tap",
         "value_and_grad",
         "vjp",
         "vmap",
         "while_loop",
     ),
+    "frontend.between": ("NoPathWarning",),
     "frontend.budget": ("MemoryBudgetWarning",),
     "ir.errors": ("CovectorError",),
     "ir.files": ("load",),

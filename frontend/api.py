@@ -9,15 +9,18 @@ from __future__ import annotations
 from jax import checkpoint, custom_gradient, custom_jvp, custom_vjp, remat
 from jax.lax import stop_gradient
 
+from .between import Derivative, derivative
 from .compiled import Compiled, Lowered, Traced, compile, jit
 from .forward import jvp
 from .gradients import grad, value_and_grad
 from .implicit import custom_linear_solve, custom_root, linear_solve
+from .intermediates import Intermediate, intermediates, tap
 from .jacobians import hessian, hvp, jacfwd, jacobian, jacrev
 from .linear import linear_transpose, linearize, vjp
 from .loops import checkpoint_loops, while_loop
 from .minimization import minimize
 from .modules import as_function, from_jaxpr, make_ir, to_jaxpr
+from .monitor import monitor
 from .ode import Solution, odeint, solve_ode
 from .residuals import residuals
 from .root_finding import fixed_point, newton
@@ -25,6 +28,8 @@ from .vectorize import vmap
 
 __all__ = [
     "Compiled",
+    "Derivative",
+    "Intermediate",
     "Lowered",
     "Solution",
     "Traced",
@@ -37,11 +42,13 @@ __all__ = [
     "custom_linear_solve",
     "custom_root",
     "custom_vjp",
+    "derivative",
     "fixed_point",
     "from_jaxpr",
     "grad",
     "hessian",
     "hvp",
+    "intermediates",
     "jacfwd",
     "jacobian",
     "jacrev",
@@ -52,12 +59,14 @@ __all__ = [
     "linearize",
     "make_ir",
     "minimize",
+    "monitor",
     "newton",
     "odeint",
     "remat",
     "residuals",
     "solve_ode",
     "stop_gradient",
+    "tap",
     "to_jaxpr",
     "value_and_grad",
     "vjp",

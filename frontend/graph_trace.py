@@ -31,6 +31,7 @@ from .locations import (
     find_named_site,
     find_site,
     find_user_frame,
+    follow_names,
     site_of_traceback,
 )
 
@@ -231,6 +232,7 @@ class GraphTrace(Trace):  # type: ignore[misc]
                 return
             naming.apply()
         self._naming = Naming(site, inner, [outputs])
+        follow_names(site, inner, outputs)
 
     def finish(self, outputs: Sequence[Any]) -> Graph:
         """Close the graph."""

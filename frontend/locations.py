@@ -7,7 +7,10 @@ is the user's; for an instruction of it, its `Site`.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from types import CodeType, FrameType
@@ -15,7 +18,7 @@ from typing import Any, Final
 
 from ..ir.graph import Location, Value
 from .jax_compat import exclude_from_tracebacks, is_library_file, raw_frames
-from .source_names import RETURNED, Names, assigned_names
+from .source_names import RETURNED, Names, assigned_names, returns_variable
 
 
 class Site:
@@ -124,6 +127,65 @@ def find_named_site(site: Site, inner: FrameType | None) -> tuple[Site, FrameTyp
     return site, inner
 
 
+Variable = tuple[str, Location, FrameType | None]
+"""A variable, the place of the assignment to it, and the call in which it was made."""
+
+
+@dataclass
+class Assignments:
+    """Where values were assigned to variables, while someone collects that.
+
+    places: of each named value. calls: the call of a function of the user's that made a value.
+    passed_on: for each call that returned a variable, the value that it had last, and the variables
+    that callers assigned it to, with the calls of these.
+    """
+
+    places: dict[Value, Location] = field(default_factory=dict)
+    calls: dict[Any, FrameType | None] = field(default_factory=dict)
+    passed_on: dict[FrameType, tuple[Any, list[Variable]]] = field(default_factory=dict)
+
+    def follow(self, site: Site, inner: FrameType | None, outputs: tuple[Any, ...]) -> None:
+        """Note the variables of callers that an assigned value becomes: `z = f(x)`, where f ends
+        with `return h`, is a name of the value of h in f."""
+        found: list[Variable] = []
+        first = inner.f_back if inner is not None else None
+        self.calls.update(dict.fromkeys(outputs, first))
+        frame, names = first, site.names or ()
+        while frame is not None and len(names) == 1 and names[0]:
+            if not returns_variable(frame.f_code.co_filename, site.location.line, names[0]):
+                break
+            caller, called = find_site(frame.f_back)
+            if caller is None or called is not None:  # called by a library
+                break
+            site, below = find_named_site(caller, frame)
+            frame, names = below.f_back if below is not None else None, site.names or ()
+            if len(names) == 1 and names[0]:
+                found.append((names[0], site.location, frame))
+        if found and first is not None and len(outputs) == 1:
+            self.passed_on[first] = (outputs[0], found)
+
+
+_NAMED: ContextVar[Assignments | None] = ContextVar("named", default=None)
+
+
+@contextmanager
+def collecting_names() -> Iterator[Assignments]:
+    """What is assigned to variables inside of the block."""
+    named = Assignments()
+    token = _NAMED.set(named)
+    try:
+        yield named
+    finally:
+        _NAMED.reset(token)
+
+
+def follow_names(site: Site, inner: FrameType | None, outputs: tuple[Any, ...]) -> None:
+    """Note what callers call a value, if someone collects that."""
+    named = _NAMED.get()
+    if named is not None:
+        named.follow(site, inner, outputs)
+
+
 @dataclass(slots=True)
 class Naming:
     """What one evaluation of an expression that is assigned has recorded so far.
@@ -147,6 +209,8 @@ class Naming:
         for name, value in zip(names, values, strict=True):
             if value.__class__ is Value and value.name is None:
                 value.name = name
+                if name is not None and (named := _NAMED.get()) is not None:
+                    named.places[value] = self.site.location
 
 
 @lru_cache(maxsize=4096)

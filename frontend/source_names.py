@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import linecache
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 
 Position = tuple[int, int, int, int]
@@ -90,3 +91,25 @@ def _position(node: ast.expr | ast.stmt) -> Position:
         node.col_offset,
         node.end_col_offset or node.col_offset,
     )
+
+
+@lru_cache(maxsize=1024)
+def _returned_variables(file: str) -> tuple[tuple[int, int, frozenset[str]], ...]:
+    """First and last line of each function of a file, and the variables that it returns."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(file)))
+    except (SyntaxError, ValueError):
+        return ()
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            values = [n.value for n in ast.walk(node) if isinstance(n, ast.Return)]
+            names = frozenset(v.id for v in values if isinstance(v, ast.Name))
+            found.append((node.lineno, node.end_lineno or 0, names))
+    return tuple(sorted(found, key=lambda f: f[0]))
+
+
+def returns_variable(file: str, line: int, name: str) -> bool:
+    """Whether the innermost function around a line returns the variable as it is."""
+    around = [names for first, last, names in _returned_variables(file) if first <= line <= last]
+    return bool(around) and name in around[-1]

@@ -6,9 +6,11 @@ library that runs inside the function is recorded as it is, equation by equation
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..ir.errors import ArgumentError
 from ..ir.graph import Graph, Value
@@ -61,10 +63,35 @@ def trace_flat(
     if known is not None:
         known.bind(values)
         trace.known = known
-    with set_current_trace(trace):
+    with set_current_trace(trace), room_for_calls():
         outputs = flat_fun(*[GraphTracer(trace, v) for v in values])
         graph = trace.finish([_checked(x, i, name) for i, x in enumerate(outputs)])
     return Recording(graph, tuple(x for x, _ in trace.captured.values()))
+
+
+FRAMES: Final = 3000
+"""Python frames that a recording may use: JAX takes about nine for each call in a call."""
+
+
+@contextlib.contextmanager
+def room_for_calls() -> Iterator[None]:
+    """Let Python recurse as deep as two hundred jitted functions nested in each other need."""
+    limit = sys.getrecursionlimit()
+    if limit >= FRAMES:
+        yield
+        return
+    sys.setrecursionlimit(FRAMES)
+    try:
+        yield
+    finally:
+        restore_limit(limit)
+
+
+def restore_limit(limit: int) -> None:
+    """Set the limit again, unless something meanwhile needed a larger one, or still needs it."""
+    if sys.getrecursionlimit() == FRAMES:
+        with contextlib.suppress(RecursionError):  # already deeper than that: a callback's frames
+            sys.setrecursionlimit(limit)
 
 
 def _checked(x: Any, position: int, name: str) -> Any:

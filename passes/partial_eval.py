@@ -96,20 +96,36 @@ def _place(eqn: Equation, unknown: set[Any], first: list[Equation], second: list
 def _repeat_sources(
     first: list[Equation], second: list[Equation], residuals: tuple[Value, ...]
 ) -> tuple[list[Equation], tuple[Value, ...]]:
-    """Put equations that read no value in the second half too, in place of their residuals."""
-    needed = set(residuals)
-    sources = [
-        eqn
-        for eqn in first
-        if (not eqn.inputs or (len(eqn.inputs) == 1 and eqn.inputs[0].__class__ is Literal))
-        and not needed.isdisjoint(eqn.outputs)
-        and not eqn.primitive.has_regions
-        and not eqn.effects
-    ]
-    if not sources:
+    """Put what is made of no value (a count, a mask of counts) in the second half too, in place of
+    its residuals."""
+    free: set[Any] = set()
+    sources = []
+    for eqn in first:
+        if _reads_nothing(eqn, free):
+            free.update(eqn.outputs)
+            sources.append(eqn)
+    needed: set[Any] = set(residuals)
+    if needed.isdisjoint(free):
         return second, residuals
-    made = {v for eqn in sources for v in eqn.outputs}
-    return [*sources, *second], tuple([r for r in residuals if r not in made])
+    repeated = []
+    for eqn in reversed(sources):
+        if not needed.isdisjoint(eqn.outputs):
+            needed.update(eqn.inputs)
+            repeated.append(eqn)
+    repeated.reverse()
+    made = {v for eqn in repeated for v in eqn.outputs}
+    return [*repeated, *second], tuple([r for r in residuals if r not in made])
+
+
+def _reads_nothing(eqn: Equation, free: set[Any]) -> bool:
+    """Whether an equation reads literals only; or, if it is cheap, what is made of such."""
+    if eqn.primitive.has_regions or eqn.effects:
+        return False
+    if not eqn.inputs or (len(eqn.inputs) == 1 and eqn.inputs[0].__class__ is Literal):
+        return True
+    if not eqn.primitive.elementwise and eqn.primitive.family != "shape":
+        return False
+    return all([x.__class__ is Literal or x in free for x in eqn.inputs])
 
 
 def captures(

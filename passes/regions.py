@@ -156,6 +156,13 @@ def append_typed(b: Builder, eqn: Equation) -> None:
             b.append(Equation(convert_element_type, (x,), (v,), params, eqn.location, b.origin))
 
 
+def typed(eqn: Equation) -> list[Equation]:
+    """The equation, with conversions where it makes its outputs weakly typed otherwise."""
+    b = Builder()
+    append_typed(b, eqn)
+    return b.equations
+
+
 def define_joint(
     b: Builder,
     eqn: Equation,

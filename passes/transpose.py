@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..ir.builder import Builder, Operand, Zero
-from ..ir.errors import PassError
+from ..ir.errors import CovectorError, PassError
 from ..ir.graph import Equation, Graph, Value, memoised_with_forced
 from ..ir.module import Module
 from ..ir.types import has_tangent
@@ -113,7 +113,11 @@ def pull(b: Builder, eqn: Equation, cts: dict[Any, list[Any]], linear: set[Any])
         return
     is_linear = [x in linear for x in eqn.inputs]
     check_linear(eqn, is_linear)
-    in_cts = rules.find(eqn)(b, eqn, out_cts, is_linear)
+    try:
+        in_cts = rules.find(eqn)(b, eqn, out_cts, is_linear)
+    except CovectorError as error:
+        locate(error, eqn)
+        raise
     if len(in_cts) != len(eqn.inputs):
         raise PassError(
             f"the transpose rule of {eqn.primitive.name} returned {len(in_cts)} cotangents "
@@ -123,6 +127,12 @@ def pull(b: Builder, eqn: Equation, cts: dict[Any, list[Any]], linear: set[Any])
     for x, lin, ct in zip(eqn.inputs, is_linear, in_cts, strict=True):
         if lin and ct.__class__ is not Zero:
             cts.setdefault(x, []).append(ct)
+
+
+def locate(error: CovectorError, eqn: Equation) -> None:
+    """What fails in a callee of no known place (a library's function) fails where it is called."""
+    if error.location is None:
+        error.location = eqn.location
 
 
 def check_linear(eqn: Equation, is_linear: Sequence[bool]) -> None:

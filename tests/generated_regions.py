@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from generated import BOOL, C64, F32, I32, Drawing, kind, sample
-from test_nested import BASES, WRAPPERS, W, X
+from nested_programs import BASES, WRAPPERS, W, X, is_possible
 
 import covector
 from covector.ir.builder import Builder
@@ -87,7 +87,10 @@ def while_(d: Drawing) -> None:
 def nested(d: Drawing) -> None:
     """A function of the nested tests, in any of the region primitives."""
     wrappers = [d.among(WRAPPERS) for _ in range(d.int(1, 2))]
-    function = fold(lambda f, wrap: wrap(f), wrappers, d.among(BASES))
+    base = d.among(BASES)
+    if not is_possible((base, wrappers)):
+        return
+    function = fold(lambda f, wrap: wrap(f), wrappers, base)
     graph = covector.make_ir(function)(W, X).main
     outputs = d.b.inline(graph, [d.of_type((3, 3), F32), d.of_type((3,), F32)])
     d.evaluate()

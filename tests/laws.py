@@ -181,6 +181,58 @@ class Checked:
         got = interpret(vjp_graph(graph, self.active), *rows, *cts)
         assert_close(got[len(outs) :], want, rtol=1e-3, atol=1e-4)
 
+    def batch_of_batch(self) -> None:
+        """batch of batch agrees with jax.vmap of jax.vmap."""
+        rows = [jnp.stack([_rows(x), _rows(x * 0.5)]) if is_inexact(x) else None for x in self.args]
+        if any(x is None for x in rows):
+            return
+        everywhere = [True] * len(self.graph.outputs)
+        flags = [True] * len(rows)
+        once, _ = batch_graph(self.graph, flags, 3, everywhere)
+        twice, _ = batch_graph(once, flags, 2, everywhere)
+        assert_close(interpret(twice, *rows), jax.vmap(jax.vmap(self.flat))(*rows))
+
+    def forward_over_batch(self) -> None:
+        """jvp of batch is the jvp of each example."""
+        rows, tangents = [_rows(x) for x in self.args], [_rows(t) for t in self.tangents]
+        if not all(self.active):
+            return
+        want = jax.vmap(lambda xs, ts: jax.jvp(self.flat, xs, ts)[1])(rows, tangents)
+        everywhere = [True] * len(self.graph.outputs)
+        batched, _ = batch_graph(self.graph, [True] * len(rows), 3, everywhere)
+        graph, _ = jvp_graph(batched, self.active, everywhere)
+        assert_close(interpret(graph, *rows, *tangents)[len(want) :], want, rtol=1e-3, atol=1e-4)
+
+    def forward_over_forward(self) -> None:
+        """jvp of jvp agrees with JAX's."""
+        if not all(self.active):
+            return
+        everywhere = [True] * len(self.graph.outputs)
+
+        def pushed(*xs: Any) -> Any:
+            return jax.jvp(self.flat, list(xs), self.tangents)[1]
+
+        want = jax.jvp(pushed, self.args, self.tangents)[1]
+        once, _ = jvp_graph(self.graph, self.active, everywhere)
+        active = [*self.active, *(False for _ in self.tangents)]
+        twice, _ = jvp_graph(once, active, [True] * len(once.outputs))
+        got = interpret(twice, *self.args, *self.tangents, *self.tangents)
+        assert_close(got[-len(want) :], want, rtol=1e-3, atol=1e-4)
+
+    def batch_of_reverse(self) -> None:
+        """batch of vjp is the vjp of each example."""
+        if not all(self.active):
+            return
+        rows = [_rows(x) for x in self.args]
+        outs = jax.vmap(self.flat)(*rows)
+        cts = random_like(outs, 5)
+        want = jax.vmap(lambda xs, cs: jax.vjp(self.flat, *xs)[1](cs))(rows, cts)
+        backward = vjp_graph(self.graph, self.active)
+        flags = [True] * len(backward.inputs)
+        graph, _ = batch_graph(backward, flags, 3, [True] * len(backward.outputs))
+        got = interpret(graph, *rows, *cts)
+        assert_close(got[len(outs) :], want, rtol=1e-3, atol=1e-4)
+
     def cleaned(self) -> None:
         """Clean-up passes keep the outputs, and are idempotent; the text reads back."""
         module = module_of(self.graph)

@@ -139,3 +139,18 @@ def test_a_small_loop_of_recomputed_steps_compiles() -> None:
     x = jnp.asarray([0.3, -0.7, 1.1])
     got = covector.jit(covector.grad(loss))(x)
     np.testing.assert_allclose(got, jax.grad(loss)(x), rtol=1e-5)
+
+
+def test_weakly_typed_results_of_what_is_computed_again() -> None:
+    """A custom rule may return a strong type where its function returns a weak one."""
+
+    def root(a: Any) -> Any:
+        def f(y: Any) -> Any:
+            return y**3 + a * y - 2.0
+
+        def solve(f: Any, y: Any) -> Any:
+            return lax.fori_loop(0, 20, lambda _, y: y - f(y) / jax.grad(f)(y), y)
+
+        return lax.custom_root(f, 1.0, solve, lambda g, b: b / g(1.0))
+
+    check_all(jax.checkpoint(root), 1.3)

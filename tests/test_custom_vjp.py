@@ -11,6 +11,7 @@ import pytest
 from custom_programs import X, Y, clipped, primitives
 from laws import Checked, assert_close, interpret, made
 
+import covector
 from covector.ir.errors import CovectorError, ForwardModeError
 from covector.passes import run_passes
 from covector.passes.batch import batch_graph
@@ -144,3 +145,32 @@ def test_forward_mode_through_custom_vjp() -> None:
     assert_close(again, backward)
     with pytest.raises(CovectorError, match="linear"):
         jvp_graph(with_forward_rules(made(clipped, X, Y).main), (True, False))
+
+
+def test_a_rule_of_a_library_function_is_placed_where_it_is_called() -> None:
+    """`clip` is jitted by JAX: what it is made of has no line of the user's."""
+    with pytest.raises(CovectorError, match="min has no transpose") as caught:
+        jvp_graph(with_forward_rules(made(clipped, X, Y).main), (True, False))
+    assert "custom_programs.py" in str(caught.value)
+
+
+def test_second_derivatives_with_optimize_remat() -> None:
+    """The rule is kept in loops and differentiated again, as in the loop written out."""
+
+    @jax.custom_vjp
+    def f(x: Any) -> Any:
+        return jnp.sin(x)
+
+    f.defvjp(lambda x: (f(x), (x,)), lambda r, ct: (ct * jnp.cos(r[0]) * 9.0,), optimize_remat=True)
+
+    def loop(x: Any) -> Any:
+        return jax.lax.scan(lambda c, _: (f(c) * 2.0, None), x, None, length=3)[0].sum()
+
+    def written_out(x: Any) -> Any:
+        return (f(f(f(x) * 2.0) * 2.0) * 2.0).sum()
+
+    def twice(g: Any) -> Any:
+        return covector.grad(lambda x: covector.grad(g)(x).sum())(X)
+
+    assert_close(covector.grad(loop)(X), jax.grad(loop)(X))
+    assert_close(twice(loop), twice(written_out), rtol=1e-3)

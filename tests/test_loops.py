@@ -215,3 +215,19 @@ def test_dce_of_while_cond_and_calls() -> None:
     (loop,) = find(clean, "while")
     assert len(loop.outputs) == 2
     assert_close(interpret(clean, X, X), [f(X, X)])
+
+
+def test_what_reads_no_value_is_no_residual() -> None:
+    """A mask made of counts stands in both halves: it costs less to make than to keep."""
+
+    def f(x: Any) -> Any:
+        def step(c: Any, _: Any) -> Any:
+            mask = jnp.arange(3)[:, None] >= jnp.arange(3)
+            return jnp.where(mask, c @ c, 0.5 * c), None
+
+        return jax.lax.scan(step, x, None, length=4)[0].sum()
+
+    module = covector.run_passes(covector.make_ir(f)(jnp.eye(3)), "linearize,transpose,cse,dce")
+    primal = next(iter(module.graphs.values()))
+    stacked = [v.type for e in primal.equations if e.primitive.name == "scan" for v in e.outputs]
+    assert not [t for t in stacked if t.dtype == bool]

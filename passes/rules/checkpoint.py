@@ -22,7 +22,7 @@ from ..dce import dce_graph, region_of
 from ..inline import inline_graph
 from ..jvp import jvp_graph
 from ..partial_eval import split_graph
-from ..regions import Flags, arranged, equation, nonzero, reject, select, spread, widened
+from ..regions import Flags, arranged, equation, nonzero, reject, select, spread, typed, widened
 from ..tables import Operands
 from ..transpose import transpose_graph
 from .call import define_joint_call
@@ -84,7 +84,7 @@ def split_checkpoint(eqn: Equation, unknown: Sequence[bool]) -> Halves:
     if outputs or saved or known.effects:
         positions = reject(range(len(eqn.inputs)), unknown)
         params = {**eqn.params, "graph": known, "prevent_cse": _barriers(eqn, positions)}
-        first = [equation(checkpoint, operands, (*outputs, *saved), params, eqn)]
+        first = typed(equation(checkpoint, operands, (*outputs, *saved), params, eqn))
     made = select(eqn.outputs, unknown_out)
     if not made:
         return first, [], unknown_out
@@ -95,7 +95,7 @@ def split_checkpoint(eqn: Equation, unknown: Sequence[bool]) -> Halves:
     )
     params = {**eqn.params, "graph": again, "differentiated": True, "prevent_cse": barriers}
     second = equation(checkpoint, inputs, made, params, eqn)
-    return first, [prune_checkpoint(second, (True,) * len(made))], unknown_out
+    return first, typed(prune_checkpoint(second, (True,) * len(made))), unknown_out
 
 
 def _split(graph: Graph, unknown: Sequence[bool], policy: Policy) -> tuple[Graph, Graph, Flags]:

@@ -20,7 +20,7 @@ from ..passes import Pass, run_passes
 from ..passes.outline import check_goal, compiled_for
 from .arguments import check_callable
 from .budget import Fitted, build_within, measured
-from .execute import build, default_platform, is_tracing, program_hash, tidy
+from .execute import build, default_platform, is_tracing, load, program_hash, tidy
 from .export import call_graph
 from .memory_report import MemoryReport
 from .staging import Staged, function_name, stage_call
@@ -103,7 +103,7 @@ class Lowered:
         call, budget = self.traced.call, self.traced.memory_budget
         how: dict[str, Any] = {"donated": call.donated, "options": compiler_options}
         if budget is None:
-            executable, constants = build(self.program, call.leaves, **how)
+            executable, constants = load(self._lowering, self.program, call.leaves, **how)
             return Compiled(self, executable, [c.array for c in constants])
         fitted = build_within(self.program, call.leaves, budget, **how)
         arrays = [c.array for c in fitted.constants]

@@ -17,7 +17,7 @@ from ..ir.module import Module
 from ..ir.ops.shard_map import devices_in
 from ..lowering.call_spec import Call
 from ..lowering.dispatch import Plan, make_dispatcher
-from ..lowering.emit import lower_graph
+from ..lowering.emit import Lowering, lower_graph
 from ..lowering.execute import Executable, compile_module, place
 from ..lowering.jax_compat import is_trace_clean
 from ..passes.pipeline import tidied
@@ -110,6 +110,19 @@ def build(
     """Lower and compile a graph for arguments where they are; the constants it takes first."""
     target = platform or default_platform(arguments)
     lowered = lower_graph(graph, platforms=(target,))
+    return load(lowered, graph, arguments, donated=donated, platform=platform, options=options)
+
+
+def load(
+    lowered: Lowering,
+    graph: Graph,
+    arguments: Sequence[Any],
+    *,
+    donated: Sequence[int] = (),
+    platform: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> tuple[Executable, Sequence[Constant]]:
+    """Compile a lowered graph for arguments where they are; the constants it takes first."""
     constants = lowered.constants
     placement = (
         None if platform else place([*(c.array for c in constants), *arguments], devices_in(graph))

@@ -1,0 +1,93 @@
+"""The suite: staging, compiling, dispatch and run time, covector beside JAX and its peers.
+
+    python benchmarks/suite                     all of it (tens of minutes)
+    python benchmarks/suite --quick             under three minutes on two idle cores
+    python benchmarks/suite -p "GPT, 12" -s stage     some programs, some stages
+
+Results of the libraries are compared before anything is timed. Rounds are interleaved in one
+process, and ratios are taken within rounds. Writes results.json, suite.png and suite.html.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from dispatch import LEAVES, dispatch_times
+from libraries import Library, libraries
+from measure import agreeing, run_times, stage_times
+from plots import draw, write_page
+from programs import all_programs
+from programs.program import Program
+from results import environment, rows_of, save, summary
+from rich.console import Console
+from table import show
+
+
+def measure_program(
+    program: Program, chosen: list[Library], rounds: int, stages: tuple[str, ...]
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Rows of one program, and which libraries were left out of it and why."""
+    runs: dict[str, Any] = {}
+    dropped: dict[str, str] = {}
+    if program.compiles:
+        chosen, runs, dropped = agreeing(program, chosen)
+    else:
+        chosen = [x for x in chosen if x.takes(program) and x.trace is not None]
+    times = {}
+    if {"stage", "compile"} & set(stages):
+        compiles = program.compiles and "compile" in stages
+        times = stage_times(program, chosen, rounds, compiles)
+    if runs and "run" in stages:
+        times |= run_times(program, {x.name: runs[x.name] for x in chosen}, 4 * rounds)
+    return rows_of(program.name, program.kind, times), dropped
+
+
+@click.command(help=__doc__)
+@click.option("--quick", is_flag=True, help="fewer rounds; the largest programs only staged")
+@click.option("--rounds", type=int, default=None, help="rounds of staging (7, quick: 3)")
+@click.option("--program", "-p", "wanted", multiple=True, help="programs whose names have this")
+@click.option("--stage", "-s", "stages", multiple=True, help="stage, compile, run, dispatch")
+@click.option("--library", "-l", "peers", multiple=True, help="peers beside jax and covector")
+@click.option("--out", type=Path, default=Path("build/suite"), help="the folder to write to")
+def main(
+    quick: bool,
+    rounds: int | None,
+    wanted: tuple[str, ...],
+    stages: tuple[str, ...],
+    peers: tuple[str, ...],
+    out: Path,
+) -> None:
+    console = Console()
+    rounds = rounds or (3 if quick else 7)
+    stages = stages or ("stage", "compile", "run", "dispatch")
+    chosen = libraries(peers or (("equinox",) if quick else ()))
+    rows: list[dict[str, Any]] = []
+    left_out: dict[str, dict[str, str]] = {}
+    for program in all_programs(quick) if set(stages) - {"dispatch"} else []:
+        if wanted and not any(text in program.name for text in wanted):
+            continue
+        console.print(f"[dim]{program.name}[/]")
+        found, dropped = measure_program(program, chosen, rounds, stages)
+        rows += found
+        if dropped:
+            left_out[program.name] = dropped
+    for leaves in LEAVES if "dispatch" in stages and not wanted else ():
+        times = dispatch_times(leaves, 10 * rounds)
+        rows += rows_of(f"call of {leaves} arrays", "call", times)
+    results = {
+        "environment": environment(),
+        "rounds": rounds,
+        "rows": rows,
+        "left out": left_out,
+        "summary": summary(rows),
+    }
+    save(out / "results.json", results)
+    draw(results, out / "suite.png")
+    write_page(results, [out / "suite.png"], out / "suite.html")
+    show(results, console)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Times of each stage, the libraries interleaved round by round in one process."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from libraries import Library, fresh
+from programs.program import Program
+
+Times = dict[str, dict[str, list[float]]]
+"""Seconds, by stage and library, one a round: those of a round belong together."""
+
+RUN_SECONDS = 0.05
+"""How long a timed run lasts at least: the program is repeated until then."""
+
+
+def timed(run: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds of a call and its result, earlier garbage collected before."""
+    gc.collect()
+    start = time.perf_counter()
+    result = run()
+    return time.perf_counter() - start, result
+
+
+def disagreement(library: Library, result: Any, expected: Any, rtol: float) -> str | None:
+    """Why results do not agree, if they do not."""
+    ours, theirs = jax.tree.leaves(result), jax.tree.leaves(expected)
+    if len(ours) != len(theirs):
+        return f"{len(ours)} results in place of {len(theirs)}"
+    scale = max((float(np.abs(x).max()) for x in theirs if x.size), default=0.0)
+    for a, b in zip(ours, theirs, strict=True):
+        if a.shape != b.shape or not np.allclose(a, b, rtol=rtol, atol=rtol * max(scale, 1e-6)):
+            worst = float(np.abs(np.asarray(a) - np.asarray(b)).max()) if a.shape == b.shape else 0
+            return f"{library.name} differs from jax by {worst:.3g}, scale {scale:.3g}"
+    return None
+
+
+def agreeing(
+    program: Program, chosen: list[Library]
+) -> tuple[list[Library], dict[str, Any], dict[str, str]]:
+    """The libraries whose results agree with JAX's, their compiled functions, and why others don't.
+
+    Raises AssertionError where covector is one that does not.
+    """
+    kept: list[Library] = []
+    runs: dict[str, Any] = {}
+    dropped: dict[str, str] = {}
+    expected = None
+    for library in (x for x in chosen if x.takes(program)):
+        try:
+            runs[library.name] = library.jit(library.derive(program)).lower(*program.args).compile()
+            result = runs[library.name](*program.args)
+        except Exception as error:
+            if library.name in ("jax", "covector"):
+                raise
+            dropped[library.name] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            continue
+        expected = result if library.name == "jax" else expected
+        why = disagreement(library, result, expected, program.rtol)
+        if why is None:
+            kept.append(library)
+        else:
+            assert library.name != "covector", f"{program.name}: {why}"
+            dropped[library.name] = why
+    return kept, runs, dropped
+
+
+def stage_times(program: Program, chosen: list[Library], rounds: int, compiles: bool) -> Times:
+    """Tracing, tracing with derivatives, staging to StableHLO, and XLA's compile if it compiles."""
+    times: Times = {}
+
+    def note(stage: str, library: str, seconds: float) -> None:
+        times.setdefault(stage, {}).setdefault(library, []).append(seconds)
+
+    for i in range(-1, rounds):  # what is done once in a process is not counted
+        for library in chosen if i % 2 else reversed(chosen):
+            measured = _one_round(program, library, compiles=compiles and i >= 0)
+            for stage, seconds in measured.items() if i >= 0 else ():
+                note(stage, library.name, seconds)
+    return times
+
+
+def _one_round(program: Program, library: Library, compiles: bool) -> dict[str, float]:
+    args, found = program.args, {}
+    if library.trace is not None:
+        trace = library.trace
+        found["trace"], _ = timed(lambda: trace(fresh(program.fun))(*args))
+        both, _ = timed(lambda: trace(library.derive(program))(*args))
+        found["autodiff"] = both - found["trace"]
+    found["stage"], lowered = timed(lambda: library.jit(library.derive(program)).lower(*args))
+    if compiles:
+        found["compile"], _ = timed(lowered.compile)
+    return found
+
+
+def run_times(program: Program, runs: dict[str, Any], rounds: int) -> Times:
+    """Seconds of a run of what was compiled."""
+    args = program.args
+    names = list(runs)
+    first, _ = timed(lambda: jax.block_until_ready(runs["jax"](*args)))
+    repeat = max(1, min(500, int(RUN_SECONDS / max(first, 1e-6))))
+    found: dict[str, list[float]] = {name: [] for name in names}
+    for i in range(rounds):
+        for name in names if i % 2 else reversed(names):
+            start = time.perf_counter()
+            for _ in range(repeat):
+                out = runs[name](*args)
+            jax.block_until_ready(out)
+            found[name].append((time.perf_counter() - start) / repeat)
+    return {"run": found}

@@ -1,0 +1,113 @@
+"""What was measured, as data: medians, ratios with their spread, geometric means, and where."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import os
+import platform
+import statistics
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from measure import Times
+
+Row = dict[str, Any]
+
+TARGETS: dict[tuple[str, str], tuple[float, float]] = {
+    ("gradient", "stage"): (0.5, 0.7),
+    ("gradient", "autodiff"): (0.1, 0.2),
+    ("higher", "stage"): (0.35, 0.5),
+    ("all", "compile"): (0.9, 1.0),
+    ("all", "run"): (0.97, 1.03),
+    ("all", "dispatch"): (1.0, 1.05),
+}
+"""By kind of program and stage: the ratio to JAX that is aimed at, geometric mean and worst."""
+
+
+def rows_of(program: str, kind: str, times: Times) -> list[Row]:
+    """A row for each stage and library: seconds, and the ratios to JAX within the rounds."""
+    rows = []
+    for stage, by_library in times.items():
+        for library, seconds in by_library.items():
+            row: Row = {"program": program, "kind": kind, "stage": stage, "library": library}
+            row |= {"seconds": seconds, "median": statistics.median(seconds)}
+            base = by_library.get("jax", [])
+            if library != "jax" and base:
+                pairs = zip(seconds, base, strict=True)
+                ratios = sorted(a / b if b > 0 else math.nan for a, b in pairs)
+                row |= {"ratio": statistics.median(ratios), "spread": quartiles(ratios)}
+            rows.append(row)
+    return rows
+
+
+def quartiles(values: list[float]) -> tuple[float, float]:
+    """The first and third quartile."""
+    if len(values) < 2:
+        return values[0], values[0]
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, high
+
+
+def summary(rows: list[Row], library: str = "covector") -> list[Row]:
+    """Geometric mean and worst case of the ratios of each kind and stage, beside what is aimed at.
+
+    A difference of noisy times may be negative; it counts as a ratio of 0.001.
+    """
+    found = []
+    for (kind, stage), (mean_target, worst_target) in TARGETS.items():
+        chosen = [
+            r
+            for r in rows
+            if r["library"] == library and r["stage"] == stage and kind in ("all", r["kind"])
+        ]
+        ratios = {r["program"]: max(r["ratio"], 1e-3) for r in chosen if "ratio" in r}
+        if not ratios:
+            continue
+        worst = max(ratios, key=lambda name: ratios[name])
+        found.append(
+            {
+                "kind": kind, "stage": stage, "programs": len(ratios),
+                "geometric mean": math.exp(statistics.fmean(map(math.log, ratios.values()))),
+                "worst": ratios[worst], "worst program": worst,
+                "target mean": mean_target, "target worst": worst_target,
+            }
+        )  # fmt: skip
+    return found
+
+
+def environment() -> dict[str, Any]:
+    """When and where: date, machine, load, versions."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": _processor(),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "system": platform.platform(),
+        "versions": {"python": platform.python_version()} | _versions(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), "")
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in ("covector", "jax", "jaxlib", "numpy", "equinox", "enzyme-ad"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def save(path: Path, results: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=1))

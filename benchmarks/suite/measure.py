@@ -53,7 +53,7 @@ def agreeing(
     expected = None
     for library in (x for x in chosen if x.takes(program)):
         try:
-            runs[library.name] = library.jit(library.derive(program)).lower(*program.args).compile()
+            runs[library.name] = library.jit(library.derive(program))
             result = runs[library.name](*program.args)
         except Exception as error:
             if library.name in ("jax", "covector"):

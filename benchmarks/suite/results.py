@@ -54,7 +54,7 @@ def quartiles(values: list[float]) -> tuple[float, float]:
 def summary(rows: list[Row], library: str = "covector") -> list[Row]:
     """Geometric mean and worst case of the ratios of each kind and stage, beside what is aimed at.
 
-    A difference of noisy times may be negative; it counts as a ratio of 0.001.
+    A difference of times that are lost in the noise may be negative; such ratios do not count.
     """
     found = []
     for (kind, stage), (mean_target, worst_target) in TARGETS.items():
@@ -63,7 +63,7 @@ def summary(rows: list[Row], library: str = "covector") -> list[Row]:
             for r in rows
             if r["library"] == library and r["stage"] == stage and kind in ("all", r["kind"])
         ]
-        ratios = {r["program"]: max(r["ratio"], 1e-3) for r in chosen if "ratio" in r}
+        ratios = {r["program"]: r["ratio"] for r in chosen if r.get("ratio", 0) > 0}
         if not ratios:
             continue
         worst = max(ratios, key=lambda name: ratios[name])

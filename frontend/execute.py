@@ -1,19 +1,21 @@
-"""Running programs: compiled when arguments are arrays, re-bound when a trace is under way.
+"""Running programs: compiled, or equation by equation; re-bound when a trace is under way.
 
-Executables are found by the structural hash of the program, so a new closure with an equal program
+What is known of a program is found by its structural hash, so a new closure with an equal program
 compiles nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from time import perf_counter
+from typing import Any, Final
 
 import jax
 
 from ..ir.errors import error_behind
 from ..ir.graph import Constant, Graph, memoised, walk_graphs
 from ..ir.module import Module
+from ..ir.ops.call import call
 from ..ir.ops.shard_map import devices_in
 from ..lowering.call_spec import Call
 from ..lowering.dispatch import Plan, make_dispatcher
@@ -22,11 +24,9 @@ from ..lowering.execute import Executable, compile_module, place
 from ..lowering.jax_compat import is_trace_clean
 from ..passes.pipeline import tidied
 from .export import eval_graph
+from .stepwise import compile_seconds, run_stepwise, stepwise_seconds
 
 Runner = Callable[..., list[Any]]
-
-_runners: dict[str, Runner] = {}
-"""Dispatchers by the structural hash of their program."""
 
 
 def execute(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
@@ -71,20 +71,59 @@ def tidy(graph: Graph) -> Graph:
 
 
 def runner(graph: Graph) -> Runner:
-    """A callable of flat arrays that compiles once per program and placement."""
-    made: Runner = memoised(graph, "runner", lambda: _shared_runner(graph))
+    """A callable of flat arrays. Equal programs share what they know of being run."""
+    made: Runner = memoised(graph, "runner", lambda: _Program(tidy(graph)))
     return made
 
 
-def _shared_runner(graph: Graph) -> Runner:
-    program = tidy(graph)
-    digest = program_hash(program)
-    if digest not in _runners:
-        _runners[digest] = _make_runner(program)
-    return _runners[digest]
+class _Program:
+    """A graph as a callable of flat arrays, compiled when that pays.
+
+    The first time that a program is seen it is compiled as a whole or run equation by equation,
+    whichever is sooner done. When it comes again, it is compiled if that takes less than IMPATIENT
+    seconds, or as soon as it has been run for the time that compiling it takes: so no call waits
+    long, and all of them together at most twice as long as with the better choice from the start.
+    """
+
+    __slots__ = ("digest", "graph")
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.digest = program_hash(graph)
+
+    def __call__(self, *arguments: Any) -> list[Any]:
+        run = _compiled.get(self.digest)
+        if run is not None:
+            return run(*arguments)
+        if self._is_to_be_compiled():
+            run = _compiled[self.digest] = _compile_on_call(self.graph)
+            return run(*arguments)
+        is_first = self.digest not in _running
+        start = perf_counter()
+        outputs = run_stepwise(self.graph, arguments, runner)
+        spent = 0.0 if is_first else perf_counter() - start
+        _running[self.digest] = _running.get(self.digest, 0.0) + spent
+        return outputs
+
+    def _is_to_be_compiled(self) -> bool:
+        if not any(eqn.primitive is call for eqn in self.graph.equations) and len(self.graph) == 1:
+            return True  # one step is the whole program
+        seconds = compile_seconds(self.graph)
+        if self.digest in _running:
+            return seconds < IMPATIENT or _running[self.digest] > seconds
+        return seconds <= stepwise_seconds(self.graph)
 
 
-def _make_runner(graph: Graph) -> Runner:
+IMPATIENT: Final = 0.5
+
+_compiled: Final[dict[str, Runner]] = {}
+"""Dispatchers by the structural hash of their program."""
+
+_running: Final[dict[str, float]] = {}
+"""By the same, how many seconds programs ran equation by equation, the first time not counted."""
+
+
+def _compile_on_call(graph: Graph) -> Runner:
     out_tree = jax.tree.structure([0] * len(graph.outputs))
 
     def compile_for(call: Call) -> Plan:

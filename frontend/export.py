@@ -14,7 +14,7 @@ import jax
 
 from ..ir.builder import Builder
 from ..ir.errors import InterpretError
-from ..ir.graph import Atom, Graph, Literal, memoised
+from ..ir.graph import Atom, Equation, Graph, Literal, memoised
 from ..ir.ops.call import call
 from .avals import to_aval, to_struct
 from .export_rules import rule_for
@@ -28,7 +28,7 @@ def eval_graph(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
     trace = recording_trace()
     if trace is not None:
         return _splice(trace, graph, arguments)
-    return _bind_all(graph, arguments)
+    return evaluate(graph, arguments, _bind)
 
 
 def call_graph(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
@@ -70,7 +70,16 @@ def closed_jaxpr(graph: Graph) -> Any:
 # -- running -------------------------------------------------------------------------------------
 
 
-def _bind_all(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
+def _bind(eqn: Equation, inputs: Sequence[Any]) -> Sequence[Any]:
+    return rule_for(eqn.primitive)(eqn, inputs)
+
+
+def evaluate(
+    graph: Graph,
+    arguments: Sequence[Any],
+    bind: Callable[[Equation, Sequence[Any]], Sequence[Any]],
+) -> list[Any]:
+    """The outputs of a graph whose equations are run or traced by `bind`, in order."""
     if len(arguments) != len(graph.inputs):
         raise InterpretError(
             f"@{graph.name} takes {len(graph.inputs)} inputs, got {len(arguments)}"
@@ -79,8 +88,7 @@ def _bind_all(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
     last_read = _last_reads(graph)
     for i, eqn in enumerate(graph.equations):
         inputs = [_read(x, env) for x in eqn.inputs]
-        outputs = rule_for(eqn.primitive)(eqn, inputs)
-        env.update(zip(eqn.outputs, outputs, strict=True))
+        env.update(zip(eqn.outputs, bind(eqn, inputs), strict=True))
         for value in last_read[i]:
             env.pop(value, None)
     return [_as_stated(_read(x, env), x) for x in graph.outputs]

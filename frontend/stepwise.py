@@ -1,0 +1,113 @@
+"""Running a program one equation after the other, and when that is better than compiling it whole.
+
+What a program costs before it returns its first result is mostly compile time: of the whole, or of
+each operation in it that this process has not yet run on such arrays. Which is less depends on the
+program: one of 25 equations compiles as a whole in the time of six operations, one of 2000
+equations, repeating the same hundred operations, in three times that of the operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Final
+
+import jax
+
+from ..ir.graph import Equation, Graph, Value, equation_key, memoised
+from ..ir.ops.call import call
+from .export import evaluate
+from .export_rules import rule_for
+
+Runner = Callable[..., Sequence[Any]]
+
+OPERATION: Final = 0.024
+"""Seconds of compile time for one operation of its own (on the CPU platform; as the next two,
+medians over the programs of benchmarks/unjitted.py: their ratios matter more than they)."""
+
+PROGRAM: Final = 0.05
+"""Seconds of compile time for a program, however small."""
+
+EQUATION: Final = 0.004
+"""Seconds of compile time for each equation of it."""
+
+_known: Final[set[Hashable]] = set()
+"""The operations, with the types of their operands, that this process has run by themselves."""
+
+
+def compile_seconds(graph: Graph) -> float:
+    """About how long it takes to compile a graph as one program."""
+    return PROGRAM + EQUATION * _size(graph)
+
+
+def stepwise_seconds(graph: Graph) -> float:
+    """About how long it takes to compile the operations of a graph that have not run before."""
+    seconds = 0.0
+    for key, eqn in _operations(graph).items():
+        if key not in _known:
+            seconds += sum(map(compile_seconds, eqn.regions())) or OPERATION
+    return seconds
+
+
+def run_stepwise(
+    graph: Graph, arguments: Sequence[Any], runner: Callable[[Graph], Runner]
+) -> list[Any]:
+    """The outputs of a graph on flat arrays. Equations with regions are programs of their own, run
+    by what `runner` gives for them.
+    """
+
+    def bind(eqn: Equation, inputs: Sequence[Any]) -> Sequence[Any]:
+        if not eqn.primitive.has_regions:
+            return rule_for(eqn.primitive)(eqn, inputs)
+        if eqn.primitive is call:
+            return runner(eqn.params["graph"])(*inputs)
+        given = {x: value for x, value in zip(eqn.inputs, inputs, strict=True) if _is_value(x)}
+        return runner(_unit(graph, eqn))(*given.values())
+
+    outputs = evaluate(graph, arguments, bind)
+    _known.update(_operations(graph))
+    return [x if isinstance(x, jax.Array) else jax.device_put(x) for x in outputs]
+
+
+def _is_value(x: Any) -> bool:
+    return isinstance(x, Value)
+
+
+def _unit(graph: Graph, eqn: Equation) -> Graph:
+    """One equation as a program of the values that it reads."""
+
+    def make() -> Graph:
+        inputs = dict.fromkeys(x for x in eqn.inputs if isinstance(x, Value))
+        return Graph(inputs, (eqn,), eqn.outputs, eqn.primitive.name)
+
+    unit: Graph = memoised(graph, ("unit", eqn), make)
+    return unit
+
+
+def _operations(graph: Graph) -> dict[Hashable, Equation]:
+    """An equation of each kind that is compiled once, by what makes the kind."""
+
+    def make() -> dict[Hashable, Equation]:
+        return {_kind(eqn): eqn for eqn in graph.equations}
+
+    found: dict[Hashable, Equation] = memoised(graph, "operations", make)
+    return found
+
+
+def _kind(eqn: Equation) -> Hashable:
+    types: Any = tuple([x.type for x in eqn.inputs])
+    key = equation_key(eqn.primitive, types, eqn.params)
+    try:
+        hash(key)
+    except TypeError:  # arrays among the parameters
+        return eqn.primitive, types, repr(eqn.params)
+    return key  # type: ignore[no-any-return]
+
+
+def _size(graph: Graph) -> int:
+    """The equations of a graph, those of each region counted wherever it is used."""
+
+    def make() -> int:
+        return sum(1 + sum(map(_size, eqn.regions())) for eqn in graph.equations)
+
+    size: int = memoised(graph, "size", make)
+    return size

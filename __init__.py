@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     # What _HOME says, for readers of types; a test compares the two.
     from .frontend.api import checkpoint as checkpoint
     from .frontend.api import checkpoint_loops as checkpoint_loops
+    from .frontend.api import closure_convert as closure_convert
     from .frontend.api import compile as compile
     from .frontend.api import custom_gradient as custom_gradient
     from .frontend.api import custom_jvp as custom_jvp
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .frontend.api import custom_root as custom_root
     from .frontend.api import custom_vjp as custom_vjp
     from .frontend.api import derivative as derivative
+    from .frontend.api import eval_shape as eval_shape
     from .frontend.api import fixed_point as fixed_point
     from .frontend.api import from_jaxpr as from_jaxpr
     from .frontend.api import grad as grad
@@ -64,6 +66,7 @@ _HOME = {
     "frontend.api": (
         "checkpoint",
         "checkpoint_loops",
+        "closure_convert",
         "compile",
         "custom_gradient",
         "custom_jvp",
@@ -71,6 +74,7 @@ _HOME = {
         "custom_root",
         "custom_vjp",
         "derivative",
+        "eval_shape",
         "fixed_point",
         "from_jaxpr",
         "grad",

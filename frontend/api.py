@@ -6,7 +6,15 @@ Rules and markers that a function carries (`custom_jvp`, `custom_vjp`, `checkpoi
 
 from __future__ import annotations
 
-from jax import checkpoint, custom_gradient, custom_jvp, custom_vjp, remat
+from jax import (
+    checkpoint,
+    closure_convert,
+    custom_gradient,
+    custom_jvp,
+    custom_vjp,
+    eval_shape,
+    remat,
+)
 from jax.lax import stop_gradient
 
 from .between import Derivative, derivative
@@ -36,6 +44,7 @@ __all__ = [
     "as_function",
     "checkpoint",
     "checkpoint_loops",
+    "closure_convert",
     "compile",
     "custom_gradient",
     "custom_jvp",
@@ -43,6 +52,7 @@ __all__ = [
     "custom_root",
     "custom_vjp",
     "derivative",
+    "eval_shape",
     "fixed_point",
     "from_jaxpr",
     "grad",

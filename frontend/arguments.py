@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from ..ir.errors import ArgumentError
-from ..ir.types import TensorType, dtype_category, dtype_name
+from ..ir.errors import ArgumentError, UsageError
+from ..ir.types import TensorType, dtype_category
 
 if TYPE_CHECKING:
     from .staging import Staged
@@ -27,6 +27,23 @@ def check_callable(fun: Any, caller: str) -> None:
         raise ArgumentError(f"{caller} expected a callable value, got {fun!r}")
     if inspect.isgeneratorfunction(fun):
         raise ArgumentError(f"{caller} expected a function, got a generator function: {fun!r}")
+
+
+def check_one_device(caller: str, backend: str | None, places: Any) -> None:
+    """Raise UsageError unless all devices and shardings in a tree are where programs run anyway."""
+    here = jax.devices()[0] if backend is None else jax.devices(backend)[0]
+    default = getattr(jax.config, "jax_default_device", None) or jax.devices()[0]
+    leaves: list[Any] = [here, *jax.tree.leaves(places)]
+    for place in leaves:
+        if not isinstance(place, (jax.Device, jax.sharding.Sharding)):
+            continue  # a marker for "as the arguments are", or a partition of no mesh
+        devices = {place} if isinstance(place, jax.Device) else place.device_set
+        if devices != {default}:
+            raise UsageError(
+                f"{caller} was asked to run on {sorted(map(str, devices))}; its programs run on "
+                f"one device, here {default}",
+                hint="place the arguments with jax.device_put: a program runs where they are",
+            )
 
 
 def check_reduce_axes(caller: str, reduce_axes: Sequence[Any]) -> None:
@@ -50,8 +67,9 @@ def check_argnums(
             raise ArgumentError(f"argnums takes integers, got {i!r}")
     if numbers and max(numbers) >= n_args:
         raise ArgumentError(
-            f"differentiating {name_of(fun)} with argnums={argnums} requires at least "
-            f"{max(numbers) + 1} positional arguments; it was called with {n_args}"
+            f"differentiating with respect to argnums={argnums} requires at least "
+            f"{max(numbers) + 1} positional arguments to be passed by the caller, but got only "
+            f"{n_args} positional arguments. The function is {name_of(fun)}"
         )
     if numbers and min(numbers) < -n_args:
         raise ValueError(
@@ -76,14 +94,15 @@ def check_grad_inputs(
 
 def check_input(caller: str, t: TensorType, holomorphic: bool, allow_int: bool) -> None:
     """Raise ArgumentError unless reverse mode by an input of this type is defined."""
-    category, dtype = dtype_category(t.dtype), dtype_name(t.dtype)
+    category, dtype = dtype_category(t.dtype), str(t.dtype)
     if holomorphic and category != "complex":
         raise ArgumentError(
-            f"{caller} with holomorphic=True requires inputs with complex dtype, got {dtype}"
+            f"{caller} with holomorphic=True requires inputs with complex dtype, but got {dtype}"
         )
     if category in ("bool", "int", "uint", "extended") and not allow_int:
         raise ArgumentError(
-            f"{caller} requires real- or complex-valued inputs, got {dtype}",
+            f"{caller} requires real- or complex-valued inputs (input dtype that is a sub-dtype of "
+            f"np.inexact), but got {dtype}",
             hint="convert the input to a float dtype, or pass allow_int=True for gradients of "
             "dtype float0",
         )
@@ -91,35 +110,37 @@ def check_input(caller: str, t: TensorType, holomorphic: bool, allow_int: bool) 
 
 def check_output(caller: str, name: str, t: TensorType, holomorphic: bool) -> None:
     """Raise ArgumentError unless reverse mode of an output of this type is defined."""
-    category, dtype = dtype_category(t.dtype), dtype_name(t.dtype)
+    category, dtype = dtype_category(t.dtype), str(t.dtype)
     if holomorphic:
         if category != "complex":
             raise ArgumentError(
-                f"{caller} with holomorphic=True requires outputs with complex dtype; {name} "
-                f"returned {dtype}"
+                f"{caller} with holomorphic=True requires outputs with complex dtype, but "
+                f"got {dtype} from {name}"
             )
     elif category != "float":
         hint = "use vjp, or convert the output to a float dtype"
         if category == "complex":
             hint = "pass holomorphic=True if the function is holomorphic, use vjp if it is not"
         raise ArgumentError(
-            f"{caller} requires real-valued outputs; {name} returned {dtype}", hint=hint
+            f"{caller} requires real-valued outputs (output dtype that is a sub-dtype of "
+            f"np.floating), but got {dtype} from {name}",
+            hint=hint,
         )
 
 
 def check_scalar_output(fun: Callable[..., Any], staged: Staged, holomorphic: bool) -> None:
     """Raise ArgumentError unless the output is one real scalar (complex, if holomorphic)."""
     name = name_of(fun)
-    claim = "gradient only defined for scalar-output functions, which return one scalar"
+    claim = "Gradient only defined for scalar-output functions."
     if staged.n_out != 1 or staged.out_tree != jax.tree.structure(0):
         raise ArgumentError(
-            f"{claim}; the output of {name} was {staged.out_tree}",
+            f"{claim} The output of {name} was {staged.out_tree}, not one scalar",
             hint="return auxiliary data with has_aux=True, or use vjp or jacrev",
         )
     out = staged.graph.outputs[0].type
     if out.shape != ():
         raise ArgumentError(
-            f"{claim}; the output of {name} had shape: {out.shape}",
+            f"{claim} The output of {name} had shape: {out.shape}",
             hint="use jacrev or vjp for functions with more outputs",
         )
     check_output("grad", name, out, holomorphic)

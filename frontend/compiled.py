@@ -18,10 +18,10 @@ from ..lowering.execute import Executable
 from ..lowering.jax_compat import configuration
 from ..passes import Pass, run_passes
 from ..passes.outline import check_goal, compiled_for
-from .arguments import check_callable
+from .arguments import check_callable, check_one_device
 from .budget import Fitted, build_within, measured
 from .execute import build, default_platform, is_tracing, load, program_hash, tidy
-from .export import call_graph
+from .export import call_graph, eval_graph
 from .memory_report import MemoryReport
 from .staging import Staged, function_name, stage_call
 from .trees import skeleton
@@ -185,6 +185,12 @@ def jit(
     static_argnames: Names = None,
     donate_argnums: Numbers = None,
     donate_argnames: Names = None,
+    keep_unused: bool = False,
+    device: Any = None,
+    backend: str | None = None,
+    inline: bool = False,
+    in_shardings: Any = None,
+    out_shardings: Any = None,
     compiler_options: Mapping[str, Any] | None = None,
     passes: Passes = (),
     memory_budget: int | str | None = None,
@@ -198,15 +204,23 @@ def jit(
     temporary memory ("24MiB", or bytes) that the program may need, beside arguments and results:
     what would not fit is computed again instead of kept. `optimize` says what to save: "run-time",
     "balanced" or "compile-time". See `compile`.
+
+    `keep_unused` changes nothing: arguments are always kept. With `inline`, a call in a trace
+    leaves its equations there instead of one call. A program is of one device: shardings, `device`
+    and `backend` may name the one that it would run on anyway.
     """
     if fun is None:
         return lambda f: jit(
             f, static_argnums=static_argnums, static_argnames=static_argnames,
             donate_argnums=donate_argnums, donate_argnames=donate_argnames,
+            keep_unused=keep_unused, device=device, backend=backend, inline=inline,
+            in_shardings=in_shardings, out_shardings=out_shardings,
             compiler_options=compiler_options, passes=passes, memory_budget=memory_budget,
             optimize=optimize,
         )  # fmt: skip
     check_callable(fun, "jit")
+    check_one_device("jit", backend, (device, in_shardings, out_shardings))
+    into_trace = eval_graph if inline else call_graph
     budget = _read_budget(memory_budget, optimize)
     function = fun
     spec = CallSpec.resolve(fun, static_argnums, static_argnames, donate_argnums, donate_argnames)
@@ -214,7 +228,7 @@ def jit(
     def plan(call: Call) -> Plan | Done:
         traced = stage_call(function, call)
         if is_tracing(call.leaves) or traced.captured:
-            outputs = call_graph(traced.graph, (*traced.captured, *call.leaves))
+            outputs = into_trace(traced.graph, (*traced.captured, *call.leaves))
             return Done(jax.tree.unflatten(traced.out_tree, outputs))
         stages = Traced(traced, call, function_name(function), passes, budget, optimize)
         return _plan(stages, compiler_options)

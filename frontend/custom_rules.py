@@ -37,7 +37,8 @@ from .jax_compat import (
     trace_context,
     vjp_rule_from_params,
 )
-from .trace import GraphTrace, trace_flat
+from .known import KnownValues, Later
+from .trace import GraphTrace, Recording, trace_flat
 
 
 def record_custom_jvp(
@@ -45,8 +46,10 @@ def record_custom_jvp(
 ) -> list[Any]:
     """Record a call of a jax.custom_jvp function; its outputs as tracers."""
 
-    def make_rules(types: list[TensorType], consts: Sequence[Any]) -> dict[str, Thunk]:
-        return {"jvp": jvp_thunk(jvp, types, symbolic_zeros, aliases=consts)}
+    def make_rules(
+        types: list[TensorType], consts: Sequence[Any], values: Sequence[Later] | None
+    ) -> dict[str, Thunk]:
+        return {"jvp": jvp_thunk(jvp, types, symbolic_zeros, aliases=consts, values=values)}
 
     return _record(trace, custom_jvp_call, (fun, jvp), tracers, symbolic_zeros, make_rules)
 
@@ -62,8 +65,10 @@ def record_custom_vjp(
 ) -> list[Any]:
     """Record a call of a jax.custom_vjp function; its outputs as tracers."""
 
-    def make_rules(types: list[TensorType], consts: Sequence[Any]) -> dict[str, Thunk]:
-        rules = VjpRules(fwd, bwd, out_trees, types, symbolic_zeros, consts)
+    def make_rules(
+        types: list[TensorType], consts: Sequence[Any], values: Sequence[Later] | None
+    ) -> dict[str, Thunk]:
+        rules = VjpRules(fwd, bwd, out_trees, types, symbolic_zeros, consts, values)
         return {
             "fwd": Thunk(_name(fwd), under_these_axes(rules.forward)),
             "bwd": Thunk(_name(bwd), under_these_axes(rules.backward)),
@@ -78,13 +83,16 @@ def _record(
     functions: tuple[Any, ...],
     tracers: Sequence[Any],
     symbolic_zeros: bool,
-    make_rules: Callable[[list[TensorType], Sequence[Any]], dict[str, Thunk]],
+    make_rules: Callable[
+        [list[TensorType], Sequence[Any], Sequence[Later] | None], dict[str, Thunk]
+    ],
 ) -> list[Any]:
     """Trace the first of `functions`, and record its call together with its rules, the others.
 
     Rules are traced later, when the tracers that they close over are dead: what they may read is
     found in their closures now, and becomes operands. A function that closes over nothing is traced
-    once in a recording, so that all its calls share one graph and one set of rules.
+    once in a recording, so that all its calls share one graph and one set of rules; unless Python
+    may branch on values in it, which differ from call to call.
     """
     fun = functions[0]
     if evaluates_now(tracers):
@@ -92,23 +100,38 @@ def _record(
     atoms = [trace.atom(x) for x in tracers]
     types = [x.type for x in atoms]
     key = (*function_key(*functions), tuple(types), symbolic_zeros, trace_context())
-    known = trace.shared.get(key) if _is_hashable(key) else None
-    if known is not None:
-        params, stored = known
+    values = [Later(trace, atom) for atom in atoms] if trace.known is not None else None
+    is_shared = _is_hashable(key) and (values is None or all(map(_is_library, functions)))
+    before = trace.shared.get(key) if is_shared else None
+    if before is not None:
+        params, stored = before
         restore(fun, stored)
         return trace.emit(primitive, *atoms, **params)
     closed_over = closure_tracers(*functions[1:])
-    made = trace_flat(fun.call_wrapped, types, name=_name(fun), aliases=closed_over, outer=trace)
+    made = trace_flat(
+        fun.call_wrapped, types, name=_name(fun), aliases=closed_over, outer=trace,
+        known=_known(values),
+    )  # fmt: skip
     consts = (*made.captured, *closed_over)
     params = {
         "graph": made.graph,
-        **make_rules(types, consts),
+        **make_rules(types, consts, None if is_shared else values),
         "num_consts": len(consts),
         "symbolic_zeros": symbolic_zeros,
     }
-    if not consts and _is_hashable(key):
+    if not consts and is_shared:
         trace.shared[key] = params, stored_values(fun)
     return trace.emit(primitive, *map(trace.atom, consts), *atoms, **params)
+
+
+def _known(values: Sequence[Any] | None, n_more: int = 0) -> KnownValues | None:
+    """The values of a nested recording's inputs, of which the last `n_more` have none."""
+    return None if values is None else KnownValues([*values, *[None] * n_more])
+
+
+def _is_library(flat_function: Any) -> bool:
+    """Whether a function is JAX's own: those do not branch on values."""
+    return str(getattr(flat_function.f, "__module__", "")).startswith("jax.")
 
 
 def _is_hashable(key: Any) -> bool:
@@ -129,9 +152,16 @@ def _name(flat_function: Any) -> str:
 
 
 def jvp_thunk(
-    jvp: Any, types: Sequence[TensorType], symbolic_zeros: bool, aliases: Sequence[Any] = ()
+    jvp: Any,
+    types: Sequence[TensorType],
+    symbolic_zeros: bool,
+    aliases: Sequence[Any] = (),
+    values: Sequence[Later] | None = None,
 ) -> Thunk:
-    """The rule of a custom_jvp function of inputs of these types, after what it closes over."""
+    """The rule of a custom_jvp function of inputs of these types, after what it closes over.
+
+    `values` are the inputs' values, if Python may branch on them.
+    """
     n_consts, n = len(aliases), len(types)
 
     def make(nonzero: Flags) -> tuple[Graph, Flags]:
@@ -153,7 +183,10 @@ def jvp_thunk(
             ]
 
         tangent_types = [t.strong for t, f in zip(types, flagged, strict=True) if f]
-        made = trace_flat(flat_rule, [*types, *tangent_types], name=_name(jvp), aliases=aliases)
+        made = trace_flat(
+            flat_rule, [*types, *tangent_types], name=_name(jvp), aliases=aliases,
+            known=_known(values, len(tangent_types)),
+        )  # fmt: skip
         return made.graph, tuple(out_nonzero)
 
     return Thunk(_name(jvp), under_these_axes(make))
@@ -202,14 +235,19 @@ class VjpRules:
         types: Sequence[TensorType],
         symbolic_zeros: bool,
         aliases: Sequence[Any] = (),
+        values: Sequence[Later] | None = None,
     ) -> None:
         self.fwd, self.bwd, self.out_trees = fwd, bwd, out_trees
         self.types, self.symbolic_zeros, self.aliases = list(types), symbolic_zeros, list(aliases)
         self.backward_aliases = closure_tracers(bwd) if aliases else []
+        self.values = values
         self._n_outputs = 0
 
     def forward(self, nonzero: Flags) -> Graph:
         """inputs -> (outputs, residuals)."""
+        return self._forward(nonzero).graph
+
+    def _forward(self, nonzero: Flags) -> Recording:
         flagged = nonzero[len(self.aliases) :]
 
         def flat_forward(*values: Any) -> list[Any]:
@@ -223,12 +261,15 @@ class VjpRules:
             residuals = [next(own) if i is None else values[i] for i in forwarded]
             return [*outputs, *self.backward_aliases, *residuals]
 
-        made = trace_flat(flat_forward, self.types, name=_name(self.fwd), aliases=self.aliases)
-        return made.graph
+        return trace_flat(
+            flat_forward, self.types, name=_name(self.fwd), aliases=self.aliases,
+            known=_known(self.values),
+        )  # fmt: skip
 
     def backward(self, nonzero: Flags, ct_nonzero: Flags) -> tuple[Graph, Flags]:
         """(residuals, cotangents) -> cotangents of the inputs."""
-        forward = self.forward(nonzero)
+        recording = self._forward(nonzero)
+        forward = recording.graph
         n_kept = self._n_outputs + len(self.backward_aliases)
         outputs, residuals = forward.outputs[: self._n_outputs], forward.outputs[n_kept:]
         in_nonzero: list[bool] = []
@@ -248,7 +289,13 @@ class VjpRules:
 
         ct_types = [y.type.strong for y, f in zip(outputs, ct_nonzero, strict=True) if f]
         types = [*(x.type for x in residuals), *ct_types]
-        made = trace_flat(flat_backward, types, name=_name(self.bwd), aliases=self.backward_aliases)
+        values = None
+        if self.values is not None and recording.trace is not None:
+            values = [Later(recording.trace, x) for x in residuals]
+        made = trace_flat(
+            flat_backward, types, name=_name(self.bwd), aliases=self.backward_aliases,
+            known=_known(values, len(ct_types)),
+        )  # fmt: skip
         return made.graph, tuple(in_nonzero)
 
 

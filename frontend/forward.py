@@ -51,6 +51,7 @@ def jvp(
     graph, nonzero = jvp_graph(primal, staged.active(active))
     live = [dx for dx, a in zip(dxs, active, strict=True) if a]
     outputs = execute(graph, (*staged.captured, *leaves, *live))
+    staged.is_over()
     n = len(staged.graph.outputs)
     out, aux = split_outputs(staged, outputs[:n])
     moved = iter(outputs[n:])

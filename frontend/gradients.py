@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from ..ir.sizes import read_size
-from ..ir.types import TensorType, has_tangent
+from ..ir.types import has_tangent
 from ..passes.reverse import grad_graph
 from .arguments import (
     check_argnums,
@@ -21,7 +21,7 @@ from .arguments import (
 from .avals import type_of
 from .budget import execute_within
 from .execute import execute
-from .staging import Staged, stage, wraps
+from .staging import Staged, divide, stage, wraps
 from .tangents import float0_zeros
 
 
@@ -93,46 +93,45 @@ def _value_and_grad(
         wanted = check_argnums(fun, argnums, len(args))
         leaves, in_tree = jax.tree.flatten((args, kwargs))
         spans = _leaf_spans(args)
-        active = [False] * len(leaves)
-        for i in wanted:
-            for j in spans[i]:
-                active[j] = True
-        types = [type_of(x) for x in leaves]
+        chosen = {j for i in wanted for j in spans[i]}
+        arrays, types, held = divide(leaves, [j in chosen for j in range(len(leaves))])
+        active = [j in chosen for j in range(len(leaves)) if j not in held]
         check_grad_inputs(types, active, holomorphic, allow_int)
-        staged = stage(fun, leaves, in_tree, types=types, has_aux=has_aux, known=leaves)
+        staged = stage(fun, arrays, in_tree, types=types, has_aux=has_aux, known=arrays, held=held)
         check_scalar_output(fun, staged, holomorphic)
         flags = staged.active([a and has_tangent(t) for a, t in zip(active, types, strict=True)])
         graph = grad_graph(staged.graph, flags, staged.n_aux, with_value)
-        operands = (*staged.captured, *leaves)
+        operands = (*staged.captured, *arrays)
         outputs = (
             execute(graph, operands) if budget is None else execute_within(graph, operands, budget)
         )
-        return _assemble(staged, outputs, args, wanted, spans, types, with_value, argnums)
+        staged.is_over()
+        value, cts = _split(staged, outputs, with_value)
+        gradients = [_gradient(args[i], cts) for i in sorted(set(wanted))]
+        by_number = dict(zip(sorted(set(wanted)), gradients, strict=True))
+        if isinstance(argnums, (int, np.integer)):
+            return value, by_number[wanted[0]]
+        return value, tuple([by_number[i] for i in wanted])
 
     return value_and_grad_fun
 
 
-def _assemble(
-    staged: Staged,
-    outputs: list[Any],
-    args: tuple[Any, ...],
-    wanted: Sequence[int],
-    spans: Sequence[range],
-    types: Sequence[TensorType],
-    with_value: bool,
-    argnums: int | Sequence[int],
-) -> tuple[Any, Any]:
-    """Nest the flat outputs of a gradient program: (value or (value, aux), gradients)."""
+def _split(staged: Staged, outputs: list[Any], with_value: bool) -> tuple[Any, Iterator[Any]]:
+    """The flat outputs of a gradient program: value or (value, aux), and the flat gradients."""
     n_values = staged.n_aux + with_value
-    values, cts = outputs[:n_values], iter(outputs[n_values:])
+    values = outputs[:n_values]
     value = jax.tree.unflatten(staged.out_tree, values[:1]) if with_value else None
     if staged.aux_tree is not None:
         value = (value, jax.tree.unflatten(staged.aux_tree, values[with_value:]))
-    gradients = []
-    for i in wanted:
-        leaves = [next(cts) if has_tangent(types[j]) else float0_zeros(types[j]) for j in spans[i]]
-        gradients.append(jax.tree.unflatten(jax.tree.structure(args[i]), leaves))
-    return value, (gradients[0] if isinstance(argnums, (int, np.integer)) else tuple(gradients))
+    return value, iter(outputs[n_values:])
+
+
+def _gradient(argument: Any, cts: Iterator[Any]) -> Any:
+    """The next of the flat gradients, nested as an argument."""
+    leaves, tree = jax.tree.flatten(argument)
+    types = [type_of(x) for x in leaves]
+    flat = [next(cts) if has_tangent(t) else float0_zeros(t) for t in types]
+    return jax.tree.unflatten(tree, flat)
 
 
 def _leaf_spans(args: Sequence[Any]) -> list[range]:

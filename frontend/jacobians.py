@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..ir.errors import ArgumentError
-from ..ir.types import dtype_category, dtype_name
+from ..ir.types import dtype_category
 from .arguments import check_argnums, check_callable, check_input, check_output
 from .avals import type_of
 from .forward import jvp
@@ -182,17 +182,22 @@ def _check_inputs(tree: Any, holomorphic: bool, allow_int: bool) -> None:
 def _check_pushed_inputs(tree: Any, holomorphic: bool) -> None:
     """Raise ArgumentError unless forward mode by these inputs makes columns of a Jacobian."""
     for x in jax.tree.leaves(tree):
-        category, dtype = dtype_category(type_of(x).dtype), dtype_name(type_of(x).dtype)
+        category, dtype = dtype_category(type_of(x).dtype), str(type_of(x).dtype)
         if holomorphic:
             if category != "complex":
                 raise ArgumentError(
-                    f"jacfwd with holomorphic=True requires inputs with complex dtype, got {dtype}"
+                    f"jacfwd with holomorphic=True requires inputs with complex dtype, but "
+                    f"got {dtype}"
                 )
         elif category != "float":
             hint = "use jvp, or convert the input to a float dtype"
             if category == "complex":
                 hint = "pass holomorphic=True if the function is holomorphic, use jvp if it is not"
-            raise ArgumentError(f"jacfwd requires real-valued inputs, got {dtype}", hint=hint)
+            raise ArgumentError(
+                "jacfwd requires real-valued inputs (input dtype that is a sub-dtype of "
+                f"np.floating), but got {dtype}",
+                hint=hint,
+            )
 
 
 def _check_outputs(caller: str, name: str, tree: Any, holomorphic: bool) -> None:

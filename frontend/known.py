@@ -7,13 +7,97 @@ nobody asks, nothing runs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+import numpy as np
 
 from ..ir.graph import Atom, Equation, Graph, Literal, Value
 from .export import eval_graph
-from .graph_trace import GraphTrace
+from .graph_trace import GraphTrace, GraphTracer
 from .jax_compat import Tracer, computing_now
+
+
+class Promise:
+    """A value that is there for whoever uses it, and is computed by the first who does.
+
+    JAX asks many operands whether they are concrete without a use for the value: it gets one of
+    these. Used as a number or an array, it is the value.
+    """
+
+    __slots__ = ("_atom", "_known", "_trace")
+
+    def __init__(self, known: KnownValues, trace: GraphTrace, atom: Value) -> None:
+        self._known, self._trace, self._atom = known, trace, atom
+
+    def value(self) -> Any:
+        return self._known.computed(self._trace, self._atom)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.value(), name)
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        return np.asarray(self.value()).__array__(*args, **kwargs)
+
+    def __bool__(self) -> bool:
+        return bool(self.value())
+
+    def __int__(self) -> int:
+        return int(self.value())
+
+    def __index__(self) -> int:
+        index: int = self.value().__index__()
+        return index
+
+    def __float__(self) -> float:
+        return float(self.value())
+
+    def __complex__(self) -> complex:
+        return complex(self.value())
+
+    def __len__(self) -> int:
+        return len(self.value())
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.value())
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.value()[key]
+
+    def __eq__(self, other: Any) -> Any:
+        return self.value() == other
+
+    def __hash__(self) -> int:
+        return hash(self._atom)
+
+    def __repr__(self) -> str:
+        return repr(self.value())
+
+
+class Later:
+    """What a recording has for one of its atoms, asked when the recording may be over."""
+
+    __slots__ = ("_atom", "_trace")
+
+    def __init__(self, trace: GraphTrace, atom: Atom) -> None:
+        self._trace, self._atom = trace, atom
+
+    def value(self) -> Any | None:
+        known = self._trace.known
+        return None if known is None else known.value_of(self._trace, self._atom)
+
+
+def _without_tracer(x: Any) -> Any:
+    """A leaf without the tracer that it may be: rules outlive the call, and must not keep it."""
+    if isinstance(x, GraphTracer):
+        return Later(x._trace, x.atom)
+    return weakref.ref(x) if isinstance(x, Tracer) else x
+
+
+def forced(x: Any) -> Any:
+    """What a promise promises; anything else as it is."""
+    return x.value() if isinstance(x, Promise) else x
 
 
 class KnownValues:
@@ -23,57 +107,87 @@ class KnownValues:
     """
 
     def __init__(self, leaves: Sequence[Any]) -> None:
-        self._leaves = leaves
+        self._leaves = [_without_tracer(x) for x in leaves]
+        self._inputs: dict[Value, Any] = {}
         self._values: dict[Value, Any] = {}
-        self._unknown: set[Value] = set()
+        self._knowable: dict[Value, bool] = {}
+
+    def forget(self) -> None:
+        """Let go of the values, when the call is over that they are of."""
+        self._leaves = [None] * len(self._leaves)
+        self._inputs = dict.fromkeys(self._inputs)
+        self._values.clear()
+        self._knowable.clear()
 
     def bind(self, inputs: Sequence[Value]) -> None:
         """Say which values the leaves are those of. Tracers are asked only when it is needed."""
         self._inputs = dict(zip(inputs, self._leaves, strict=True))
 
     def value_of(self, trace: GraphTrace, atom: Atom) -> Any | None:
-        """The concrete value of an atom of the recording, or None if it has none."""
+        """The concrete value of an atom of the recording, as a promise if it must be computed
+        first; None if it has none.
+        """
         if isinstance(atom, Literal):
             return atom.value
-        if atom not in self._values and atom not in self._unknown:
-            self._compute(trace, atom)
-        return self._values.get(atom)
+        if atom in self._values:
+            return self._values[atom]
+        return Promise(self, trace, atom) if self._is_knowable(trace, atom) else None
+
+    def computed(self, trace: GraphTrace, value: Value) -> Any:
+        """A value that can be known, computed with all that it depends on."""
+        if value not in self._values:
+            self._compute(trace, value)
+        value_ = self._values[value] = forced(self._values[value])
+        return value_
+
+    def _is_knowable(self, trace: GraphTrace, value: Value) -> bool:
+        """Whether all that a value depends on can be known, and can be computed twice."""
+        known = self._knowable
+        stack = [value]
+        while stack:
+            v = stack[-1]
+            if v in known or v in self._values:
+                stack.pop()
+                continue
+            eqn = trace.builder.definition(v)
+            if eqn is None:
+                known[v] = self._read_input(trace, v)
+                continue
+            if eqn.effects:  # evaluated now and again in the program, it would happen twice
+                known[v] = False
+                continue
+            operands = [x for x in eqn.inputs if isinstance(x, Value) and x not in self._values]
+            open_ = [x for x in operands if x not in known]
+            if open_:
+                stack += open_
+            else:
+                known[v] = all([known[x] for x in operands])
+        return value in self._values or known[value]
 
     def _compute(self, trace: GraphTrace, value: Value) -> None:
         """Evaluate the equations that a value depends on and that were not evaluated before."""
         needed = self._needed(trace, value)
-        if needed is None:
-            self._unknown.add(value)
-            return
         inputs = dict.fromkeys(
             x for eqn in needed for x in eqn.inputs if isinstance(x, Value) and x in self._values
         )
         made = [v for eqn in needed for v in eqn.outputs]
         graph = Graph(inputs, needed, made, "known")
         with computing_now():
-            found = eval_graph(graph, [self._values[v] for v in inputs])
+            found = eval_graph(graph, [forced(self._values[v]) for v in inputs])
         self._values.update(zip(made, found, strict=True))
 
-    def _needed(self, trace: GraphTrace, value: Value) -> list[Equation] | None:
-        """Those equations, callees of the data flow first; None if an input has no value."""
+    def _needed(self, trace: GraphTrace, value: Value) -> list[Equation]:
+        """Those equations, in the order of the data flow."""
         order: dict[Equation, None] = {}
         stack: list[tuple[Value, bool]] = [(value, False)]
         while stack:
             v, done = stack.pop()
             eqn = trace.builder.definition(v)
-            if done and eqn is not None:
+            if eqn is None or v in self._values or eqn in order:
+                continue
+            if done:
                 order.setdefault(eqn)
                 continue
-            if v in self._values or eqn in order:
-                continue
-            if v in self._unknown:
-                return None
-            if eqn is None:
-                if not self._read_input(trace, v):
-                    return None
-                continue
-            if eqn.effects:  # evaluated now and again in the program, it would happen twice
-                return None
             stack.append((v, True))
             stack.extend((x, False) for x in eqn.inputs if isinstance(x, Value))
         return list(order)
@@ -81,12 +195,15 @@ class KnownValues:
     def _read_input(self, trace: GraphTrace, value: Value) -> bool:
         """Take the value of an input or of a captured tracer, if it has one."""
         found = self._inputs.get(value)
+        if isinstance(found, weakref.ref):
+            found = found()
+        if isinstance(found, Later):
+            found = found.value()
         if found is None:
             found = next((x for x, v in trace.captured.values() if v is value), None)
         if isinstance(found, Tracer):
             found = found.to_concrete_value()
         if found is None:
-            self._unknown.add(value)
             return False
         self._values[value] = found
         return True

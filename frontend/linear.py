@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import numpy as np
 
 from ..ir.errors import ArgumentError, UsageError
 from ..ir.graph import Graph
@@ -103,7 +104,7 @@ class LinearFunction(_AtPoint):
     def __call__(self, residuals: Sequence[Any], *tangents: Any) -> Any:
         primals = jax.tree.unflatten(self.in_tree, self.types)[0]
         caller = f"the linearized {self.name}"
-        dxs, active = tangent_leaves(primals, tangents, self.types, caller)
+        dxs, active = tangent_leaves(primals, tangents, self.types, caller, UsageError)
         live = [
             dx if a else zero_tangent(t)
             for dx, a, t in zip(dxs, active, self.types, strict=True)
@@ -159,8 +160,9 @@ class Transposed(PullBack):
         try:
             return super()._cotangent_leaves(cotangents)
         except UsageError as error:
+            what = "tree" if error.claim.startswith("unexpected tree") else "type"
             raise ArgumentError(
-                f"cotangent does not match the output of a linear function: {error.claim}"
+                f"cotangent {what} does not match the output of a linear function: {error.claim}"
             ) from None
 
 
@@ -178,7 +180,7 @@ def linear_transpose(
     check_callable(fun, "linear_transpose")
     check_reduce_axes("linear_transpose", reduce_axes)
     leaves, in_tree = jax.tree.flatten((primals, {}))
-    types = [type_of(x) for x in leaves]
+    types = [_stated_type(x) for x in leaves]
     staged = stage(fun, leaves, in_tree, types=types)
     graph = staged.graph
     _check_one_field(types, graph.output_types)
@@ -194,6 +196,15 @@ def linear_transpose(
         name=function_name(fun),
     )
     return jax.tree_util.Partial(pull_back, staged.captured)
+
+
+def _stated_type(x: Any) -> TensorType:
+    """The type of an array, or of anything else that has a shape and a dtype."""
+    if not isinstance(x, (np.ndarray, np.generic)) and not hasattr(x, "aval"):
+        shape, dtype = getattr(x, "shape", None), getattr(x, "dtype", None)
+        if isinstance(shape, tuple) and dtype is not None:
+            return type_of(jax.ShapeDtypeStruct(shape, dtype))
+    return type_of(x)
 
 
 def _check_one_field(ins: Sequence[TensorType], outs: Sequence[TensorType]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from ..ir.errors import ArgumentError
 from ..ir.graph import Graph
 from ..ir.types import TensorType
 from ..lowering.call_spec import Call
+from ..lowering.jax_compat import is_trace_clean
 from .avals import type_of
 from .known import KnownValues
 from .trace import trace_flat
@@ -29,12 +30,14 @@ class Staged:
       the leaves of the output, then those of the auxiliary output.
     captured: the values of those captured inputs.
     out_tree, aux_tree: how the outputs nest (aux_tree is None without auxiliary output).
+    known: the values that Python may branch on, also in rules that are traced later.
     """
 
     graph: Graph
     captured: tuple[Any, ...]
     out_tree: Any
     aux_tree: Any
+    known: KnownValues | None = None
 
     @property
     def n_captured(self) -> int:
@@ -47,6 +50,11 @@ class Staged:
     @property
     def n_out(self) -> int:
         return len(self.graph.outputs) - self.n_aux
+
+    def is_over(self) -> None:
+        """Let go of the arguments' values: the call is answered, and no other needs them."""
+        if self.known is not None and is_trace_clean():
+            self.known.forget()
 
     def active(self, flags: Sequence[bool]) -> tuple[bool, ...]:
         """Flags for all inputs of the graph from flags for the argument leaves."""
@@ -62,17 +70,19 @@ def stage(
     has_aux: bool = False,
     names: Sequence[str] | None = None,
     known: Sequence[Any] | None = None,
+    held: Mapping[int, Any] | None = None,
 ) -> Staged:
     """Trace `fun(*args, **kwargs)`, with `(args, kwargs)` nested as `in_tree`.
 
     `types` are those of the leaves, if they are not the leaves' own (a batch axis taken off).
     `known` are the leaves' values (None where there is none), if Python may branch on them.
+    `held` are further leaves, by their position in `in_tree`: no arrays, passed to fun as they are.
     With `has_aux`, fun returns a pair (output, auxiliary output).
     """
     trees: list[Any] = []
 
     def flat_fun(*tracers: Any) -> list[Any]:
-        args, kwargs = jax.tree.unflatten(in_tree, tracers)
+        args, kwargs = jax.tree.unflatten(in_tree, with_held(tracers, held))
         out = fun(*args, **kwargs)
         aux: list[Any] = []
         if has_aux:
@@ -83,14 +93,45 @@ def stage(
         return flat + aux
 
     in_types = types if types is not None else [type_of(x) for x in leaves]
+    values = KnownValues(known) if known is not None else None
     recording = trace_flat(
         flat_fun,
         in_types,
         name=function_name(fun),
-        input_names=names if names is not None else leaf_names(fun, in_tree),
-        known=KnownValues(known) if known is not None else None,
+        input_names=names if names is not None else leaf_names(fun, in_tree, held),
+        known=values,
     )
-    return Staged(recording.graph, tuple(recording.captured), *trees)
+    return Staged(recording.graph, tuple(recording.captured), trees[0], trees[1], values)
+
+
+def divide(
+    leaves: Sequence[Any], is_traced: Sequence[bool]
+) -> tuple[list[Any], list[TensorType], dict[int, Any]]:
+    """Arrays and their types, and by position the leaves that are none: functions, strings.
+
+    Raises TypeError for a leaf that is no array where `is_traced` says that it must be one.
+    """
+    arrays, types, held = [], [], {}
+    for i, (x, must) in enumerate(zip(leaves, is_traced, strict=True)):
+        try:
+            types.append(type_of(x))
+        except TypeError:
+            if must:
+                raise
+            held[i] = x
+        else:
+            arrays.append(x)
+    return arrays, types, held
+
+
+def with_held(leaves: Sequence[Any], held: Mapping[int, Any] | None) -> Sequence[Any]:
+    """All leaves in order, from the arrays and the others: the inverse of `divide`."""
+    if not held:
+        return leaves
+    whole = list(leaves)
+    for i in sorted(held):
+        whole.insert(i, held[i])
+    return whole
 
 
 def stage_call(fun: Callable[..., Any], call: Call) -> Staged:
@@ -119,8 +160,8 @@ def split_aux(fun: Callable[..., Any], out: Any) -> tuple[Any, Any]:
     """The pair that a function with auxiliary output returns. Raises ArgumentError."""
     if not isinstance(out, (tuple, list)) or len(out) != 2:
         raise ArgumentError(
-            f"with has_aux=True, {function_name(fun)} must return a pair (output, auxiliary "
-            f"output); it returned {type(out).__name__}"
+            f"with has_aux=True, {function_name(fun)} must return a two-element tuple, (output, "
+            f"auxiliary output); it returned {type(out).__name__}"
             + (f" of length {len(out)}" if isinstance(out, (tuple, list)) else "")
         )
     return out[0], out[1]
@@ -142,8 +183,13 @@ def function_name(fun: Callable[..., Any]) -> str:
     return (name or type(fun).__name__).strip("<>")
 
 
-def leaf_names(fun: Callable[..., Any], in_tree: Any) -> list[str]:
-    """A name for each leaf of `(args, kwargs)`: the parameter's, then the path: `params.w[0]`."""
+def leaf_names(
+    fun: Callable[..., Any], in_tree: Any, held: Mapping[int, Any] | None = None
+) -> list[str]:
+    """A name for each leaf of `(args, kwargs)`: the parameter's, then the path: `params.w[0]`.
+
+    Leaves in `held` get none.
+    """
     skeleton = jax.tree.unflatten(in_tree, range(in_tree.num_leaves))
     try:
         parameters = [
@@ -153,7 +199,9 @@ def leaf_names(fun: Callable[..., Any], in_tree: Any) -> list[str]:
     except (TypeError, ValueError):
         parameters = []
     names = []
-    for path, _ in jax.tree_util.tree_flatten_with_path(skeleton)[0]:
+    for path, i in jax.tree_util.tree_flatten_with_path(skeleton)[0]:
+        if held and i in held:
+            continue
         in_kwargs, first, *rest = (*path, None) if len(path) < 2 else path
         position = getattr(first, "idx", None)
         if in_kwargs.idx == 0 and position is not None:

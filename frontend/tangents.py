@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..ir.errors import ArgumentError, UsageError
+from ..ir.errors import ArgumentError, CovectorError, UsageError
 from ..ir.types import TensorType, has_tangent
 from .avals import to_jax_dtype, type_of
 
@@ -29,12 +29,16 @@ def zero_tangent(type: TensorType) -> Any:
 
 
 def tangent_leaves(
-    primals: Any, tangents: Any, types: Sequence[TensorType], caller: str
+    primals: Any,
+    tangents: Any,
+    types: Sequence[TensorType],
+    caller: str,
+    mismatch: type[CovectorError] = ArgumentError,
 ) -> tuple[list[Any], list[bool]]:
     """The flat tangents, and for each whether it takes part (integers' float0 ones do not).
 
-    Raises ArgumentError where structure or dtype differ from the primals', UsageError (a
-    ValueError) where a shape does.
+    Raises ArgumentError where the structure differs from the primals', `mismatch` where a dtype
+    does, UsageError (a ValueError) where a shape does.
     """
     leaves, tree = jax.tree.flatten(tuple(tangents))
     want: Any = jax.tree.structure(tuple(primals))
@@ -44,11 +48,14 @@ def tangent_leaves(
             f"{want}, the tangents {tree}"
         )
     return leaves, [
-        _takes_part(i, dx, t, caller) for i, (dx, t) in enumerate(zip(leaves, types, strict=True))
+        _takes_part(i, dx, t, caller, mismatch)
+        for i, (dx, t) in enumerate(zip(leaves, types, strict=True))
     ]
 
 
-def _takes_part(i: int, dx: Any, primal: TensorType, caller: str) -> bool:
+def _takes_part(
+    i: int, dx: Any, primal: TensorType, caller: str, kind: type[CovectorError]
+) -> bool:
     if is_float0(dx):
         shape: tuple[int, ...] = np.shape(dx)
         dtype = "float0"
@@ -62,7 +69,7 @@ def _takes_part(i: int, dx: Any, primal: TensorType, caller: str) -> bool:
             hint = (
                 "integers and booleans have no tangents: pass numpy.zeros(shape, jax.dtypes.float0)"
             )
-        raise ArgumentError(
+        raise kind(
             f"primals and tangents of {caller} do not match: a primal of type {primal} takes a "
             f"tangent of dtype {expected}, but tangent {i} has dtype {dtype}",
             hint=hint,

@@ -29,11 +29,12 @@ class Recording:
     """What a function did.
 
     `graph` takes the captured tracers, then the inputs; `captured` are tracers of enclosing traces
-    that the function read, to be passed by whoever calls the graph.
+    that the function read, to be passed by whoever calls the graph. `trace` recorded it.
     """
 
     graph: Graph
     captured: tuple[Any, ...] = ()
+    trace: GraphTrace | None = None
 
 
 def trace_flat(
@@ -66,7 +67,7 @@ def trace_flat(
     with set_current_trace(trace), room_for_calls():
         outputs = flat_fun(*[GraphTracer(trace, v) for v in values])
         graph = trace.finish([_checked(x, i, name) for i, x in enumerate(outputs)])
-    return Recording(graph, tuple(x for x, _ in trace.captured.values()))
+    return Recording(graph, tuple(x for x, _ in trace.captured.values()), trace)
 
 
 FRAMES: Final = 3000

@@ -15,10 +15,9 @@ from ..ir.graph import Graph, Value
 from ..ir.types import TensorType
 from ..passes.batch import batch_graph
 from .arguments import check_callable
-from .avals import type_of
 from .execute import execute
 from .jax_compat import extended_axes
-from .staging import Staged, function_name, leaf_names, stage
+from .staging import Staged, divide, function_name, leaf_names, stage
 
 
 def vmap(
@@ -44,17 +43,17 @@ def vmap(
     check_callable(fun, "vmap")
     if isinstance(in_axes, list):
         in_axes = tuple(in_axes)
-    if not isinstance(in_axes, (int, np.integer, tuple, type(None))):
+    if isinstance(in_axes, bool) or not isinstance(in_axes, (int, np.integer, tuple, type(None))):
         raise ArgumentError(
-            f"vmap's in_axes is an integer, None, or a tuple with an item for each positional "
-            f"argument; got {type(in_axes).__name__}"
+            "vmap in_axes must be an int, None, or a tuple of entries corresponding to the "
+            f"positional arguments passed to the function, but got {in_axes}."
         )
 
     for what, axes in (("in_axes", in_axes), ("out_axes", out_axes)):
         for axis in jax.tree.leaves(axes):
-            if not isinstance(axis, (int, np.integer)):
+            if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
                 raise ArgumentError(
-                    f"vmap's {what} must be an integer, None, or a container of these, got {axes!r}"
+                    f"vmap {what} must be an int, None, or a container of these; got {axes!r}"
                 )
     if axis_name is not None and not isinstance(axis_name, str):
         raise ArgumentError(f"vmap's axis_name is a string, got {axis_name!r}")
@@ -63,18 +62,20 @@ def vmap(
     def vmap_fun(*args: Any, **kwargs: Any) -> Any:
         if isinstance(in_axes, tuple) and len(in_axes) != len(args):
             raise ValueError(
-                f"vmap's in_axes has {len(in_axes)} items, but {function_name(fun)} was called "
-                f"with {len(args)} positional arguments"
+                "vmap in_axes must be an int, None, or a tuple of entries corresponding to the "
+                f"positional arguments passed to the function, but got {len(in_axes)=}, "
+                f"{len(args)=}: an item for each argument of {function_name(fun)}"
             )
         leaves, in_tree = jax.tree.flatten((args, kwargs))
         axes = flat_axes("in_axes", (in_axes, 0), (args, kwargs))
-        types = [type_of(x) for x in leaves]
+        leaves, types, held = divide(leaves, [axis is not None for axis in axes])
+        axes = [axis for i, axis in enumerate(axes) if i not in held]
         axes = [_in_range(i, axis, t) for i, (axis, t) in enumerate(zip(axes, types, strict=True))]
-        size = _axis_size(fun, in_tree, types, axes, axis_size)
+        size = _axis_size(leaf_names(fun, in_tree, held), types, axes, axis_size)
         inner = [_without_axis(t, axis) for t, axis in zip(types, axes, strict=True)]
         known = [x if axis is None else None for x, axis in zip(leaves, axes, strict=True)]
         with extended_axes({} if name is None else {name: size}, spmd_axis_name):
-            staged = stage(fun, leaves, in_tree, types=inner, known=known)
+            staged = stage(fun, leaves, in_tree, types=inner, known=known, held=held)
         graph, wanted = _mapped_graph(staged, types, axes, size, out_axes, name)
         outputs = execute(graph, (*staged.captured, *leaves))
         assert len(outputs) == len(wanted)
@@ -97,8 +98,8 @@ def flat_axes(what: str, axes: Any, tree: Any) -> list[int | None]:
         jax.tree.map(extend, axes, tree, is_leaf=is_axis)
     except (ValueError, TypeError) as error:
         raise ValueError(
-            f"vmap's {what} must be a tree prefix of what it describes; got {what}={axes} for "
-            f"{jax.tree.structure(tree)}: {error}"
+            f"vmap {what} specification must be a tree prefix of the corresponding value; got "
+            f"{what}={axes} for {jax.tree.structure(tree)}. Mismatch details: {error}"
         ) from None
     for axis in flat:
         if axis is not None and not isinstance(axis, (int, np.integer)):
@@ -111,15 +112,15 @@ def _in_range(i: int, axis: int | None, type: TensorType) -> int | None:
         return None
     if not -type.ndim <= axis < type.ndim:
         raise ValueError(
-            f"vmap was asked to map axis {axis} of an argument of rank {type.ndim} "
-            f"(leaf {i}, type {type})"
+            f"vmap was requested to map its argument along axis {axis}, which implies that its "
+            f"rank should be at least {axis + 1 if axis >= 0 else -axis}, but leaf {i} has rank "
+            f"{type.ndim} and type {type}"
         )
     return int(axis) % type.ndim
 
 
 def _axis_size(
-    fun: Callable[..., Any],
-    in_tree: Any,
+    names: Sequence[str],
     types: Sequence[TensorType],
     axes: Sequence[int | None],
     given: int | None,
@@ -131,7 +132,6 @@ def _axis_size(
         return sizes.pop()
     if not sizes:
         raise ValueError("vmap must map at least one argument, or be given axis_size")
-    names = leaf_names(fun, in_tree)
     facts = ", ".join(
         f"{name}: axis {axis} of {t}"
         for name, t, axis in zip(names, types, axes, strict=True)

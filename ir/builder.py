@@ -171,7 +171,8 @@ class Builder:
             return self.instantiate(x)
         if not typed:
             raise TypeRuleError(f"no operand says which type the scalar {x!r} should have")
-        return Literal(x, TensorType((), typed[0].dtype))
+        weak = all([t.weak for t in typed])
+        return Literal(x, TensorType((), typed[0].dtype, weak))
 
     def instantiate(self, x: Operand) -> Atom:
         """An atom for an operand: a symbolic zero becomes an array of zeros."""
@@ -185,7 +186,7 @@ class Builder:
             """`b.sin(x)`: emit the primitive of that name; its output, or outputs if several."""
 
     def literal(self, value: Any, type: TensorType) -> Literal:
-        return Literal(value, TensorType((), type.dtype))
+        return Literal(value, TensorType((), type.dtype, type.weak))
 
     def full(self, type: TensorType, value: Any) -> Atom:
         """An array of one value."""

@@ -104,3 +104,68 @@ def test_values_of_arguments_that_are_not_mapped() -> None:
     f = lambda x, n: x * (3 if n > 2 else 1)  # noqa: E731
     x = jnp.arange(3.0)
     np.testing.assert_allclose(covector.vmap(f, (0, None))(x, 3.0), 3 * x)
+
+
+@jax.custom_jvp
+def sine_or_cosine(x: Any) -> Any:
+    return jnp.sin(x) if x > 0 else jnp.cos(x)
+
+
+@sine_or_cosine.defjvp
+def sine_or_cosine_jvp(primals: Any, tangents: Any) -> Any:
+    (x,), (dx,) = primals, tangents
+    return sine_or_cosine(x), (2.0 if x > 0 else 3.0) * x * dx
+
+
+@jax.custom_vjp
+def clipped(x: Any) -> Any:
+    return jnp.sin(x) if x > 0 else jnp.cos(x)
+
+
+def clipped_fwd(x: Any) -> Any:
+    return (jnp.sin(x) if x > 0 else jnp.cos(x)), x
+
+
+def clipped_bwd(x: Any, ct: Any) -> Any:
+    return (2.0 * ct * x if x > 0 else 3.0 * ct,)
+
+
+clipped.defvjp(clipped_fwd, clipped_bwd)
+
+RULED = [
+    sine_or_cosine,
+    clipped,
+    lambda x: sine_or_cosine(x) + sine_or_cosine(-x),
+    lambda x: clipped(x) * clipped(-x),
+    lambda x: clipped(jnp.sin(x)),
+]
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("x", [1.5, -1.5])
+@pytest.mark.parametrize("f", RULED)
+def test_rules_branch_on_values(f: Any, x: float) -> None:
+    np.testing.assert_allclose(covector.grad(f)(x), jax.grad(f)(x), rtol=1e-6)
+    np.testing.assert_allclose(covector.vjp(f, x)[1](2.0)[0], jax.vjp(f, x)[1](2.0)[0], rtol=1e-6)
+    np.testing.assert_allclose(covector.jacrev(f)(x), jax.jacrev(f)(x), rtol=1e-6)
+    second = jax.grad(jax.grad(f))(x)
+    np.testing.assert_allclose(covector.grad(covector.grad(f))(x), second, rtol=1e-6)
+
+
+def test_rules_branch_on_values_nested_with_jax() -> None:
+    want = jax.grad(jax.grad(sine_or_cosine))(-1.5)
+    np.testing.assert_allclose(jax.grad(covector.grad(sine_or_cosine))(-1.5), want)
+    np.testing.assert_allclose(covector.grad(jax.grad(sine_or_cosine))(-1.5), want)
+
+
+@pytest.mark.parametrize("f", [sine_or_cosine, clipped])
+def test_rules_under_jit_cannot(f: Any) -> None:
+    with pytest.raises(jax.errors.TracerBoolConversionError):
+        covector.jit(covector.grad(f))(1.0)
+
+
+def test_nothing_of_a_call_stays_behind() -> None:
+    with jax.checking_leaks():
+        np.testing.assert_allclose(covector.grad(sine_or_cosine)(-1.5), -4.5)
+        np.testing.assert_allclose(jax.jit(covector.grad(jax.nn.relu))(1.5), 1.0)
+        np.testing.assert_allclose(covector.grad(jax.jit(jax.nn.softplus))(0.0), 0.5)

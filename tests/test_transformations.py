@@ -240,3 +240,40 @@ def test_forward_mode_of_a_rule_that_is_not_linear_is_an_error() -> None:
         ValueError, lambda: covector.jvp(squared, (1.0,), (1.0,), custom_vjp="transpose")
     )
     assert "not linear" in text and "mul" in text
+
+
+def test_arguments_that_are_no_arrays() -> None:
+    """Where nothing is asked of them, they are passed on as they are."""
+    apply = lambda f, x: f(x)  # noqa: E731
+    np.testing.assert_allclose(covector.grad(apply, 1)(jnp.sin, 1.0), np.cos(1.0), rtol=1e-6)
+    np.testing.assert_allclose(
+        covector.vmap(apply, (None, 0))(jnp.sin, jnp.arange(3.0)), np.sin(np.arange(3.0)), rtol=1e-6
+    )
+    with pytest.raises(TypeError):
+        covector.grad(apply)(jnp.sin, 1.0)
+
+
+def test_gradients_come_in_the_order_of_argnums() -> None:
+    f = lambda x, y, z: x + 2 * y + 3 * z  # noqa: E731
+    assert covector.grad(f, (2, 0))(1.0, 1.0, 1.0) == (3.0, 1.0)
+
+
+@pytest.mark.parametrize("f", [jnp.sin, lambda x: x**3, jnp.sqrt, jax.nn.sigmoid, lambda x: 2 * x])
+def test_results_are_as_weakly_typed_as_those_of_jax(f: Any) -> None:
+    assert covector.grad(f)(1.0).weak_type == jax.grad(f)(1.0).weak_type
+    assert covector.grad(covector.grad(f))(1.0).weak_type == jax.grad(jax.grad(f))(1.0).weak_type
+    x = jnp.float32(1.0)
+    assert covector.grad(f)(x).weak_type == jax.grad(f)(x).weak_type
+
+
+def test_jit_takes_what_jax_takes() -> None:
+    device = jax.devices()[0]
+    here = jax.sharding.SingleDeviceSharding(device)
+    ways: list[dict[str, Any]] = [
+        {"keep_unused": True}, {"inline": True}, {"in_shardings": here, "out_shardings": here},
+        {"in_shardings": None}, {"device": device}, {"backend": device.platform},
+    ]  # fmt: skip
+    for way in ways:
+        assert covector.jit(lambda x: x * 2, **way)(3.0) == 6.0
+    inlined = covector.make_ir(lambda x: covector.jit(jnp.sin, inline=True)(x))(1.0)
+    assert [eqn.primitive.name for eqn in inlined.main.equations] == ["sin"]

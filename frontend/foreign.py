@@ -94,17 +94,19 @@ class _Rules:
 
     def transpose(self, linear: Flags, ct_nonzero: Flags) -> Rule:
         n_fixed = len(linear) - sum(linear)
+        real = tuple(map(has_tangent, self.outputs))  # a status beside a solution has no cotangent
 
         def flat(*values: Any) -> list[Any]:
             fixed, given = iter(values[:n_fixed]), iter(values[n_fixed:])
             operands = [None if is_linear else next(fixed) for is_linear in linear]
-            cts = tuple(
+            cts = [
                 next(given) if f else jax.numpy.zeros(t.shape, to_jax_dtype(t.dtype))
                 for t, f in zip(self.outputs, ct_nonzero, strict=True)
-            )
-            partial = self._of_some(operands, linear)
+            ]
+            whole = self._of_some(operands, linear)
+            partial = lambda *xs: _select(whole(*xs), real)  # noqa: E731
             structs = [to_struct(t) for t in _select(self.types, linear)]
-            return list(jax.linear_transpose(partial, *structs)(cts))
+            return list(jax.linear_transpose(partial, *structs)(_select(cts, real)))
 
         fixed = [t for t, is_linear in zip(self.types, linear, strict=True) if not is_linear]
         types = [*fixed, *_select(self.outputs, ct_nonzero)]

@@ -153,16 +153,24 @@ def test_a_policy_is_a_constraint() -> None:
             x = jax.checkpoint(lambda x, w: jnp.sin(x @ w), policy=policy)(x, w)
         return jnp.sum(x * x)
 
+    def unruled(ws: Any, x: Any) -> Any:
+        for w in ws:
+            x = jnp.sin(x @ w)
+        return jnp.sum(x * x)
+
     args = arguments()
-    with pytest.raises(BudgetError, match="policy"):
-        covector.compile(covector.grad(net), *args, memory_budget="1KiB")
-    compiled = covector.compile(covector.grad(net), *args)
-    budget = int(0.97 * compiled.memory_analysis().temp_size_in_bytes)
-    try:
-        planned = covector.compile(covector.grad(net), *args, memory_budget=budget)
-    except BudgetError:
-        return
-    assert not [eqn for eqn, _ in planned.report().plan.again() if eqn.primitive.name == "dot"]
+    smallest = []
+    for f, why in ((net, "policy"), (unruled, "too small")):
+        with pytest.raises(BudgetError, match=why) as caught:
+            covector.compile(covector.grad(f), *args, memory_budget="1KiB")
+        smallest.append(caught.value.smallest)
+    assert smallest[1] < smallest[0]
+    planned = covector.compile(covector.grad(net), *args, memory_budget=smallest[0])
+    again = {eqn.primitive.name for eqn, _ in planned.report().plan.again()}
+    assert "dot_general" not in again
+    planned = covector.compile(covector.grad(unruled), *args, memory_budget=smallest[1])
+    again = {eqn.primitive.name for eqn, _ in planned.report().plan.again()}
+    assert "dot_general" in again
 
 
 def test_jit_takes_a_budget() -> None:

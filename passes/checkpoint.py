@@ -14,21 +14,25 @@ keys among them) by the same equations.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ..ir.errors import UsageError
 from ..ir.graph import Graph, walk_graphs
 from ..ir.module import Module
 from ..ir.sizes import read_size
 from .base import Pass
-from .budget.plan import MemoryPlan, plan_memory
 from .cse import cse_graph
 from .dce import remove_dead
 from .snapshots import with_snapshots
 
+if TYPE_CHECKING:
+    from .budget.plan import MemoryPlan
+
 
 def checkpointed(graph: Graph, budget: int | str) -> MemoryPlan:
     """The plan for a whole program, cleaned first: what nobody reads takes no part."""
+    from .budget.plan import plan_memory  # only when asked for: the command line starts without
+
     size = read_size(budget)
     return plan_memory(remove_dead(cse_graph(graph)), size)
 

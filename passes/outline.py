@@ -18,9 +18,6 @@ from ..ir.errors import UsageError, did_you_mean
 from ..ir.graph import Graph, memoised
 from ..ir.module import Module
 from .base import Pass
-from .blocks.choose import choose_blocks
-from .blocks.order import constants_first
-from .blocks.rewrite import outlined
 from .counting import uses
 
 SHORTEST: Final = 16
@@ -54,6 +51,11 @@ def outline_graph(graph: Graph, shortest: int = SHORTEST) -> Graph:
     """A graph whose repeated blocks of that many equations or more are functions."""
 
     def make() -> Graph:
+        # only when asked for: the command line starts without
+        from .blocks.choose import choose_blocks
+        from .blocks.order import constants_first
+        from .blocks.rewrite import outlined
+
         ordered = constants_first(graph)
         blocks = choose_blocks(ordered, shortest)
         return outlined(ordered, blocks) if blocks else graph

@@ -205,9 +205,9 @@ def jit(
     what would not fit is computed again instead of kept. `optimize` says what to save: "run-time",
     "balanced" or "compile-time". See `compile`.
 
-    `keep_unused` changes nothing: arguments are always kept. With `inline`, a call in a trace
-    leaves its equations there instead of one call. A program is of one device: shardings, `device`
-    and `backend` may name the one that it would run on anyway.
+    Arguments that the program does not read are not handed to it, except with `keep_unused`. With
+    `inline`, a call in a trace leaves its equations there instead of one call. A program is of one
+    device: shardings, `device` and `backend` may name the one that it would run on anyway.
     """
     if fun is None:
         return lambda f: jit(
@@ -231,7 +231,7 @@ def jit(
             outputs = into_trace(traced.graph, (*traced.captured, *call.leaves))
             return Done(jax.tree.unflatten(traced.out_tree, outputs))
         stages = Traced(traced, call, function_name(function), passes, budget, optimize)
-        return _plan(stages, compiler_options)
+        return _plan(stages, compiler_options, keep_unused)
 
     dispatch = make_dispatcher(
         fun, plan, static_argnums=static_argnums, static_argnames=static_argnames,
@@ -267,23 +267,44 @@ def _read_budget(memory_budget: int | str | None, optimize: str) -> int | None:
     return read_size(memory_budget)
 
 
-def _plan(traced: Traced, options: Mapping[str, Any] | None) -> Plan:
+def _plan(traced: Traced, options: Mapping[str, Any] | None, keep_unused: bool) -> Plan:
     """The executable of a program for arguments where they are, found by its structure."""
     call, graph, budget = traced.call, traced.program, traced.memory_budget
+    kept = (True,) * len(call.leaves) if keep_unused else read_inputs(graph)
     where = tuple(x.sharding if getattr(x, "committed", False) else None for x in call.leaves)
     chosen = tuple(sorted(options.items())) if options else ()
     key = (
-        program_hash(graph), where, call.donated, traced.out_tree, chosen, configuration(), budget
+        program_hash(graph), where, call.donated, traced.out_tree, chosen, configuration(), budget,
+        kept,
     )  # fmt: skip
     if key not in _executables:
-        how: dict[str, Any] = {"donated": call.donated, "options": options}
+        taken = [i for i, is_kept in enumerate(kept) if is_kept]
+        leaves = [call.leaves[i] for i in taken]
+        program = graph if all(kept) else with_inputs(graph, taken)
+        donated = [taken.index(i) for i in call.donated if kept[i]]
+        how: dict[str, Any] = {"donated": donated, "options": options}
         if budget is None:
-            executable, constants = build(graph, call.leaves, **how)
+            executable, constants = build(program, leaves, **how)
         else:
-            fitted = build_within(graph, call.leaves, budget, **how)
+            fitted = build_within(program, leaves, budget, **how)
             executable, constants = fitted.executable, fitted.constants
-        _executables[key] = Plan(executable, traced.out_tree, [c.array for c in constants])
+        arrays = [c.array for c in constants]
+        _executables[key] = Plan(executable, traced.out_tree, arrays, kept)
     return _executables[key]
+
+
+def read_inputs(graph: Graph) -> tuple[bool, ...]:
+    """Which inputs the program reads."""
+    read: set[Any] = set(graph.outputs)
+    for eqn in graph.equations:
+        read.update(eqn.inputs)
+    return tuple([v in read for v in graph.inputs])
+
+
+def with_inputs(graph: Graph, taken: Sequence[int]) -> Graph:
+    """The program without inputs that it does not read."""
+    inputs = [graph.inputs[i] for i in taken]
+    return Graph(inputs, graph.equations, graph.outputs, graph.name)
 
 
 def compile(

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -19,12 +19,19 @@ from .execute import Executable
 @dataclass(frozen=True)
 class Plan:
     """How to run every call of one signature: `executable(*constants, *leaves)`, its outputs in
-    `out_tree`.
+    `out_tree`. `kept` says which of the leaves the program reads, if not all.
     """
 
     executable: Executable
     out_tree: Any
     constants: Sequence[Any] = ()
+    kept: Sequence[bool] | None = None
+
+    def taken(self, leaves: Sequence[Any]) -> Sequence[Any]:
+        """The leaves that the executable takes."""
+        if self.kept is None:
+            return leaves
+        return [x for x, is_kept in zip(leaves, self.kept, strict=True) if is_kept]
 
 
 @dataclass(frozen=True)
@@ -125,11 +132,11 @@ class _Lookup:
             found = self.cache_miss(call)
             if isinstance(found, Done):
                 return found.value, None, False
-            plan = Plan(found.executable, found.out_tree, _placed(found))
+            plan = replace(found, constants=_placed(found))
             if signature is not None:
                 self.plans[signature] = plan
         outputs = jax.tree.unflatten(
-            plan.out_tree, plan.executable.call(*plan.constants, *call.leaves)
+            plan.out_tree, plan.executable.call(*plan.constants, *plan.taken(call.leaves))
         )
         if signature is None:
             return outputs, None, False
@@ -141,9 +148,8 @@ def _placed(plan: Plan) -> list[Any]:
 
 
 def _fastpath(plan: Plan, call: Call, outputs: Any) -> Any | None:
-    return jax_compat.fastpath_data(
-        plan.executable.loaded, plan.constants, len(call.leaves), outputs
-    )
+    kept = plan.kept if plan.kept is not None else [True] * len(call.leaves)
+    return jax_compat.fastpath_data(plan.executable.loaded, plan.constants, kept, outputs)
 
 
 def _signature(call: Call) -> Hashable | None:

@@ -171,8 +171,9 @@ def compile_module(
     """Compile `@main` of a StableHLO module; JAX's persistent compilation cache serves it when it
     is on.
 
-    All arguments are kept, used or not. The module given is not changed. `platform` picks a backend
-    and binds the outputs to it; `placement` (see `place`) picks devices and shardings. Effects,
+    All arguments of the module are kept, used or not. The module given is not changed. `platform`
+    picks a backend and binds the outputs to it; `placement` (see `place`) picks devices and
+    shardings. Effects,
     callbacks and what keeps them alive are those that JAX's own lowering of an effectful primitive
     reports. With `has_barriers`, XLA is asked to keep optimization barriers to the end.
     """

@@ -256,12 +256,14 @@ def place_constants(loaded: Any, constants: Sequence[Any]) -> list[Any]:
     return list(loaded.shard_const_args(list(constants))) if constants else []
 
 
-def fastpath_data(loaded: Any, constants: Sequence[Any], n_args: int, outputs: Any) -> Any | None:
+def fastpath_data(
+    loaded: Any, constants: Sequence[Any], kept: Sequence[bool], outputs: Any
+) -> Any | None:
     """What C++ needs to run the next call by itself, or None if this one must stay in Python.
 
     It stays in Python when it has effects, when an output is no plain array, or when this JAX keeps
-    the data under names unknown to us. `outputs` are those of a call: C++ learns their tree and
-    types.
+    the data under names unknown to us. `kept` says which arguments the executable takes; `outputs`
+    are those of a call: C++ learns their tree and types.
     """
     try:
         run = loaded.unsafe_call
@@ -277,7 +279,7 @@ def fastpath_data(loaded: Any, constants: Sequence[Any], n_args: int, outputs: A
             out_shardings=_base_shardings(loaded.out_avals, loaded._out_shardings),
             out_avals=[x.aval for x in flat],
             out_committed=[x.committed for x in flat],
-            kept_var_bitvec=[True] * (len(constants) + n_args),
+            kept_var_bitvec=[True] * len(constants) + list(kept),
             in_device_local_layouts=loaded._dispatch_in_layouts,
             const_args=constants,
         )

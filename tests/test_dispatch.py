@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from stablehlo_samples import compile_add, identity_module, identity_text
 
+import covector
+from covector.frontend.compiled import read_inputs
 from covector.lowering import dispatch, jax_compat
 from covector.lowering.call_spec import Call, CallSpec
 from covector.lowering.dispatch import Done, Plan, make_dispatcher
@@ -329,3 +331,23 @@ def test_sharded_arguments() -> None:
             assert ours.sharding == theirs.sharding and ours.committed
             np.testing.assert_array_equal(ours, theirs)
     assert len(miss.calls) == 4
+
+
+def test_arguments_that_are_not_read_are_not_handed_over() -> None:
+    """An argument nobody reads costs no transfer, and a donated one stays."""
+
+    def f(a: Any, b: Any, c: Any) -> Any:
+        return b * 2
+
+    def arrays() -> list[Any]:
+        return [jnp.full(4, float(i)) for i in range(3)]
+
+    for keep_unused in (False, True):
+        jitted = covector.jit(f, donate_argnums=0, keep_unused=keep_unused)
+        for _ in range(2):  # the second time from C++
+            a, b, c = arrays()
+            np.testing.assert_array_equal(jitted(a, b, c), np.full(4, 2.0))
+            assert (a.is_deleted(), b.is_deleted(), c.is_deleted()) == (keep_unused, False, False)
+    assert read_inputs(covector.make_ir(f)(*arrays()).main) == (False, True, False)
+    no_inputs = covector.jit(lambda x: 3.0)
+    assert [float(no_inputs(1.0)), float(no_inputs(np.ones(3)))] == [3.0, 3.0]

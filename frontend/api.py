@@ -18,7 +18,7 @@ from jax import (
 from jax.lax import stop_gradient
 
 from .between import Derivative, derivative
-from .compiled import Compiled, Lowered, Traced, compile, jit
+from .compiled import compile, jit
 from .forward import jvp
 from .gradients import grad, value_and_grad
 from .implicit import custom_linear_solve, custom_root, linear_solve
@@ -32,6 +32,7 @@ from .monitor import monitor
 from .ode import Solution, odeint, solve_ode
 from .residuals import residuals
 from .root_finding import fixed_point, newton
+from .stages import Compiled, Lowered, Traced
 from .vectorize import vmap
 
 __all__ = [

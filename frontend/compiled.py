@@ -7,171 +7,22 @@ from typing import Any
 
 import jax
 
-from ..ir.errors import ArgumentError, UsageError
+from ..ir.errors import UsageError
 from ..ir.graph import Graph
-from ..ir.module import Module
 from ..ir.sizes import read_size
 from ..lowering.call_spec import Call, CallSpec
 from ..lowering.dispatch import Done, Plan, make_dispatcher
-from ..lowering.emit import lower_graph
-from ..lowering.execute import Executable
 from ..lowering.jax_compat import configuration
-from ..passes import Pass, run_passes
-from ..passes.outline import check_goal, compiled_for
+from ..passes.outline import check_goal
 from .arguments import check_callable, check_one_device
-from .budget import Fitted, build_within, measured
-from .execute import build, default_platform, is_tracing, load, program_hash, tidy
+from .budget import build_within
+from .execute import build, is_tracing, program_hash
 from .export import call_graph, eval_graph
-from .memory_report import MemoryReport
-from .staging import Staged, function_name, stage_call
-from .trees import skeleton
+from .stages import Compiled, Lowered, Passes, Traced
+from .staging import function_name, stage_call
 
 Numbers = int | Sequence[int] | None
 Names = str | Iterable[str] | None
-Passes = str | Sequence[Pass | str]
-
-
-class Traced:
-    """A function traced for given types: `.module`, and the next stage by `.lower()`."""
-
-    def __init__(
-        self,
-        staged: Staged,
-        call: Call,
-        name: str,
-        passes: Passes = (),
-        memory_budget: int | None = None,
-        optimize: str = "run-time",
-    ) -> None:
-        if staged.captured:
-            raise UsageError(
-                f"{name} uses values of an enclosing trace; stages can be looked at outside of it"
-            )
-        self.call = call
-        self.name = name
-        self.memory_budget = memory_budget
-        self.optimize = optimize
-        traced = Module(
-            {name: staged.graph.renamed(name)},
-            name=name,
-            in_tree=skeleton(call.tree),
-            out_tree=skeleton(staged.out_tree),
-        )
-        self.module = run_passes(traced, passes) if passes else traced
-        # A pass that changes the signature makes arguments or results flat.
-        self.in_tree = call.tree
-        self.out_tree = staged.out_tree
-        if self.module.main.input_types != traced.main.input_types:
-            self.in_tree = _flat_arguments(len(self.module.main.inputs))
-        if self.module.main.output_types != traced.main.output_types:
-            self.out_tree = jax.tree.structure([0] * len(self.module.main.outputs))
-
-    def lower(self, *, platforms: Sequence[str] | None = None) -> Lowered:
-        """Lower to StableHLO, for other platforms than the arguments' if asked for."""
-        return Lowered(self, tuple(platforms or (default_platform(self.call.leaves),)))
-
-    @property
-    def program(self) -> Graph:
-        """What XLA is to compile."""
-        return compiled_for(self.optimize, tidy(self.module.main))
-
-    def __repr__(self) -> str:
-        return f"Traced({self.module!r})"
-
-
-class Lowered:
-    """A program in StableHLO: `.as_text()`, and the next stage by `.compile()`."""
-
-    def __init__(self, traced: Traced, platforms: tuple[str, ...]) -> None:
-        self.traced = traced
-        self.platforms = platforms
-        self.program = traced.program
-        self._lowering = lower_graph(self.program, platforms, traced.name)
-
-    def as_text(self, *, debug_info: bool = False) -> str:
-        """The StableHLO as text; `debug_info` prints locations."""
-        return self._lowering.as_text(locations=debug_info)
-
-    def compile(self, compiler_options: Mapping[str, Any] | None = None) -> Compiled:
-        """Compile with XLA for where the arguments are. Raises UsageError for other platforms."""
-        here = default_platform(self.traced.call.leaves)
-        if self.platforms != (here,):
-            raise UsageError(
-                f"{self.traced.name} was lowered for {', '.join(self.platforms)}, which this "
-                f"process cannot compile for: its platform is {here}"
-            )
-        call, budget = self.traced.call, self.traced.memory_budget
-        how: dict[str, Any] = {"donated": call.donated, "options": compiler_options}
-        if budget is None:
-            executable, constants = load(self._lowering, self.program, call.leaves, **how)
-            return Compiled(self, executable, [c.array for c in constants])
-        fitted = build_within(self.program, call.leaves, budget, **how)
-        arrays = [c.array for c in fitted.constants]
-        return Compiled(self, fitted.executable, arrays, fitted)
-
-
-class Compiled:
-    """A compiled function of one signature.
-
-    Call it with arguments of the types it was compiled for (static ones left out).
-    """
-
-    def __init__(
-        self,
-        lowered: Lowered,
-        executable: Executable,
-        constants: Sequence[Any],
-        fitted: Fitted | None = None,
-    ) -> None:
-        self.lowered = lowered
-        self.executable = executable
-        self.constants = constants
-        self._fitted = fitted
-
-    @property
-    def module(self) -> Module:
-        """The program that was compiled."""
-        return self.lowered.traced.module
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        traced = self.lowered.traced
-        leaves, tree = jax.tree.flatten((args, kwargs))
-        if tree != traced.in_tree:
-            raise ArgumentError(
-                f"{traced.name} was compiled for arguments nested as {traced.in_tree}; got {tree}"
-            )
-        outputs = self.executable.call(*self.constants, *leaves)
-        return jax.tree.unflatten(traced.out_tree, outputs)
-
-    def memory_analysis(self) -> Any:
-        """XLA's account of argument, output, temporary and code bytes."""
-        return self.executable.memory_analysis()
-
-    @property
-    def program(self) -> Graph:
-        """The flat program as it was lowered: what is computed again stands in it again."""
-        return self.lowered.program if self._fitted is None else self._fitted.graph
-
-    def report(self) -> MemoryReport:
-        """The memory that was planned and is needed, what is held at the peak, what runs again.
-
-        Without a budget the plan is to do nothing; the prediction is reported all the same.
-        """
-        if self._fitted is None:
-            return measured(self.lowered.program, self.executable)
-        return self._fitted.report
-
-    def cost_analysis(self) -> dict[str, float]:
-        """XLA's estimates: flops, bytes accessed, ..."""
-        return self.executable.cost_analysis()
-
-    def as_text(self) -> str:
-        """The optimised HLO."""
-        return self.executable.as_text()
-
-
-def _flat_arguments(n: int) -> Any:
-    return jax.tree.structure(((0,) * n, {}))
 
 
 _executables: dict[Any, Plan] = {}

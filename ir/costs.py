@@ -41,7 +41,10 @@ class Cost:
 
 CostRule = Callable[[Equation], Cost]
 _MOVES: Final = frozenset({"shape", "indexing", "call"})
-_DATA: Final = frozenset({"bitcast_convert_type", "random_wrap", "random_unwrap"})
+_DATA: Final = frozenset(
+    {"bitcast_convert_type", "random_wrap", "random_unwrap", "layout_constraint"}
+)
+_ODES: Final = frozenset({"ode", "linear_ode", "linear_ode_back"})
 _COMPLEX: Final = {"add": 2, "sub": 2, "add_any": 2, "neg": 2, "mul": 6, "div": 11}
 
 
@@ -124,9 +127,7 @@ def _multiply_add(eqn: Equation) -> int:
     return 8 if is_complex(eqn.outputs[0].type.dtype) else 2
 
 
-@_enter("dot_general")
-@_flops
-def _dot_general(eqn: Equation) -> int:
+def _dot_general_flops(eqn: Equation) -> int:
     ((contracted, _), _) = eqn.params["dimension_numbers"]
     length = _lengths(eqn.inputs[0].type.shape, contracted)
     return _multiply_add(eqn) * eqn.outputs[0].type.size * length
@@ -134,6 +135,23 @@ def _dot_general(eqn: Equation) -> int:
 
 def _lengths(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
     return math.prod(shape[i] for i in axes)
+
+
+costs.define(PRIMITIVES["dot_general"], _flops(_dot_general_flops))
+
+
+@_enter("scaled_dot")
+@_flops
+def _scaled_dot(eqn: Equation) -> int:
+    """The product; the elements of both operands are multiplied by their scales first."""
+    return _dot_general_flops(eqn) + sum(x.type.size for x in eqn.inputs[:2])
+
+
+@_enter("scaled_matmul")
+@_flops
+def _scaled_matmul(eqn: Equation) -> int:
+    x, y = eqn.inputs[0].type, eqn.inputs[1].type
+    return 2 * eqn.outputs[0].type.size * x.shape[-1] + x.size + y.size
 
 
 @_enter("ragged_dot_general")
@@ -181,6 +199,9 @@ def _sort(eqn: Equation) -> int:
     return int(x.size * math.log2(max(n, 2)))
 
 
+costs.define(PRIMITIVES["approx_top_k"], _flops(_for_each_input))
+
+
 @_enter("fft")
 @_flops
 def _fft(eqn: Equation) -> int:
@@ -219,7 +240,8 @@ def _triangular_solve(eqn: Equation) -> int:
 def graph_runs(eqn: Equation) -> list[tuple[Graph, int]]:
     """The graphs that one evaluation of an equation runs, and how often.
 
-    Of a `while` one step, since nobody knows how many there are; of a `cond` the dearest branch.
+    Of a `while` one step, and of a solve one evaluation of its dynamics, since nobody knows how
+    many there are; of a `cond` the dearest branch.
     """
     name, params = eqn.primitive.name, eqn.params
     if name == "while":
@@ -240,6 +262,8 @@ def graph_runs(eqn: Equation) -> list[tuple[Graph, int]]:
         times = eqn.inputs[0].type.size
     elif name == "reduce_window":
         times = eqn.outputs[0].type.size * math.prod(params["window_dimensions"])
+    elif name == "scatter_apply":
+        times = eqn.inputs[-1].type.size
     return [(params["graph"], times)]
 
 
@@ -254,12 +278,13 @@ def _runs_beside(name: str, params: dict[str, Any]) -> list[tuple[Graph, int]]:
 
 @_enter(
     "call", "checkpoint", "custom_jvp_call", "custom_vjp_call", "scan", "while", "cond",
-    "custom_linear_solve", "reduce", "reduce_window", "replay", "rewind",
+    "custom_linear_solve", "reduce", "reduce_window", "replay", "rewind", "scatter_apply",
+    "custom_vmap_call", "linear_call", "xla_metadata_call", *_ODES,
 )  # fmt: skip
 def _regions(eqn: Equation) -> Cost:
     cost = sum((graph_cost(graph) * times for graph, times in graph_runs(eqn)), Cost())
     name = eqn.primitive.name
-    if name == "while" or eqn.params.get("length", 0) is None:
+    if name == "while" or name in _ODES or eqn.params.get("length", 0) is None:
         cost += Cost(unknown=frozenset({f"steps of {name}"}))
     return cost
 

@@ -25,6 +25,10 @@ ONE = Literal(1.0, F)
 NEGATE = Graph([x], [Equation(NEG, (x,), (y,), {})], [y], "negate")
 
 
+def called(graph: Any) -> dict[str, Any]:
+    return CALL.complete({"graph": graph})
+
+
 def graph_of(*equations: Equation, outputs: Any = (), **fields: Any) -> Graph:
     return Graph([x, n], equations, outputs, "f", **fields)
 
@@ -58,7 +62,7 @@ WRONG: dict[str, tuple[Callable[[], Graph], str]] = {
         "y is made twice",
     ),
     "made twice at once": (
-        lambda: graph_of(Equation(CALL, (x,), (y, y), {"graph": Graph([x], [], [x, x])})),
+        lambda: graph_of(Equation(CALL, (x,), (y, y), called(Graph([x], [], [x, x])))),
         "y is made twice",
     ),
     "input made": (lambda: graph_of(Equation(NEG, (x,), (x,), {})), "x is made twice"),
@@ -67,7 +71,7 @@ WRONG: dict[str, tuple[Callable[[], Graph], str]] = {
     "output literal": (lambda: graph_of(Equation(NEG, (ONE,), (ONE,), {})), "is made twice"),  # type: ignore[arg-type]
     "result never made": (lambda: graph_of(outputs=(y,)), "the result y is never made"),
     "captured value": (
-        lambda: graph_of(Equation(CALL, (), (z,), {"graph": Graph([], [], [x], "region")})),
+        lambda: graph_of(Equation(CALL, (), (z,), called(Graph([], [], [x], "region")))),
         "the result x is never made",
     ),
     "constant of another shape": (
@@ -93,7 +97,7 @@ WRONG: dict[str, tuple[Callable[[], Graph], str]] = {
     ),
     "operand count": (lambda: graph_of(Equation(SIN, (), (y,), {"accuracy": None})), "0 operands"),
     "call arguments": (
-        lambda: graph_of(Equation(CALL, (n,), (y,), {"graph": NEGATE})),
+        lambda: graph_of(Equation(CALL, (n,), (y,), called(NEGATE))),
         "operand 0 of call @negate has type i32[3]",
     ),
     "missing parameter": (
@@ -108,7 +112,7 @@ WRONG: dict[str, tuple[Callable[[], Graph], str]] = {
     "parameter of the wrong kind": (lambda: graph_of(power("3")), "integer_pow does not take"),
     "graph without region": (lambda: graph_of(power(NEGATE)), "integer_pow has no regions"),
     "graph too deep": (
-        lambda: graph_of(Equation(CALL, (x,), (y,), {"graph": ((NEGATE,),)})),
+        lambda: graph_of(Equation(CALL, (x,), (y,), called(((NEGATE,),)))),
         "a graph in a tuple of tuples",
     ),
     "constant in a tuple": (
@@ -181,7 +185,7 @@ def test_right() -> None:
 def test_circles_are_named() -> None:
     graphs = [Graph([], [], [], f"f{i}") for i in range(3)]
     for i, graph in enumerate(graphs):
-        graph.equations = (Equation(CALL, (), (), {"graph": graphs[(i + 1) % 3]}),)
+        graph.equations = (Equation(CALL, (), (), called(graphs[(i + 1) % 3])),)
     with pytest.raises(VerifyError, match="in a circle: @f2 -> @f0 -> @f1 -> @f2"):
         verify_graphs(graphs)
 
@@ -217,7 +221,7 @@ def test_a_shared_graph_is_verified_once(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(PRIMITIVES, "counting", counting)
     assert isinstance(counting, Primitive)
     shared = Graph([x], [Equation(counting, (x,), (y,), {"accuracy": None})], [y], "shared")
-    calls = [Equation(CALL, (x,), (Value(F3),), {"graph": shared}) for _ in range(5)]
+    calls = [Equation(CALL, (x,), (Value(F3),), called(shared)) for _ in range(5)]
     module = module_of(graph_of(*calls))
     module.verify()
     module.verify()

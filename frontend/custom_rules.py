@@ -38,6 +38,7 @@ from .jax_compat import (
     vjp_rule_from_params,
 )
 from .known import KnownValues, Later
+from .rule_batches import with_batch_axes
 from .trace import GraphTrace, Recording, trace_flat
 
 
@@ -108,8 +109,12 @@ def _record(
         restore(fun, stored)
         return trace.emit(primitive, *atoms, **params)
     closed_over = closure_tracers(*functions[1:])
+
+    def flat_function(*values: Any) -> list[Any]:
+        return with_batch_axes(fun, fun.call_wrapped(*values))
+
     made = trace_flat(
-        fun.call_wrapped, types, name=_name(fun), aliases=closed_over, outer=trace,
+        flat_function, types, name=_name(fun), aliases=closed_over, outer=trace,
         known=_known(values),
     )  # fmt: skip
     consts = (*made.captured, *closed_over)
@@ -175,7 +180,8 @@ def jvp_thunk(
                 for f, t in zip(flagged, types, strict=True)
             ]
             reset_stores(jvp)
-            outputs = list(jvp.call_wrapped(*values[:n], *tangents))
+            outputs = jvp.call_wrapped(*values[:n], *tangents)
+            outputs = with_batch_axes(jvp, outputs, repeats=2)
             primals, dys = outputs[: len(outputs) // 2], outputs[len(outputs) // 2 :]
             out_nonzero[:] = [not _is_absent(dy) for dy in dys]
             return primals + [
@@ -256,7 +262,8 @@ class VjpRules:
             results = list(self.fwd.call_wrapped(*pairs))
             _, _, forwarded = self.out_trees()
             n_own = sum(i is None for i in forwarded)
-            own, outputs = iter(results[:n_own]), results[n_own:]
+            own = iter(results[:n_own])
+            outputs = with_batch_axes(self.fwd, results[n_own:], n_own)
             self._n_outputs = len(outputs)
             residuals = [next(own) if i is None else values[i] for i in forwarded]
             return [*outputs, *self.backward_aliases, *residuals]

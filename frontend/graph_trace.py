@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from types import FrameType, SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..ir.builder import Builder
 from ..ir.errors import CovectorError
@@ -13,6 +13,7 @@ from ..ir.graph import Atom, Graph, Value
 from ..ir.types import TensorType
 from .avals import AVALS, to_aval, to_type
 from .captures import constant_atom, constant_behind, find_name, identity_of
+from .hidden_rules import expands, may_expand, refuse_hidden_rules
 from .importer import rule_for
 from .jax_compat import (
     Trace,
@@ -37,6 +38,9 @@ from .locations import (
 
 if TYPE_CHECKING:
     from .known import KnownValues
+
+
+_MAY_EXPAND: Final[dict[Any, bool]] = {}
 
 
 class GraphTracer(Tracer):  # type: ignore[misc]
@@ -89,6 +93,8 @@ class GraphTrace(Trace):  # type: ignore[misc]
 
     def __init__(self, name: str, outer: GraphTrace | None = None) -> None:
         super().__init__()
+        # What JAX would expand comes to us too, see `_expanded`.
+        self.requires_low = False  # type: ignore[misc]  # the slots are the base's
         self.name = name
         self.shared: dict[Any, Any] = outer.shared if outer is not None else {}
         self.builder = Builder()
@@ -104,6 +110,11 @@ class GraphTrace(Trace):  # type: ignore[misc]
 
     def process_primitive(self, primitive: Any, tracers: Any, params: Any, /) -> Any:
         """Record one operation; its outputs as tracers."""
+        may = _MAY_EXPAND.get(primitive)
+        if may is None:
+            may = _MAY_EXPAND[primitive] = may_expand(primitive)
+        if may and expands(primitive, tracers, params):
+            return self._expanded(primitive, tracers, params)
         if evaluates_now(tracers):
             return evaluate(primitive, tracers, params)
         traceback = traceback_in_force()
@@ -130,6 +141,14 @@ class GraphTrace(Trace):  # type: ignore[misc]
         if primitive.multiple_results:
             return [GraphTracer(self, x) for x in outputs]
         return GraphTracer(self, outputs[0])
+
+    def _expanded(self, primitive: Any, operands: Any, params: Any) -> Any:
+        """Record the operations that JAX expands this one to."""
+        if not evaluates_now(operands):
+            site, _ = find_site(sys._getframe(1))
+            refuse_hidden_rules(primitive, params, site.location if site is not None else None)
+        with set_current_trace(self):
+            return primitive.to_lojax(*operands, **params)
 
     def stage_value(self, val: Any) -> Any:
         if evaluates_now((val,)):

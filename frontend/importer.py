@@ -22,6 +22,7 @@ from ..ir.primitive import PRIMITIVES
 from ..ir.types import ExtendedDtype
 from .avals import to_dtype, to_type
 from .captures import constant_atom
+from .hidden_rules import refuse_hidden_rules
 from .jax_compat import (
     ClosedJaxpr,
     JaxprLiteral,
@@ -205,6 +206,10 @@ def _remember(jaxpr: Any, graph: Graph) -> Graph:
 
 
 def _import(closed_jaxpr: Any) -> Graph:
+    if closed_jaxpr.is_high:
+        for eqn in closed_jaxpr.eqns:
+            site = site_of_traceback(eqn.source_info.traceback)
+            refuse_hidden_rules(eqn.primitive, eqn.params, site.location if site else None)
     low = lowered(closed_jaxpr)
     return _import_body(low.jaxpr, low.consts)
 

@@ -325,6 +325,17 @@ def reset_stores(flat_fun: Any) -> None:
             store.reset()
 
 
+def batch_levels(flat_fun: Any) -> list[tuple[Any, int]]:
+    """The maps that JAX applied to a flat function, outermost first: for each the store where it
+    notes the batch axes of the outputs, and the size of the batch."""
+    names = ("batch_subtrace", "batch_custom_jvp_subtrace")
+    return [
+        (store, arguments[1].size)
+        for (made_by, arguments), store in zip(flat_fun.transforms, flat_fun.stores, strict=True)
+        if getattr(made_by, "__name__", None) in names
+    ]
+
+
 def stored_values(flat_fun: Any) -> list[Any]:
     """What a flat function has left behind when it ran."""
     return [None if store is None else store.val for store in flat_fun.stores]

@@ -64,7 +64,8 @@ class GraphTracer(Tracer):  # type: ignore[misc]
 
     def _origin_msg(self) -> str:
         origin: str = self._trace.describe_origin(self.atom)
-        return origin
+        site, _ = find_site(sys._getframe(1))
+        return origin if site is None else f"{origin}\nIts value is asked for at {site.location}."
 
     @property
     def _debug_info(self) -> SimpleNamespace:
@@ -269,7 +270,8 @@ class GraphTrace(Trace):  # type: ignore[misc]
         """Where an atom came from, for JAX's errors about values that are not known yet."""
         where = f" while recording {self.name}"
         if atom in self.inputs:
-            return f"\nIt is the input {getattr(atom, 'name', None) or ''}{where}."
+            name = getattr(atom, "name", None)
+            return f"\nIt is {f'the input {name}' if name else 'an input'}{where}."
         made = self.builder.definition(atom)
         if made is None:
             return f"\nIt was met{where}."

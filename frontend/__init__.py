@@ -5,6 +5,7 @@ from . import annotation_rules as annotation_rules
 from . import batching_rules as batching_rules
 from . import callbacks as callbacks
 from . import collective_rules as collective_rules
+from . import custom_lin_rules as custom_lin_rules
 from . import custom_rules as custom_rules
 from . import export_regions as export_regions
 from . import foreign as foreign

@@ -71,8 +71,8 @@ def record_custom_vjp(
     ) -> dict[str, Thunk]:
         rules = VjpRules(fwd, bwd, out_trees, types, symbolic_zeros, consts, values)
         return {
-            "fwd": Thunk(_name(fwd), under_these_axes(rules.forward)),
-            "bwd": Thunk(_name(bwd), under_these_axes(rules.backward)),
+            "fwd": Thunk(flat_name(fwd), under_these_axes(rules.forward)),
+            "bwd": Thunk(flat_name(bwd), under_these_axes(rules.backward)),
         }
 
     return _record(trace, custom_vjp_call, (fun, fwd, bwd), tracers, symbolic_zeros, make_rules)
@@ -114,7 +114,7 @@ def _record(
         return with_batch_axes(fun, fun.call_wrapped(*values))
 
     made = trace_flat(
-        flat_function, types, name=_name(fun), aliases=closed_over, outer=trace,
+        flat_function, types, name=flat_name(fun), aliases=closed_over, outer=trace,
         known=_known(values),
     )  # fmt: skip
     consts = (*made.captured, *closed_over)
@@ -147,7 +147,7 @@ def _is_hashable(key: Any) -> bool:
     return True
 
 
-def _name(flat_function: Any) -> str:
+def flat_name(flat_function: Any) -> str:
     """The name of a function or rule, fit for the text; many rules are called just `_`."""
     name = str(getattr(flat_function, "__name__", "rule"))
     return "".join(c if c.isalnum() or c == "_" else "_" for c in name).strip("_") or "rule"
@@ -176,26 +176,26 @@ def jvp_thunk(
         def flat_rule(*values: Any) -> list[Any]:
             given = iter(values[n:])
             tangents = [
-                next(given) if f else _absent(t, symbolic_zeros)
+                next(given) if f else absent(t, symbolic_zeros)
                 for f, t in zip(flagged, types, strict=True)
             ]
             reset_stores(jvp)
             outputs = jvp.call_wrapped(*values[:n], *tangents)
             outputs = with_batch_axes(jvp, outputs, repeats=2)
             primals, dys = outputs[: len(outputs) // 2], outputs[len(outputs) // 2 :]
-            out_nonzero[:] = [not _is_absent(dy) for dy in dys]
+            out_nonzero[:] = [not is_absent(dy) for dy in dys]
             return primals + [
                 dy for dy, is_nonzero in zip(dys, out_nonzero, strict=True) if is_nonzero
             ]
 
         tangent_types = [t.strong for t, f in zip(types, flagged, strict=True) if f]
         made = trace_flat(
-            flat_rule, [*types, *tangent_types], name=_name(jvp), aliases=aliases,
+            flat_rule, [*types, *tangent_types], name=flat_name(jvp), aliases=aliases,
             known=_known(values, len(tangent_types)),
         )  # fmt: skip
         return made.graph, tuple(out_nonzero)
 
-    return Thunk(_name(jvp), under_these_axes(make))
+    return Thunk(flat_name(jvp), under_these_axes(make))
 
 
 def under_these_axes(make: Callable[..., Any]) -> Callable[..., Any]:
@@ -211,13 +211,13 @@ def under_these_axes(make: Callable[..., Any]) -> Callable[..., Any]:
     return make_later
 
 
-def _absent(type: TensorType, symbolic: bool) -> Any:
+def absent(type: TensorType, symbolic: bool) -> Any:
     """What a rule gets for a tangent that there is none of."""
     aval = to_aval(type).to_tangent_aval()
     return SymbolicZero(aval) if symbolic else instantiate_zero(aval)
 
 
-def _is_absent(tangent: Any) -> bool:
+def is_absent(tangent: Any) -> bool:
     """Whether a rule returned a symbolic zero, or the tangent of an integer."""
     if isinstance(tangent, SymbolicZero | CotangentZero):
         return True
@@ -269,7 +269,7 @@ class VjpRules:
             return [*outputs, *self.backward_aliases, *residuals]
 
         return trace_flat(
-            flat_forward, self.types, name=_name(self.fwd), aliases=self.aliases,
+            flat_forward, self.types, name=flat_name(self.fwd), aliases=self.aliases,
             known=_known(self.values),
         )  # fmt: skip
 
@@ -284,13 +284,13 @@ class VjpRules:
         def flat_backward(*values: Any) -> list[Any]:
             given = iter(values[len(residuals) :])
             cts = [
-                next(given) if f else _absent(y.type, self.symbolic_zeros)
+                next(given) if f else absent(y.type, self.symbolic_zeros)
                 for f, y in zip(ct_nonzero, outputs, strict=True)
             ]
             known = [_known_residual(y, x) for y, x in zip(residuals, values, strict=False)]
             results = backward_cotangents(self.bwd, (*known, *cts))
             flagged = nonzero[len(nonzero) - len(results) :]
-            keep = [f and not _is_absent(ct) for f, ct in zip(flagged, results, strict=True)]
+            keep = [f and not is_absent(ct) for f, ct in zip(flagged, results, strict=True)]
             in_nonzero[:] = [False] * (len(nonzero) - len(results)) + keep
             return [ct for ct, kept in zip(results, keep, strict=True) if kept]
 
@@ -300,7 +300,7 @@ class VjpRules:
         if self.values is not None and recording.trace is not None:
             values = [Later(recording.trace, x) for x in residuals]
         made = trace_flat(
-            flat_backward, types, name=_name(self.bwd), aliases=self.backward_aliases,
+            flat_backward, types, name=flat_name(self.bwd), aliases=self.backward_aliases,
             known=_known(values, len(ct_types)),
         )  # fmt: skip
         return made.graph, tuple(in_nonzero)
@@ -341,8 +341,8 @@ def _record_custom_vjp(b: Builder, inputs: tuple[Any, ...], params: Params) -> t
         custom_vjp_call,
         *inputs,
         graph=graph_of(params["call_jaxpr"]),
-        fwd=Thunk(_name(fwd), under_these_axes(rules.forward)),
-        bwd=Thunk(_name(bwd), under_these_axes(rules.backward)),
+        fwd=Thunk(flat_name(fwd), under_these_axes(rules.forward)),
+        bwd=Thunk(flat_name(bwd), under_these_axes(rules.backward)),
         num_consts=params["num_consts"],
         symbolic_zeros=params["symbolic_zeros"],
     )

@@ -49,7 +49,6 @@ REFUSED: Final[dict[str, str]] = {
     ),
     "check": "checkify takes it away: apply checkify first",
     "inspect_sharding": "a program's shardings are chosen when it is compiled",
-    "custom_lin": "it stands only between two steps of JAX's own linearize",
     "custom_jvp_call_jaxpr": "it stands only between two steps of JAX's own transformations",
     "stage": "it stands only between two steps of JAX's own transformations",
     "relayout": "memory layouts are not part of types here: use with_layout_constraint",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -65,7 +65,7 @@ def each_device(
     **params: Any,
 ) -> list[Array]:
     if _here.meeting is not None:
-        raise InterpretError("a shard_map inside of another is not interpreted")
+        return _within(inputs, graph, mesh, in_specs, out_specs, params["manual_axes"])
     n, errors = math.prod(size for _, size in mesh), []
     meeting = _Meeting(n)
 
@@ -88,7 +88,28 @@ def each_device(
             (e for e in errors if not isinstance(e, threading.BrokenBarrierError)), None
         ) or (InterpretError("the devices of a shard_map wait for each other in vain"))
     return [
-        _joined([parts[i] for parts in results], spec, mesh) for i, spec in enumerate(out_specs)
+        _joined({k: parts[i] for k, parts in enumerate(results)}, spec, mesh)
+        for i, spec in enumerate(out_specs)
+    ]
+
+
+def _within(
+    inputs: Sequence[Array],
+    graph: Graph,
+    mesh: Mesh,
+    in_specs: Sequence[Spec],
+    out_specs: Sequence[Spec],
+    manual_axes: Sequence[str],
+) -> list[Array]:
+    """A shard_map inside of another, which parts along further axes what its device has."""
+    here, meeting = _here.number, _here.meeting
+    if meeting is None or mesh != _here.mesh:
+        raise InterpretError("a shard_map inside of another that has another mesh")
+    parts = [x[_part(x, s, mesh, here)] for x, s in zip(inputs, in_specs, strict=True)]
+    brought = meeting.exchange(here, evaluate(graph, parts))
+    group = next(g for g in groups_of(mesh, manual_axes) if here in g)
+    return [
+        _joined({k: brought[k][i] for k in group}, spec, mesh) for i, spec in enumerate(out_specs)
     ]
 
 
@@ -107,13 +128,14 @@ def _part(x: Array, spec: Spec, mesh: Mesh, number: int) -> tuple[slice, ...]:
     return tuple(slices)
 
 
-def _joined(parts: Sequence[Array], spec: Spec, mesh: Mesh) -> Array:
+def _joined(parts: Mapping[int, Array], spec: Spec, mesh: Mesh) -> Array:
     """The whole of which each device has its part; of equal parts, the last one's."""
+    first = next(iter(parts.values()))
     sizes = dict(mesh)
     counts = [math.prod(sizes[axis] for axis in axes) for axes in spec]
-    shape = [d * n for d, n in zip(np.shape(parts[0]), counts, strict=False)]
-    whole = np.empty((*shape, *np.shape(parts[0])[len(spec) :]), np.asarray(parts[0]).dtype)
-    for number, part in enumerate(parts):
+    shape = [d * n for d, n in zip(np.shape(first), counts, strict=False)]
+    whole = np.empty((*shape, *np.shape(first)[len(spec) :]), np.asarray(first).dtype)
+    for number, part in parts.items():
         whole[_part(whole, spec, mesh, number)] = part
     return whole
 

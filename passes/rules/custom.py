@@ -98,7 +98,13 @@ def check_rule(
 
 @tables.jvp.rule(custom_vjp_linear)
 def jvp_custom_vjp_linear(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
-    name = eqn.params["name"]
+    """Linear in its tangents: theirs go through it. What it is in its residuals is not known."""
+    name, n = eqn.params["name"], eqn.params["num_residuals"]
+    if not any(nonzero(tangents[:n])):
+        asked_for = (*(False,) * n, *(True,) * (len(tangents) - n))
+        dxs = instantiated(b, tangents, asked_for)
+        b.append(eqn)
+        return b.emit(custom_vjp_linear, *eqn.inputs[:n], *dxs, **eqn.params)
     hint = c.forward_mode_hint(name, eqn.location)
     raise ForwardModeError(c.forward_mode_claim(name), eqn, stage="jvp", hint=hint)
 

@@ -44,6 +44,8 @@ BECOMES: Final[dict[str, str]] = {
         ("device_put", "reshard", "sharding_constraint", "pvary"),
         "becomes its operand: a program is of one device",
     ),
+    "all_gather_invariant": "becomes a psum_invariant of parts in their places",
+    "custom_lin": "becomes a custom_vjp_linear",
     "platform_index": "becomes a cond that lowering decides",
     "zeros_like": "becomes a constant",
     **dict.fromkeys(("composite", "remat_opt"), "becomes its body"),

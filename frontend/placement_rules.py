@@ -53,8 +53,9 @@ def check_place(what: str, place: Any, anywhere: bool = False) -> None:
     if mesh is not None and mesh.size == 1 and anywhere:
         return
     if isinstance(mesh, jax.sharding.AbstractMesh):
-        explicit = "in a traced function types say nothing of devices: make the mesh with axis types "
-        raise UsageError(claim, hint=f"{explicit}jax.sharding.AxisType.Auto")
+        raise UsageError(
+            claim, hint="types say nothing of devices here: make the mesh with AxisType.Auto axes"
+        )
     devices = place.device_set
     if len(devices) > 1 or not (anywhere or devices <= default_devices()):
         raise UsageError(claim, hint=hint)

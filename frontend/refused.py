@@ -29,7 +29,7 @@ REFUSED: Final[dict[str, str]] = {
     ),
     **dict.fromkeys(
         (
-            "all_gather_invariant", "all_gather_reduced", "preduced", "psend",
+            "all_gather_reduced", "preduced", "psend",
             "precv", "ragged_all_to_all", "pbroadcast_dynamic", "unreduced_psum", "unreduced_pmax",
             "unreduced_pmin", "unreduced_reduce_scatter", "reduced_vary_cast",
             "reduced_vary_cast_p", "vary_unreduced_cast", "vary_unreduced_cast_p",

@@ -13,6 +13,9 @@ from ..ir.builder import Builder
 from ..ir.errors import MissingRule
 from ..ir.graph import Equation, Graph
 from ..ir.ops import shard_map as ops
+from ..ir.ops.collective import axis_index
+from ..ir.ops.indexing import dynamic_update_slice
+from ..ir.types import INT32, TensorType, dtype_category
 from .avals import to_struct
 from .captures import constant_atom
 from .collective_rules import MESH, axis_names
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from .graph_trace import GraphTrace
 
 Atoms = tuple[Any, ...]
+INDEX = TensorType((), INT32)
 
 
 @contextlib.contextmanager
@@ -122,6 +126,41 @@ def _record_psum_invariant(b: Builder, inputs: Atoms, params: Params) -> Atoms:
         )
     axes = axis_names(params["axes"])
     return tuple(y for x in inputs for y in b.emit(ops.psum_invariant, x, axes=axes))
+
+
+@records("all_gather_invariant")
+def _record_all_gather_invariant(b: Builder, inputs: Atoms, params: Params) -> Atoms:
+    """The parts of all devices, as a value that is the same on all: a sum of parts, each in its
+    place. So is the transpose right, in which a device takes its own part of the cotangent."""
+    sizes = MESH.get()
+    if sizes is None:
+        raise MissingRule("all_gather_invariant is supported only inside of a shard_map")
+    axes, dim = axis_names(params["axis_name"]), params["all_gather_dimension"]
+    place = b.literal(0, INDEX)
+    for axis in axes:
+        (index,) = b.emit(axis_index, axis_name=(axis,))
+        place = b.add(b.mul(place, b.literal(sizes[axis], INDEX)), index)
+    return tuple(_in_place(b, x, axes, dim, place, params) for x in inputs)
+
+
+def _in_place(b: Builder, x: Any, axes: Any, dim: int, place: Any, params: Params) -> Any:
+    """The sum along the axes of the x of each device at its place in zeros."""
+    shape, dtype, size = list(x.type.shape), x.type.dtype, params["axis_size"]
+    if params["tiled"]:
+        place = b.mul(place, b.literal(shape[dim], INDEX))
+    else:
+        shape.insert(dim, 1)
+        kept = tuple(i for i in range(len(shape)) if i != dim)
+        x = b.broadcast(x, tuple(shape), kept)
+    is_flag = dtype_category(dtype) == "bool"
+    if is_flag:
+        x = b.convert(x, INT32)
+    shape[dim] *= size
+    zeros = b.full(x.type.strong.with_shape(tuple(shape)), 0)
+    starts = [place if i == dim else b.literal(0, INDEX) for i in range(len(shape))]
+    (placed,) = b.emit(dynamic_update_slice, zeros, x, *starts)
+    (y,) = b.emit(ops.psum_invariant, placed, axes=axes)
+    return b.convert(y, dtype) if is_flag else y
 
 
 # -- out -------------------------------------------------------------------------------------------

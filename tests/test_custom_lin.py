@@ -1,4 +1,4 @@
-"""custom_vjp functions that JAX itself has differentiated, inside of what is differentiated here."""
+"""custom_vjp functions that JAX has differentiated, inside of what is differentiated here."""
 
 from __future__ import annotations
 

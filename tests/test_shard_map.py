@@ -12,7 +12,7 @@ import pytest
 from jax import lax
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
-from laws import Checked, assert_close, made
+from laws import Checked, assert_close, interpret, made
 
 import covector
 from covector.frontend.execute import execute
@@ -194,3 +194,70 @@ def test_types_are_checked() -> None:
         assert old in text or old.replace(", ", ",") in text, text
         with pytest.raises(CovectorError):
             covector.parse(text.replace(old, new)).verify()
+
+
+def within(x: Any) -> Any:
+    """A shard_map along one axis inside of one along the other."""
+    mesh = jax.make_mesh((2, 2), ("i", "j"), (AxisType.Auto,) * 2)
+
+    def inner(y: Any) -> Any:
+        return y * lax.psum(y.sum(), "j") + lax.axis_index("j")
+
+    def outer(y: Any) -> Any:
+        parts = jax.shard_map(inner, in_specs=P("j"), out_specs=P("j"), axis_names={"j"})
+        return parts(y) * lax.psum(y.sum(), "i")
+
+    mapped = jax.shard_map(outer, mesh=mesh, in_specs=P("i"), out_specs=P("i"), axis_names={"i"})
+    return mapped(x)
+
+
+def test_one_inside_of_another_is_interpreted() -> None:
+    module = made(within, X)
+    assert_close(interpret(module.main, X), [within(X)])
+    whole = X.reshape(2, 2, 2)
+    by_hand = (whole * whole.sum((1, 2), keepdims=True) + jnp.arange(2)[:, None]) * X.sum()
+    assert_close(within(X), by_hand.reshape(8))
+    program = Checked(within, X)
+    program.forward()
+    program.adjoint()
+
+
+def test_explicit_axes_are_refused() -> None:
+    mesh = jax.make_mesh((4,), ("i",), (AxisType.Explicit,))
+    with jax.set_mesh(mesh), pytest.raises(CovectorError, match="reshard") as caught:
+        covector.jit(lambda x: jax.reshard(x, P("i")) * 2)(X)
+    assert "AxisType.Auto" in str(caught.value)
+
+
+@pytest.mark.parametrize("check_vma", [False, True])
+def test_the_derivative_of_an_extremum(check_vma: bool) -> None:
+    """Which JAX does not have: against that of the same by hand."""
+    f = mapped(lambda x: x * lax.pmax(x.sum(), "i"), P("i"), P("i"), check_vma)
+
+    def by_hand(x: Any) -> Any:
+        return x * x.reshape(4, 2).sum(1).max()
+
+    def loss(g: Any) -> Any:
+        return lambda x: jnp.sin(g(x)).sum()
+
+    assert_close(covector.grad(loss(f))(X), jax.grad(loss(by_hand))(X))
+    dy = covector.jvp(f, (X,), (jnp.cos(X),))[1]
+    assert_close(dy, jax.jvp(by_hand, (X,), (jnp.cos(X),))[1])
+
+
+@pytest.mark.parametrize(("dim", "tiled"), [(0, False), (1, True)])
+def test_a_gathered_value_that_is_the_same_on_all(dim: int, tiled: bool) -> None:
+    def gather(x: Any, axes: Any, axis: int, tiled: bool = False) -> Any:
+        return lax.all_gather(x, axes, axis=axis, tiled=tiled, to="invarying")
+
+    def f(x: Any) -> Any:
+        everything = gather(jnp.sin(x), ("i", "j"), axis=dim, tiled=tiled)
+        return everything, x * everything.sum(), gather(x > 0.5, "i", axis=dim)
+
+    specs = (P(), P(("i", "j")), P(None, "j") if dim == 0 else P("j"))
+    g = mapped(f, P(("i", "j")), specs, True, i=2, j=2)
+    program = Checked(g, M)
+    program.value()
+    program.reverse()
+    program.forward()
+    program.batched()

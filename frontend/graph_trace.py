@@ -13,6 +13,7 @@ from ..ir.graph import Atom, Graph, Value
 from ..ir.types import TensorType
 from .avals import AVALS, to_aval, to_type
 from .captures import constant_atom, constant_behind, find_name, identity_of
+from .hidden_roots import as_custom_jvp, is_root, refuse_inner_roots
 from .hidden_rules import expands, may_expand, refuse_hidden_rules
 from .importer import rule_for
 from .jax_compat import (
@@ -147,8 +148,13 @@ class GraphTrace(Trace):  # type: ignore[misc]
         """Record the operations that JAX expands this one to."""
         if not evaluates_now(operands):
             site, _ = find_site(sys._getframe(1))
-            refuse_hidden_rules(primitive, params, site.location if site is not None else None)
+            location = site.location if site is not None else None
+            refuse_hidden_rules(primitive, params, location)
+            refuse_inner_roots(params, location)
+        called = params.get("_prim")
         with set_current_trace(self):
+            if is_root(called):
+                return as_custom_jvp(called)(*operands)
             return primitive.to_lojax(*operands, **params)
 
     def stage_value(self, val: Any) -> Any:

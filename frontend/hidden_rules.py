@@ -37,12 +37,13 @@ def hidden_rule(primitive: Any, params: Params) -> str | None:
         if not hasattr(called, "fwd") or not hasattr(called, "bwd"):
             return None
         return str(getattr(called.traced, "fun_name", "of the program"))
-    inner = (eqn for jaxpr in _jaxprs(params) for eqn in jaxpr.eqns)
+    inner = (eqn for jaxpr in jaxprs_in(params) for eqn in jaxpr.eqns)
     found = (hidden_rule(eqn.primitive, eqn.params) for eqn in inner)
     return next((name for name in found if name is not None), None)
 
 
-def _jaxprs(params: Params) -> Iterator[Any]:
+def jaxprs_in(params: Params) -> Iterator[Any]:
+    """The jaxprs, closed or open, among an operation's parameters."""
     for value in params.values():
         for x in value if isinstance(value, tuple) else (value,):
             if hasattr(x, "eqns"):

@@ -16,12 +16,13 @@ import numpy as np
 
 from ..ir.builder import Builder
 from ..ir.errors import CovectorError, MissingRule, UsageError
-from ..ir.graph import Atom, Graph, Thunk, Value
+from ..ir.graph import Atom, Graph, Location, Thunk, Value
 from ..ir.module import Module
 from ..ir.primitive import PRIMITIVES
 from ..ir.types import ExtendedDtype
 from .avals import to_dtype, to_type
 from .captures import constant_atom
+from .hidden_roots import with_roots_told
 from .hidden_rules import refuse_hidden_rules
 from .jax_compat import (
     ClosedJaxpr,
@@ -208,10 +209,15 @@ def _remember(jaxpr: Any, graph: Graph) -> Graph:
 def _import(closed_jaxpr: Any) -> Graph:
     if closed_jaxpr.is_high:
         for eqn in closed_jaxpr.eqns:
-            site = site_of_traceback(eqn.source_info.traceback)
-            refuse_hidden_rules(eqn.primitive, eqn.params, site.location if site else None)
+            refuse_hidden_rules(eqn.primitive, eqn.params, _location_of(eqn))
+        closed_jaxpr = with_roots_told(closed_jaxpr, _location_of)
     low = lowered(closed_jaxpr)
     return _import_body(low.jaxpr, low.consts)
+
+
+def _location_of(eqn: Any) -> Location | None:
+    site = site_of_traceback(eqn.source_info.traceback)
+    return site.location if site is not None else None
 
 
 def _import_body(jaxpr: Any, consts: Any) -> Graph:

@@ -97,7 +97,9 @@ def twice(a: Any, b: Any) -> Any:
     return weighted(jnp.exp(a), 3, a * b)[0] * b
 
 
-@pytest.mark.parametrize("transform", [lambda f: f, jax.jit, jax.checkpoint], ids=str)
+@pytest.mark.parametrize(
+    "transform", [lambda f: f, jax.jit, jax.checkpoint], ids=["plain", "jit", "checkpoint"]
+)
 def test_of_a_function_that_jax_linearized(transform: Any) -> None:
     linear = jax.linearize(twice, 0.3, 2.0)[1]
     wanted = jax.linear_transpose(linear, 1.0, 1.0)(1.0)

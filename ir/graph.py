@@ -343,6 +343,23 @@ def _callees(graph: Graph) -> Iterator[Graph]:
             yield from eqn.regions()
 
 
+def captures(
+    inputs: Sequence[Value], equations: Sequence[Equation], outputs: Sequence[Atom]
+) -> tuple[Value, ...]:
+    """The values that equations and outputs read but neither take nor make, in reading order."""
+    bound: set[Any] = set(inputs)
+    found: dict[Value, None] = {}
+    for eqn in equations:
+        for x in eqn.inputs:
+            if x not in bound and not isinstance(x, Literal):
+                found.setdefault(x)
+        bound.update(eqn.outputs)
+    for x in outputs:
+        if x not in bound and not isinstance(x, Literal):
+            found.setdefault(x)
+    return tuple(found)
+
+
 def memoised(graph: Graph, key: Any, make: Callable[[], Any]) -> Any:
     """`make()`, computed once for this graph and key."""
     found = graph.derived.get(key)

@@ -9,37 +9,22 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .builder import Builder
-from .graph import Graph, Literal, Value
+from .graph import Graph, Value, captures
 from .ops.control import scan, while_
 from .types import TensorType
 
 Atoms = Sequence[Any]
 
 
-def free_values(inputs: Sequence[Value], b: Builder, outputs: Atoms) -> list[Value]:
-    """The values of enclosing builders that a body reads."""
-    bound: set[Any] = set(inputs)
-    found: dict[Value, None] = {}
-    for eqn in b.equations:
-        for x in eqn.inputs:
-            if x not in bound and not isinstance(x, Literal):
-                found.setdefault(x)
-        bound.update(eqn.outputs)
-    for x in outputs:
-        if x not in bound and not isinstance(x, Literal):
-            found.setdefault(x)
-    return list(found)
-
-
 def _body(
     run: Callable[..., Atoms], types: Sequence[TensorType], like: Builder, name: str
-) -> tuple[Graph, list[Value]]:
+) -> tuple[Graph, tuple[Value, ...]]:
     """The graph of a closure (its captures come first), and what it captures."""
     b = Builder()
     b.location = like.location
     inputs = [Value(t.strong) for t in types]
     outputs = [b.instantiate(x) for x in run(b, *inputs)]
-    captured = free_values(inputs, b, outputs)
+    captured = captures(inputs, b.equations, outputs)
     renamed: dict[Any, Any] = {v: Value(v.type, v.name) for v in captured}
     equations = [
         eqn.replace(inputs=tuple([renamed.get(x, x) for x in eqn.inputs])) for eqn in b.equations

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..ir.errors import PassError
-from ..ir.graph import Atom, Equation, Graph, Literal, Value, memoised
+from ..ir.graph import Equation, Graph, Literal, Value, captures, memoised
 from .tables import split as rules
 
 
@@ -126,20 +126,3 @@ def _reads_nothing(eqn: Equation, free: set[Any]) -> bool:
     if not eqn.primitive.elementwise and eqn.primitive.family != "shape":
         return False
     return all([x.__class__ is Literal or x in free for x in eqn.inputs])
-
-
-def captures(
-    inputs: Sequence[Value], equations: Sequence[Equation], outputs: Sequence[Atom]
-) -> tuple[Value, ...]:
-    """The values that equations and outputs read but neither take nor make, in reading order."""
-    bound: set[Any] = set(inputs)
-    found: dict[Value, None] = {}
-    for eqn in equations:
-        for x in eqn.inputs:
-            if x not in bound and not isinstance(x, Literal):
-                found.setdefault(x)
-        bound.update(eqn.outputs)
-    for x in outputs:
-        if x not in bound and not isinstance(x, Literal):
-            found.setdefault(x)
-    return tuple(found)

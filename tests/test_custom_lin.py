@@ -79,6 +79,17 @@ def again(a: Any) -> Any:
     return jax.checkpoint(lambda a: root(a) * jnp.where(a > 0, root(a * a), a))(a)
 
 
+@pytest.mark.smoke
+def test_a_root_in_a_jaxpr_keeps_its_rule() -> None:
+    def cubic(a: Any) -> Any:
+        return jax.lax.custom_root(lambda x: x**3 + x * a - a * 0.5, 0.5 * a, improved, solved)
+
+    module = covector.run_passes(covector.from_jaxpr(jax.make_jaxpr(cubic)(X[0])), "grad")
+    (slope,) = module.as_function()(X[0])
+    assert_close(slope, jax.grad(cubic)(X[0]))
+
+
+@pytest.mark.smoke
 @pytest.mark.parametrize("function", [root, root_of_told, scanned, again])
 def test_inside_of_a_root(function: Any) -> None:
     if HIDES_ROOTS and function in (scanned, again):

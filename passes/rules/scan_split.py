@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...ir.builder import Builder
-from ...ir.graph import Atom, Equation, Graph, Literal, Value, memoised
+from ...ir.graph import Atom, Equation, Graph, Literal, Value, captures, memoised
 from ...ir.ops.control import scan, scan_sizes, split_sizes
 from .. import tables
-from ..partial_eval import Split, captures, split_graph
+from ..partial_eval import Split, split_graph
 from ..regions import Flags, arranged, equation, grow_until_stable, reject, select
 from .revolve import split_revolving
 

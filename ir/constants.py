@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from typing import Any, NoReturn
 
@@ -112,6 +111,8 @@ def digest(constant: Constant) -> str:
     that each such constant has a digest of its own.
     """
     if constant.digest is None:
+        import hashlib
+
         hasher = hashlib.blake2b(constant.type.text.encode(), digest_size=16)
         if has_contents(constant):
             hasher.update(little_endian(contents(constant)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from itertools import zip_longest
 from typing import Any
 
@@ -40,6 +39,8 @@ def structural_hash(module: Module) -> str:
     """A digest of operations, types, literals, contents of constants and trees; stable across
     processes. Names, locations and the sharing of equal graphs do not count; thunks count by name.
     """
+    import hashlib
+
     hasher = hashlib.blake2b(digest_size=20)
     keys = list(module.graphs)
     hasher.update(value_text((keys.index(module.entry), module.in_tree, module.out_tree)).encode())
@@ -74,6 +75,8 @@ class _Numbers(dict[Any, str]):
 
 
 def _hash_graph(graph: Graph) -> str:
+    import hashlib  # slow to start, and most programs in text form are never hashed
+
     numbers = _Numbers()
     linear = graph.linear_from
     for value in graph.inputs:

@@ -11,7 +11,6 @@ every message of the project has one shape:
 
 from __future__ import annotations
 
-import difflib
 from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -194,5 +193,7 @@ def _short(value: object) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """A hint naming the closest known words, or None when nothing is close."""
+    import difflib
+
     close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)
     return f"did you mean {' or '.join(close)}?" if close else None

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
-import shutil
+import stat
 from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
@@ -70,7 +69,7 @@ def save(module: Module, path: str | Path) -> None:
 
 def _write_atomically(path: Path, pieces: Iterator[bytes | memoryview]) -> None:
     """Write beside the file, then take its place: readers see the old one or the new one."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     try:
         with temporary.open("xb") as file:
             for piece in pieces:
@@ -78,7 +77,7 @@ def _write_atomically(path: Path, pieces: Iterator[bytes | memoryview]) -> None:
             file.flush()
             os.fsync(file.fileno())
         if path.exists():
-            shutil.copymode(path, temporary)
+            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import count, product
-from string import ascii_lowercase
 from typing import TYPE_CHECKING
 
 from .graph import Graph, Value
@@ -92,5 +91,5 @@ def _suffixed(name: str, hints: set[str | None], suffixes: dict[str, int]) -> st
 def _short_names() -> Iterator[str]:
     """a, b, ..., z, aa, ab, ..."""
     for length in count(1):
-        for letters in product(ascii_lowercase, repeat=length):
+        for letters in product("abcdefghijklmnopqrstuvwxyz", repeat=length):
             yield "".join(letters)

@@ -134,7 +134,7 @@ class RuleTable(Generic[Rule]):
     """The rules of one transformation: `@table.rule(primitive)` enters, `table[primitive]` finds.
 
     `default` derives a rule from a primitive's traits, or returns None; `advice` ends the error
-    that a missing rule gives.
+    that a missing rule gives; `load` enters the rules of a primitive that is first asked for.
     """
 
     def __init__(
@@ -142,10 +142,12 @@ class RuleTable(Generic[Rule]):
         name: str,
         default: Callable[[Primitive], Rule | None] = lambda primitive: None,
         advice: str | None = None,
+        load: Callable[[Primitive], None] = lambda primitive: None,
     ) -> None:
         self.name = name
         self.default = default
         self.advice = advice
+        self.load = load
         self.rules: dict[Primitive, Rule] = {}
         self._derived: dict[Primitive, Rule | None] = {}
 
@@ -170,6 +172,9 @@ class RuleTable(Generic[Rule]):
         if found is not None:
             return found
         if primitive not in self._derived:
+            self.load(primitive)
+            if primitive in self.rules:
+                return self.rules[primitive]
             self._derived[primitive] = self.default(primitive)
         return self._derived[primitive]
 

@@ -20,6 +20,7 @@ from ..ir.builder import Builder, Operand, Zero
 from ..ir.graph import Equation
 from ..ir.primitive import Primitive, RuleTable
 from ..ir.types import TensorType
+from .families import load_region_rules, load_rules
 
 Operands = Sequence[Operand]
 JvpRule = Callable[[Builder, Equation, Operands], Operands]
@@ -73,7 +74,7 @@ def _jvp_from_traits(primitive: Primitive) -> JvpRule | None:
     return jvp_multilinear if len(primitive.linear_in) > 1 else None
 
 
-jvp: RuleTable[JvpRule] = RuleTable("jvp", _jvp_from_traits)
+jvp: RuleTable[JvpRule] = RuleTable("jvp", _jvp_from_traits, load=load_rules)
 
 restates_primal: set[Primitive] = set()
 """Primitives without regions whose jvp rules make the primal outputs too: by `b.append(eqn)`, or
@@ -120,7 +121,7 @@ NOT_LINEAR: Final = (
     "in its tangents"
 )
 transpose: RuleTable[TransposeRule] = RuleTable(
-    "transpose", _transpose_from_traits, advice=NOT_LINEAR
+    "transpose", _transpose_from_traits, advice=NOT_LINEAR, load=load_rules
 )
 
 
@@ -178,13 +179,13 @@ def _batch_from_traits(primitive: Primitive) -> BatchRule | None:
     return batch_elementwise if primitive.elementwise else None
 
 
-batch: RuleTable[BatchRule] = RuleTable("batch", _batch_from_traits)
+batch: RuleTable[BatchRule] = RuleTable("batch", _batch_from_traits, load=load_rules)
 
 
 # -- equations with regions ----------------------------------------------------------------------
 
-split: RuleTable[SplitRule] = RuleTable("partial_eval")
+split: RuleTable[SplitRule] = RuleTable("partial_eval", load=load_rules)
 """How to take apart an equation with unknown inputs; without a rule, all of it waits."""
 
-dce: RuleTable[DceRule] = RuleTable("dce")
+dce: RuleTable[DceRule] = RuleTable("dce", load=load_region_rules)
 """How to drop what only unused outputs need; the outputs that stay keep their order."""

@@ -19,6 +19,7 @@ from covector.ir.graph import Equation, Graph, Opaque
 from covector.ir.module import Module
 from covector.ir.primitive import PRIMITIVES
 from covector.passes import tables
+from covector.passes.families import load_all
 
 Rule = Callable[..., Any]
 M = "f32[3,3]"
@@ -47,6 +48,7 @@ class Plant:
             ):
                 yield
             return
+        load_all()  # rules that are loaded meanwhile would be taken out again with the wrong one
         rules = getattr(tables, self.table).rules
         with mock.patch.dict(rules, {PRIMITIVES[self.primitive]: self.rule}):
             yield

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +33,8 @@ def write(text: str, output: str | None, *, highlight: bool = False) -> None:
 
 def write_file(path: Path, content: bytes) -> None:
     """Replace a file in one step, so that nobody ever sees a part of it. Raises UsageError."""
+    import tempfile
+
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:

@@ -41,7 +41,7 @@ carried as well.)"""
 BECOMES: Final[dict[str, str]] = {
     **dict.fromkeys(("jit", "closed_call", "core_call", "eval_jaxpr"), "becomes a call"),
     **dict.fromkeys(
-        ("device_put", "reshard", "sharding_constraint", "pvary"),
+        ("reshard", "sharding_constraint", "pvary"),
         "becomes its operand: a program is of one device",
     ),
     "all_gather_invariant": "becomes a psum_invariant of parts in their places",

@@ -17,6 +17,7 @@ from ..ir.graph import Constant, Graph, memoised, walk_graphs
 from ..ir.module import Module
 from ..ir.ops.call import call
 from ..ir.ops.shard_map import devices_in
+from ..ir.places import moves
 from ..lowering.call_spec import Call
 from ..lowering.dispatch import Plan, make_dispatcher
 from ..lowering.emit import Lowering, lower_graph
@@ -106,6 +107,8 @@ class _Program:
         return outputs
 
     def _is_to_be_compiled(self) -> bool:
+        if moves(self.graph):
+            return True  # the arrays between its steps would be in other memories
         if not any(eqn.primitive is call for eqn in self.graph.equations) and len(self.graph) == 1:
             return True  # one step is the whole program
         seconds = compile_seconds(self.graph)
@@ -180,6 +183,7 @@ def load(
         host_callbacks=lowered.host.callbacks,
         keepalive=lowered.host.keepalive,
         has_barriers=lowered.has_barriers,
+        on_host=lowered.out_on_host,
     )
     return executable, constants
 

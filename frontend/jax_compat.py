@@ -367,9 +367,11 @@ def is_recompute(answer: Any) -> bool:
     return answer is partial_eval.Recompute
 
 
-def offload_target(answer: Any) -> str | None:
-    """The memory that a checkpoint policy wants a value moved to."""
-    return str(answer.dst) if isinstance(answer, partial_eval.Offloadable) else None
+def offload_memories(answer: Any) -> tuple[str, str] | None:
+    """From which memory to which other one a checkpoint policy wants a value moved."""
+    if not isinstance(answer, partial_eval.Offloadable):
+        return None
+    return str(answer.src), str(answer.dst)
 
 
 def backward_cotangents(bwd: Any, arguments: Any) -> list[Any]:

@@ -1,14 +1,20 @@
-"""Where values are: a program is of one device, so what puts them there changes nothing."""
+"""Where values are: a program is of one device, so that what puts them on it changes nothing; which
+memory of the device holds them is part of the program.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 
 from ..ir.builder import Builder
 from ..ir.errors import UsageError
+from ..ir.graph import Equation
+from ..ir.ops.placement import DEVICE, HOST, MEMORIES
 from .annotation_rules import constrained
+from .export_rules import binds
 from .importer import Params, records
 from .jax_compat import default_devices
 
@@ -18,8 +24,39 @@ Atoms = tuple[Any, ...]
 @records("device_put")
 def _device_put(b: Builder, inputs: Atoms, params: Params) -> Atoms:
     for place in (*params["devices"], *params["srcs"]):
-        check_place("device_put", place)
-    return inputs
+        if memory_of(place) is None:
+            check_place("device_put", place)
+    return tuple([_moved(b, x, p) for x, p in zip(inputs, params["devices"], strict=True)])
+
+
+def _moved(b: Builder, x: Any, place: Any) -> Any:
+    """The value in the memory that a place names, if it names one; what is fetched is taken to come
+    from the host, where the derivative puts it again."""
+    memory = memory_of(place)
+    if memory is None:
+        return x
+    source = DEVICE if memory != DEVICE else HOST
+    return b.device_put(x, source=source, target=memory)
+
+
+@binds("device_put")
+def _to_jax(eqn: Equation, arrays: Sequence[Any]) -> Sequence[Any]:
+    is_device = eqn.params["target"] == DEVICE
+    space = jax.memory.Space.Device if is_device else jax.memory.Space.Host
+    return [jax.device_put(arrays[0], space)]
+
+
+def memory_of(place: Any) -> str | None:
+    """The memory that a place names beside the one where values are anyway: of a memory space, or
+    of a sharding on the default device."""
+    if isinstance(place, jax.memory.Space):
+        return DEVICE if place == jax.memory.Space.Device else HOST
+    kind = getattr(place, "memory_kind", None)
+    if kind in (None, DEVICE, *_default_memories()) or kind not in MEMORIES:
+        return None
+    if len(place.device_set) > 1 or not place.device_set <= default_devices():
+        return None
+    return str(kind)
 
 
 @records("sharding_constraint")

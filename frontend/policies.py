@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from types import FunctionType
-from typing import Any
+from typing import Any, Final
 
 import jax
 
-from ..ir.errors import PassError, UsageError, did_you_mean
+from ..ir.errors import UsageError, did_you_mean
 from ..ir.graph import Equation, Thunk
-from ..passes.rules.recompute import BY_NAME, POLICIES, named_policy
+from ..passes.rules.policies import (
+    BY_NAME,
+    OFFLOAD_DOTS,
+    SAVE_AND_OFFLOAD,
+    Offload,
+    known_policies,
+    named_policy,
+)
 from .avals import to_aval
 from .export_rules import jax_operation
-from .jax_compat import is_recompute, offload_target
-
-_NAMED_BY_ARGUMENTS = ("save_only_these_names", "save_any_names_but_these")
+from .jax_compat import is_recompute, offload_memories
 
 
 def policy_from_jax(policy: Any) -> str | Thunk | None:
@@ -26,10 +31,29 @@ def policy_from_jax(policy: Any) -> str | Thunk | None:
     for name, value in vars(jax.checkpoint_policies).items():
         if value is policy:
             return name
-    for name in _NAMED_BY_ARGUMENTS:
-        if _is_made_by(policy, name):
-            (names,) = (held for held in _held(policy) if isinstance(held, set | frozenset))
-            return f"{name}({','.join(sorted(map(str, names)))})"
+    for name in BY_NAME:
+        if _is_made_by(policy, getattr(jax.checkpoint_policies, name)()):
+            (names,) = (held for held in _held(policy).values() if _is_set(held))
+            return f"{name}({_listed(names)})"
+    return _offloading(policy) or _asked(policy)
+
+
+def _offloading(policy: Any) -> str | None:
+    """The text of a policy that moves what it saves to another memory."""
+    for name, sample in _OFFLOADING.items():
+        if _is_made_by(policy, sample):
+            held = _held(policy)
+            memories = f"{held['offload_src']};{held['offload_dst']}"
+            if name == OFFLOAD_DOTS:
+                return f"{name}({memories})"
+            saved, moved = (
+                _listed(held[f"names_which_can_be_{what}"]) for what in ("saved", "offloaded")
+            )
+            return f"{name}({saved};{moved};{memories})"
+    return None
+
+
+def _asked(policy: Any) -> Thunk:
     return Thunk(str(getattr(policy, "__name__", "policy")), _Asked(policy))
 
 
@@ -39,23 +63,43 @@ def _policy_named(policy: Any) -> str:
         return policy
     raise UsageError(
         f"a checkpoint policy is a function or the name of one, not {policy!r}",
-        hint=did_you_mean(str(policy), [*POLICIES, *BY_NAME])
+        hint=did_you_mean(str(policy).partition("(")[0], known_policies())
         or "those of jax.checkpoint_policies serve: dots_saveable, save_only_these_names(a,b), ...",
     )
 
 
-def _is_made_by(policy: Any, name: str) -> bool:
-    """Whether a policy is what that function of jax.checkpoint_policies returns."""
-    sample = getattr(jax.checkpoint_policies, name)()
+_OFFLOADING: Final[dict[str, Any]] = {
+    OFFLOAD_DOTS: jax.checkpoint_policies.offload_dot_with_no_batch_dims("device", "pinned_host"),
+    SAVE_AND_OFFLOAD: jax.checkpoint_policies.save_and_offload_only_these_names(
+        names_which_can_be_saved=[],
+        names_which_can_be_offloaded=[],
+        offload_src="device",
+        offload_dst="pinned_host",
+    ),
+}
+"""A policy made by each function of JAX's."""
+
+
+def _is_made_by(policy: Any, sample: Any) -> bool:
+    """Whether a policy is made by the function that made the sample."""
     if isinstance(sample, FunctionType):
         return getattr(policy, "__code__", None) is sample.__code__
     return type(policy) is type(sample)
 
 
-def _held(policy: Any) -> list[Any]:
+def _held(policy: Any) -> dict[str, Any]:
     """What a policy was made from: the fields of an object, or what a function closes over."""
     cells = getattr(policy, "__closure__", None) or ()
-    return [*vars(policy).values(), *(cell.cell_contents for cell in cells)]
+    names = policy.__code__.co_freevars if cells else ()
+    return {**vars(policy), **{n: c.cell_contents for n, c in zip(names, cells, strict=True)}}
+
+
+def _is_set(x: Any) -> bool:
+    return isinstance(x, set | frozenset)
+
+
+def _listed(names: Any) -> str:
+    return ",".join(sorted(map(str, names)))
 
 
 def policy_to_jax(policy: Any) -> Any:
@@ -64,9 +108,22 @@ def policy_to_jax(policy: Any) -> Any:
         return policy.make.policy  # type: ignore[attr-defined]
     if policy is None:
         return None
-    name, _, names = policy.removesuffix(")").partition("(")
+    name, parenthesis, rest = policy.removesuffix(")").partition("(")
     found = getattr(jax.checkpoint_policies, name)
-    return found(*names.split(",")) if name in _NAMED_BY_ARGUMENTS else found
+    if not parenthesis:
+        return found
+    groups = [[x for x in group.split(",") if x] for group in rest.split(";")]
+    if name in BY_NAME:
+        return found(*groups[0])
+    (source,), (target,) = groups[-2:]
+    if name == OFFLOAD_DOTS:
+        return found(source, target)
+    return found(
+        names_which_can_be_saved=groups[0],
+        names_which_can_be_offloaded=groups[1],
+        offload_src=source,
+        offload_dst=target,
+    )
 
 
 class _Asked:
@@ -75,18 +132,13 @@ class _Asked:
     def __init__(self, policy: Any) -> None:
         self.policy = policy
 
-    def __call__(self, eqn: Equation) -> bool:
+    def __call__(self, eqn: Equation) -> bool | Offload:
         primitive, params = jax_operation(eqn)
         avals = [to_aval(x.type) for x in eqn.inputs]
         if primitive is None:  # made by a derivative, where JAX would have products
             primitive, params = jax.lax.mul_p, {}
         answer = self.policy(primitive, *avals, **params)
-        memory = offload_target(answer)
-        if memory is not None:
-            raise PassError(
-                f"a checkpoint policy offloads the result of {eqn.primitive.name} to {memory}: "
-                "covector does not move residuals between memories",
-                eqn,
-                hint="save it (save_only_these_names, dots_saveable), or give a memory_budget",
-            )
+        memories = offload_memories(answer)
+        if memories is not None:
+            return Offload(*memories)
         return bool(answer) and not is_recompute(answer)

@@ -15,6 +15,7 @@ from . import fusion
 from .costs import equation_cost, traffic
 from .graph import Atom, Equation, Graph, Literal, Value, memoised, walk_graphs
 from .liveness import usage
+from .places import places_of
 from .storage import stored_equations
 
 
@@ -43,7 +44,8 @@ class Step:
 @dataclass(frozen=True)
 class Steps:
     """A graph as steps in program order. `values[b]` is what buffer b holds, `sizes[b]` its bytes
-    (none for outputs of the graph), `maker[b]` the step that writes it."""
+    (none for outputs of the graph and what is in the host's memory), `maker[b]` the step that
+    writes it."""
 
     graph: Graph
     steps: tuple[Step, ...]
@@ -79,6 +81,7 @@ class _Grouping:
         self.root: dict[Atom, int | None] = dict.fromkeys(graph.inputs)
         self.is_output = {x for x in graph.outputs if not isinstance(x, Literal)}
         self.stored = stored_equations(graph)
+        self.elsewhere = places_of(graph).on_host
 
     def build(self) -> Steps:
         values: list[Value] = []
@@ -98,7 +101,7 @@ class _Grouping:
                     self.root[v] = len(values)
                     writes.append(len(values))
                     values.append(v)
-                    sizes.append(0 if v in outputs else v.type.nbytes)
+                    sizes.append(0 if v in outputs or v in self.elsewhere else v.type.nbytes)
                     maker.append(len(steps))
             steps.append(self._step(eqn, tuple(writes)))
         return Steps(self.graph, tuple(steps), tuple(values), tuple(sizes), tuple(maker))
@@ -228,7 +231,8 @@ def _body_bytes(graph: Graph) -> int:
     """What one iteration of a body needs: its peak, with its outputs."""
     program = steps_of(graph)
     base: int = usage(program, range(len(program.steps))).peak
-    return base + sum(v.type.nbytes for v in program.values if v in set(graph.outputs))
+    outputs = set(graph.outputs) - places_of(graph).on_host
+    return base + sum(v.type.nbytes for v in program.values if v in outputs)
 
 
 def _moved_operands(eqn: Equation) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 from jaxlib.mlir import ir
 
+from ..ir.ops.placement import HOST
 from . import jax_compat
 
 Avals = tuple[Sequence[Any], Sequence[Any]]
@@ -67,7 +68,9 @@ def annotate(
     tokens: int = 0,
 ) -> ir.Module:
     """The module as it is compiled: a copy, unless there is nothing to write."""
-    if not donated and n_devices == 1 and "sym_name" in module.operation.attributes:
+    kinds = _memory_kinds(shardings)
+    is_named = "sym_name" in module.operation.attributes
+    if is_named and not donated and n_devices == 1 and not any(map(any, kinds)):
         return module
     copy = jax_compat.parse_module(jax_compat.module_bytes(module), module.context)
     with copy.context, ir.Location.unknown():
@@ -76,6 +79,7 @@ def annotate(
         if n_devices > 1:
             _annotate_shardings(main, avals, shardings, tokens)
             jax_compat.run_mlir_passes(copy, "sdy-lift-inlined-meshes")
+        _annotate_memories(main, kinds, tokens)
         unused = _annotate_donation(main, avals, donated, tokens, n_devices)
     if unused:
         warnings.warn(
@@ -111,6 +115,19 @@ def _set_argument(main: Any, index: int, key: str, value: ir.Attribute) -> None:
 def _set_result(main: Any, index: int, key: str, value: ir.Attribute) -> None:
     current = main.result_attrs if "res_attrs" in main.attributes else None
     main.attributes["res_attrs"] = _extend(current, index, len(main.type.results), key, value)
+
+
+def _memory_kinds(shardings: Shardings) -> list[list[str | None]]:
+    """For inputs and outputs, the memory of each that is in the host's."""
+    kinds = [[getattr(s, "memory_kind", None) for s in group] for group in shardings]
+    return [[kind if kind == HOST else None for kind in group] for group in kinds]
+
+
+def _annotate_memories(main: Any, kinds: Sequence[Sequence[str | None]], tokens: int) -> None:
+    for setter, group in zip((_set_argument, _set_result), kinds, strict=True):
+        for i, kind in enumerate(group):
+            if kind is not None:
+                setter(main, tokens + i, "mhlo.memory_kind", ir.StringAttr.get(kind))
 
 
 def _annotate_shardings(main: Any, avals: Avals, shardings: Shardings, tokens: int) -> None:

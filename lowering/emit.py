@@ -18,6 +18,7 @@ from ..ir.module import Module
 from ..ir.ops.call import checkpoint
 from ..ir.ops.shape import optimization_barrier
 from ..ir.ops.shard_map import meshes_in
+from ..ir.places import places_of
 from ..ir.reproducer import explain, keep
 from ..ir.types import TensorType
 from . import jax_compat, rules, tables
@@ -30,7 +31,7 @@ from .plan import Plan
 class Lowering:
     """A program as StableHLO. `constants` are to be passed before the entry's own inputs; `host` is
     what it needs of this process (Python functions that it calls); `has_barriers` says whether
-    there are optimization barriers in it.
+    there are optimization barriers in it, `out_on_host` which outputs are in the host's memory.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Lowering:
     platforms: tuple[str, ...]
     host: jax_compat.HostParts = jax_compat.NO_HOST_PARTS
     has_barriers: bool = False
+    out_on_host: tuple[bool, ...] = ()
 
     def as_text(self, locations: bool = False) -> str:
         """The StableHLO text."""
@@ -79,8 +81,8 @@ def _lower(graph: Graph, platforms: tuple[str, ...], name: str) -> Lowering:
         raise CovectorError(f"MLIR refuses the lowering: {error}", stage="lowering") from None
     inputs = tuple(c.type for c in constants) + graph.input_types
     host = ctx.host.parts()
-    outputs = graph.output_types
-    return Lowering(name, made, constants, inputs, outputs, platforms, host, ctx.has_barriers)
+    outputs, on_host, barriers = graph.output_types, places_of(graph).outputs, ctx.has_barriers
+    return Lowering(name, made, constants, inputs, outputs, platforms, host, barriers, on_host)
 
 
 def _emit(

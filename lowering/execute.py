@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
+from jax.sharding import SingleDeviceSharding
 from jaxlib.mlir import ir
 
+from ..ir.ops.placement import DEVICE, HOST
 from . import jax_compat
 from .annotate import annotate, check_signature
 from .barriers import barrier_options
@@ -80,6 +82,25 @@ def _device_assignment(sharding: Any) -> tuple[Any, ...]:
 
 def _ids(devices: Sequence[Any]) -> str:
     return f"{devices[0].platform} {[d.id for d in devices]}"
+
+
+def shardings_on_host(where: Placement, on_host: Sequence[bool]) -> list[Any] | None:
+    """Shardings for outputs of which some are in the host's memory; None if none is.
+
+    Raises ValueError for a program of several devices.
+    """
+    if not any(on_host):
+        return None
+    if len(where.devices) > 1:
+        raise ValueError(
+            "a program of several devices returns a value in the host's memory; "
+            "move it to the device with jax.device_put before it is returned"
+        )
+    (device,) = where.devices
+    return [
+        SingleDeviceSharding(device, memory_kind=HOST if is_there else DEVICE)
+        for is_there in on_host
+    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,6 +188,7 @@ def compile_module(
     host_callbacks: Sequence[Any] = (),
     keepalive: Any = None,
     has_barriers: bool = False,
+    on_host: Sequence[bool] = (),
 ) -> Executable:
     """Compile `@main` of a StableHLO module; JAX's persistent compilation cache serves it when it
     is on.
@@ -175,11 +197,13 @@ def compile_module(
     picks a backend and binds the outputs to it; `placement` (see `place`) picks devices and
     shardings. Effects,
     callbacks and what keeps them alive are those that JAX's own lowering of an effectful primitive
-    reports. With `has_barriers`, XLA is asked to keep optimization barriers to the end.
+    reports. With `has_barriers`, XLA is asked to keep optimization barriers to the end. The outputs
+    `on_host` stay in the host's memory.
     """
     ins, outs = tuple(map(jax_compat.to_aval, in_types)), tuple(map(jax_compat.to_aval, out_types))
     check_signature(mlir_module, name, (ins, outs), len(ordered_effects))
     where = placement or Placement(_devices(platform), (None,) * len(ins))
+    out_shardings = out_shardings or shardings_on_host(where, on_host)
     shardings = (where.in_shardings, tuple(out_shardings or (None,) * len(outs)))
     committed = (
         where.committed or out_shardings is not None or _differs_from_default(where, platform)

@@ -33,6 +33,7 @@ FAMILIES: Final[dict[str, tuple[str, ...]]] = {
     "indexing": ("indexing", "scatter", "scatter_apply"),
     "linalg": ("linalg", "linalg_solves", "linalg_spectral"),
     "ode": ("ode", "ode_back", "ode_second"),
+    "placement": ("placement",),
     "random": ("random",),
     "reduction": ("reduction",),
     "rewind": ("rewind",),

@@ -26,14 +26,6 @@ POLICIES: dict[str, Any] = {
 }
 
 
-def test_offloading_is_an_error_rather_than_dropped() -> None:
-    """JAX's CPU backend drops the transfers without a word: the values stay where they are."""
-    policy = jax.checkpoint_policies.offload_dot_with_no_batch_dims("device", "pinned_host")
-    f = jax.checkpoint(lambda x: jnp.sum(jnp.sin(jnp.sin(x @ x))), policy=policy)
-    with pytest.raises(covector.CovectorError, match="offloads the result of dot_general"):
-        covector.grad(f)(jnp.ones((3, 3)))
-
-
 @pytest.mark.parametrize("policy", sorted(POLICIES))
 def test_every_policy_nested_and_under_other_transformations(policy: str) -> None:
     """A checkpoint region within another, with each of JAX's policies: values stay."""

@@ -85,6 +85,7 @@ from . import (  # noqa: E402
     linalg,  # noqa: F401
     linalg_spectral,  # noqa: F401
     ode,  # noqa: F401
+    placement,  # noqa: F401
     random,  # noqa: F401
     reduction,  # noqa: F401
     rewind,  # noqa: F401

@@ -26,7 +26,8 @@ from ..regions import Flags, arranged, equation, nonzero, reject, select, spread
 from ..tables import Operands
 from ..transpose import transpose_graph
 from .call import define_joint_call
-from .recompute import Policy, find_policy, plan_recomputation
+from .policies import Policy, find_policy
+from .recompute import plan_recomputation
 from .scan_split import Halves
 
 

@@ -245,7 +245,8 @@ def _next_axis(axis: int, _size: int) -> int:
     return axis + 1
 
 
-def _kept(value: Any, _size: int) -> Any:
+def kept(value: Any, _size: int) -> Any:
+    """A parameter that does not depend on axes."""
     return value
 
 
@@ -254,10 +255,10 @@ tables.batch.define(s.reshape, batch_with(new_sizes=_sized))
 tables.batch.define(s.transpose, batch_with(permutation=_under_batch))
 tables.batch.define(s.squeeze, batch_with(dimensions=_shifted))
 tables.batch.define(s.rev, batch_with(dimensions=_shifted))
-tables.batch.define(s.split, batch_with(sizes=_kept, axis=_next_axis))
+tables.batch.define(s.split, batch_with(sizes=kept, axis=_next_axis))
 tables.batch.define(s.tile, batch_with(reps=lambda reps, _size: (1, *reps)))
 tables.batch.define(s.unstack, batch_with(axis=_next_axis))
-tables.batch.define(s.dce_sink, batch_with(prevent_mlir_dce=_kept))
+tables.batch.define(s.dce_sink, batch_with(prevent_mlir_dce=kept))
 
 
 @tables.batch.rule(s.concatenate, s.stack)

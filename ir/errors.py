@@ -58,6 +58,19 @@ class CovectorError(Exception):
             lines.append(f"  to repeat it: covector opt --run-reproducer {self.reproducer}")
         return "\n".join(line for line in lines if line.strip())
 
+    def as_json(self) -> dict[str, str | None]:
+        """What the error says, by part, for programs that read it."""
+        equation = describe_equation(self.equation) if self.equation is not None else None
+        return {
+            "error": type(self).__name__,
+            "claim": self.claim,
+            "stage": self.stage,
+            "location": None if self.location is None else str(self.location),
+            "equation": equation,
+            "hint": self.hint,
+            "reproducer": self.reproducer,
+        }
+
     def describe(self) -> list[str]:
         """The facts: the equation, and its operands with their types."""
         if self.equation is None:

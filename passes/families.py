@@ -46,10 +46,13 @@ FAMILIES: Final[dict[str, tuple[str, ...]]] = {
 """The files in `rules` that enter rules of a family's primitives."""
 
 
+_entered: set[str] = set()
+"""The files that are imported."""
+
+
 def load_rules(primitive: Primitive) -> None:
     """Enter the rules of the primitive's family in the tables."""
-    for name in FAMILIES.get(primitive.family, ()):
-        importlib.import_module(f".rules.{name}", __package__)
+    _enter(FAMILIES.get(primitive.family, ()))
 
 
 def load_region_rules(primitive: Primitive) -> None:
@@ -61,5 +64,15 @@ def load_region_rules(primitive: Primitive) -> None:
 def load_all() -> None:
     """Enter the rules of every family, for whoever reads the tables whole."""
     for names in FAMILIES.values():
-        for name in names:
-            importlib.import_module(f".rules.{name}", __package__)
+        _enter(names)
+
+
+def all_loaded() -> bool:
+    """Whether no family is left to be loaded."""
+    return all(_entered.issuperset(names) for names in FAMILIES.values())
+
+
+def _enter(names: tuple[str, ...]) -> None:
+    for name in names:
+        importlib.import_module(f".rules.{name}", __package__)
+    _entered.update(names)

@@ -12,6 +12,7 @@ from ..ir.memory import collector_paused
 from ..ir.module import Module
 from ..ir.reproducer import explain, keep
 from .base import Pass
+from .families import all_loaded, load_all
 from .observers import FileWriter, Observer, Printer
 from .settings import Settings
 from .statistics import StepStatistics, statistics_report
@@ -42,6 +43,9 @@ class Manager:
         """The module after the passes that are not left out."""
         for observer in self.observers:
             observer.start(module)
+        if (self.settings.timing or self.settings.timing_trace) and not all_loaded():
+            with self.timer.span("load rules"):  # else they count as time of the pass that is first
+                load_all()
         try:
             for i, step in self._selected():
                 module = self._step(i, step, module)

@@ -21,6 +21,7 @@ from covector.tools import cli
 from covector.tools.checking import Report, check_pipeline
 from covector.tools.culprit import find_culprit
 from covector.tools.data import finite_inputs
+from covector.tools.laws import LAWS
 from covector.tools.nonfinite import nan_source
 from covector.tools.reduce import Reducer
 from covector.tools.symptoms import Failure, NotANumber, Predicate, WrongNumbers, diagnose
@@ -363,13 +364,16 @@ def test_bisect_command(run: Command) -> None:
     assert [e.primitive.name for e in covector.load("small.cvir").main.equations] == ["sin"]
     data = json.loads(run(*arguments, "--json")[1])
     assert data["pass"] == "wrong-jvp" and data["culprit"]["location"] == "m.py:4:4"
+    made = covector.parse(data["culprit"]["becomes"])  # d sin = sin, to be seen in four lines
+    assert [e.primitive.name for e in made.main.equations] == ["sin", "sin", "mul"]
+    assert out.endswith(f"of which the pass makes:\n{made}")
     assert run("bisect", "f.cvir", "--passes", "jvp,clean")[:2] == (0, "nothing is wrong\n")
 
 
 def test_bisect_a_crash(run: Command) -> None:
     status, out, _ = run("bisect", "f.cvir", "--passes", "cse,crash-on-tanh")
     assert status == 1 and "PassError: crash-on-tanh failed with KeyError: 'b'" in out
-    assert "b: f32[3] = tanh a" in out and "also by itself" in out
+    assert "b: f32[3] = tanh a" in out and "also by itself" in out and "makes" not in out
 
 
 def test_bisect_by_a_command(run: Command) -> None:
@@ -379,6 +383,9 @@ def test_bisect_by_a_command(run: Command) -> None:
     status, out, _ = run("bisect", "f.cvir", "--passes", "cse,jvp,dce", "--predicate", command)
     assert status == 1 and out.startswith("pass 2 of 3 is the first to go wrong: jvp")
     assert "c: f32[3] = sin b" in out
+    shell = ("--predicate", "sh -c 'grep -q cos %s'")  # the file's name inside of a word
+    status, again, _ = run("bisect", "f.cvir", "--passes", "cse,jvp,dce", *shell)
+    assert status == 1 and again.splitlines()[2:] == out.splitlines()[2:]
     status, _, err = run("bisect", "f.cvir", "--passes", "cse", "--predicate", "true")
     assert status == 2 and "holds for the program as it is" in err
 
@@ -389,6 +396,37 @@ def test_bisect_nan_command(run: Command) -> None:
     data = json.loads(run("bisect", "nan.cvir", "--passes", "grad", "--nan", "--json")[1])
     assert data["location"] == "m.py:3:4" and data["cause"]["what"] == "infinity"
     assert run("bisect", "f.cvir", "--passes", "grad", "--nan")[0] == 0
+
+
+SCALED_NORM = """func @f(x: f32[3], k: f32[3]) -> (f32[]) {
+  a: f32[3] = mul x k
+  b: f32[3] = mul a a
+  c: f32[] = reduce_sum[axes=(0,)] b
+  d: f32[] = sqrt c
+  e: f32[3] = add d k
+  f: f32[] = reduce_sum[axes=(0,)] e
+  return f
+}
+"""
+
+
+def test_inputs_filled_with_numbers(run: Command) -> None:
+    Path("norm.cvir").write_text(SCALED_NORM)
+    norm = ("norm.cvir", "--passes", "grad,clean")
+    assert run("reduce", *norm, "--symptom", "nan")[0] == 2  # not on random inputs
+    status, out, _ = run("reduce", *norm, "--symptom", "nan", "--at", "x=0")
+    assert status == 0 and len(covector.parse(out).main) < 5
+    assert run("bisect", *norm, "--nan")[0] == 0
+    status, out, _ = run("bisect", *norm, "--nan", "--at", "x=0")
+    assert status == 1 and "NaN is first made in @f.grad" in out
+    assert run("check", *norm, "--no-xla")[0] == 0
+    assert run("check", *norm, "--no-xla", "--at", "k=0")[0] == 1
+    assert "has no input 'z'" in run("check", *norm, "--at", "z=0")[2]
+
+
+def test_every_law_is_known() -> None:
+    ours = [cls for cls in PASSES.values() if cls.__module__.startswith("covector.")]
+    assert len(ours) > 10 and {cls.law for cls in ours} == set(LAWS)
 
 
 def test_reduce_command(run: Command) -> None:

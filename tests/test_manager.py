@@ -391,6 +391,9 @@ def test_dump_pipeline(opt: Command) -> None:
         "fold,cse,dce,jvp{wrt=None}\n",
         "",
     )
+    status, out, _ = opt("--passes", "cse,batch{in_axes=0,None}", "--dump-pipeline", "--json")
+    assert [step["pass"] for step in json.loads(out)] == ["cse", "batch"]
+    assert json.loads(out)[1]["options"] == {"size": 2, "in_axes": [0, None], "axis_name": None}
     status, out, err = opt("f.cvir", "--passes", "jvp", "--dump-pipeline")
     assert status == 0 and err == "jvp{wrt=None}\n" and "@f.jvp" in out
 
@@ -401,6 +404,20 @@ def test_split_input(opt: Command) -> None:
     status, out, err = opt("parts.cvir", "--passes", "cse", "--split-input")
     assert status == 1 and len(out.split("// -----\n")) == 2
     assert "there is no primitive 'exq'\n  at parts.cvir:16:17" in err
+    status, out, err = opt("parts.cvir", "--passes", "cse", "--split-input", "--json")
+    assert status == 1 and len(json.loads(out)) == 2
+    assert json.loads(err)["location"] == "parts.cvir:16:17"
+
+
+def test_errors_as_json(opt: Command) -> None:
+    status, out, err = opt("f.cvir", "--passes", "transpose", "--json")
+    said = json.loads(err)
+    assert (status, out, said["error"]) == (1, "", "MissingRule")
+    assert said["location"] == "model.py:4:4" and " = " in said["equation"]
+    status, _, err = opt("f.cvir", "--passes", "csee", "--json")
+    assert status == 2 and json.loads(err)["hint"] == "did you mean cse?"
+    status, _, err = opt("f.cvir", "--pases", "cse", "--json")
+    assert status == 2 and "no option" in json.loads(err)["claim"]
 
 
 @pytest.mark.parametrize("form", ["jaxpr", "stablehlo", "dot", "json"])

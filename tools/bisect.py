@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..ir.errors import UsageError
-from .options import ARGS, INPUTS, JAX, JSON, LOAD, PASSES, SEED, TARGET
+from ..ir.errors import CovectorError, UsageError
+from .options import ARGS, AT, INPUTS, JAX, JSON, LOAD, PASSES, SEED, TARGET
 from .output import BAD_PROGRAM, write
 from .progress import say
 from .targets import load_files, read_target
@@ -45,6 +45,7 @@ class _Found:
 @ARGS
 @PASSES
 @INPUTS
+@AT
 @SEED
 @PREDICATE
 @click.option("--nan", is_flag=True, help="Look for the equation that first makes a NaN.")
@@ -58,6 +59,7 @@ def bisect(
     args: str | None,
     passes: str,
     inputs: str | None,
+    at: str | None,
     seed: int,
     predicate: str | None,
     nan: bool,
@@ -77,15 +79,15 @@ def bisect(
     from ..ir.interpret import evaluate
     from ..passes.pipeline import parse_pipeline
     from .culprit import find_culprit
-    from .data import finite_inputs, load_inputs
+    from .data import finite_inputs, given_inputs
     from .jax_own import compare_with_jax
     from .xla import run_xla
 
     load_files(load)
     steps = parse_pipeline(passes)
     module = read_target(target, args)
-    main = module.main
-    arrays = load_inputs(main, inputs) if inputs else finite_inputs(main, seed, evaluate)
+    given = given_inputs(module.main, inputs, at, seed)
+    arrays = finite_inputs(module.main, seed, evaluate) if given is None else given
     if nan:
         return _report_nan(steps, module, arrays, seed, as_json)
     if predicate is not None:
@@ -109,7 +111,21 @@ def _found_as_json(found: _Found, culprit: Culprit | None, steps: int) -> str:
     data = {
         "pass": str(found.step), "number": found.number, "passes": steps, "details": found.details
     }  # fmt: skip
-    return json.dumps({**data, "culprit": culprit.as_json() if culprit else None}, indent=1)
+    if culprit is None:
+        return json.dumps({**data, "culprit": None}, indent=1)
+    made = {"becomes": _made(found, culprit)}
+    return json.dumps({**data, "culprit": culprit.as_json() | made}, indent=1)
+
+
+def _made(found: _Found, culprit: Culprit) -> str | None:
+    """What the pass makes of the smallest program: the rewrite that is wrong. None if it raises."""
+    from .checking import run_step
+
+    (step,) = culprit.passes
+    try:
+        return str(run_step(step, culprit.module))
+    except CovectorError:
+        return None
 
 
 def _found_as_text(found: _Found, culprit: Culprit | None, steps: int) -> str:
@@ -119,6 +135,8 @@ def _found_as_text(found: _Found, culprit: Culprit | None, steps: int) -> str:
         lines.append("no part of the program shows it by itself")
     else:
         lines += [culprit.describe(), "", "with this program:", str(culprit.module)]
+        made = _made(found, culprit)
+        lines += ["of which the pass makes:", made] if made is not None else []
     return "\n".join(lines)
 
 

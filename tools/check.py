@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..passes.statistics import as_table
-from .options import ARGS, INPUTS, JAX, JSON, LOAD, PASSES, SEED, TARGET
+from .options import ARGS, AT, INPUTS, JAX, JSON, LOAD, PASSES, SEED, TARGET
 from .output import BAD_PROGRAM, write
 from .targets import load_files, read_target
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @ARGS
 @PASSES
 @INPUTS
+@AT
 @SEED
 @click.option("--trials", default=1, show_default=True, help="How many random inputs to try.")
 @click.option("--xla/--no-xla", default=True, help="Run through XLA too (yes).")
@@ -33,6 +34,7 @@ def check(
     args: str | None,
     passes: str,
     inputs: str | None,
+    at: str | None,
     seed: int,
     trials: int,
     xla: bool,
@@ -49,7 +51,7 @@ def check(
     """
     from ..passes.pipeline import parse_pipeline
     from .checking import check_pipeline
-    from .data import load_inputs
+    from .data import given_inputs
     from .jax_own import compare_with_jax
     from .xla import run_xla
 
@@ -58,7 +60,7 @@ def check(
     module = read_target(target, args)
     rows: dict[Any, dict[str, Any]] = {}
     for trial in range(trials):
-        arrays = load_inputs(module.main, inputs) if inputs else None
+        arrays = given_inputs(module.main, inputs, at, seed + trial)
         runner = run_xla if xla else None
         beside = compare_with_jax if own else None
         reports = check_pipeline(steps, module, arrays, seed=seed + trial, xla=runner, jax=beside)

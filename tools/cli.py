@@ -102,6 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _run(arguments: Sequence[str] | None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # XLA's notes on its start are not ours
+    as_json = "--json" in (sys.argv[1:] if arguments is None else arguments)
     try:
         with working("covector"):
             status = cli.main(
@@ -112,7 +113,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except click.ClickException as error:
-        report(_as_usage_error(error))
+        report(_as_usage_error(error), as_json=as_json)
         return BAD_USAGE
     except click.Abort:
         return INTERRUPTED
@@ -122,7 +123,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except CovectorError as error:
         if os.environ.get("COVECTOR_TRACEBACK"):
             raise
-        report(error)
+        report(error, as_json=as_json)
         return exit_status(error)
     except RecursionError:
         click.echo("error: the program is nested too deeply", err=True)

@@ -31,6 +31,7 @@ class Culprit:
     """The first equation with which a symptom shows.
 
     module: the smallest program found that shows it: the equation alone, or all up to it.
+    passes: those under which it does; alone, an equation has all of its operands for inputs.
     """
 
     path: tuple[str, ...]
@@ -39,6 +40,7 @@ class Culprit:
     text: str
     alone: bool
     module: Module
+    passes: tuple[Pass, ...]
 
     def describe(self) -> str:
         location = self.equation.location
@@ -96,7 +98,7 @@ def _search(
         return inner
     text = equation_line(eqn, atom_texts(graph))
     cut = _prefix(symptom, module, name, high)
-    return Culprit(path, high, eqn, text, False, cut)
+    return Culprit(path, high, eqn, text, False, cut, tuple(symptom.passes))
 
 
 # -- the program up to an equation -----------------------------------------------------------------
@@ -171,7 +173,7 @@ def _alone(
     if not alone.shows(module, operands):
         return None
     text = equation_line(eqn, atom_texts(graph))
-    found = Culprit(path, position + 1, eqn, text, True, module)
+    found = Culprit(path, position + 1, eqn, text, True, module, tuple(alone.passes))
     return (_inside(alone, eqn, values, operands, path) if operands else None) or found
 
 

@@ -109,6 +109,15 @@ def load_inputs(graph: Graph, path: str) -> list[Any]:
     return inputs
 
 
+def given_inputs(graph: Graph, file: str | None, at: str | None, seed: int) -> list[Any] | None:
+    """The inputs of a file, or random ones, with the numbers of `at` in place of some or all; None
+    if neither is given."""
+    if file is None and at is None:
+        return None
+    arrays = load_inputs(graph, file) if file is not None else random_inputs(graph, seed)
+    return filled(graph, arrays, at) if at is not None else arrays
+
+
 def choose_inputs(
     graph: Graph, file: str | None, at: str | None, examples: Sequence[Any] | None, seed: int
 ) -> list[Any]:
@@ -122,13 +131,16 @@ def choose_inputs(
         arrays = list(examples)
     else:
         arrays = random_inputs(graph, seed)
-    return _filled(graph, arrays, at) if at is not None else arrays
+    return filled(graph, arrays, at) if at is not None else arrays
 
 
-def _filled(graph: Graph, arrays: list[Any], at: str) -> list[Any]:
-    """The arrays, those that `100` or `x=0, n=3` speaks of filled with numbers. UsageError."""
+def filled(graph: Graph, arrays: Sequence[Any], at: str, *, lenient: bool = False) -> list[Any]:
+    """The arrays, those that `100` or `x=0, n=3` speaks of filled with numbers.
+
+    Raises UsageError for what is no number, or, if not lenient, no input of the graph.
+    """
     names = [v.name or str(i) for i, v in enumerate(graph.inputs)]
-    filled = list(arrays)
+    result = list(arrays)
     for part in at.split(","):
         name, equals, text = part.rpartition("=")
         try:
@@ -139,14 +151,14 @@ def _filled(graph: Graph, arrays: list[Any], at: str) -> list[Any]:
             ) from None
         name = name.strip()
         chosen = [i for i, n in enumerate(names) if not equals or name in (n, str(i))]
-        if not chosen:
+        if not chosen and not lenient:
             hint = did_you_mean(name, names) or f"inputs: {', '.join(names)}"
             raise UsageError(f"@{graph.name} has no input {name!r}", hint=hint)
         for i in chosen:
             t = graph.inputs[i].type
             if equals or dtype_category(t.dtype) in ("float", "complex"):
-                filled[i] = np.full(t.shape, number).astype(t.dtype)  # type: ignore[arg-type]
-    return filled
+                result[i] = np.full(t.shape, number).astype(t.dtype)  # type: ignore[arg-type]
+    return result
 
 
 def describe_outputs(graph: Graph, outputs: Sequence[Any]) -> str:

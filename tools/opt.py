@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any, Final
@@ -66,7 +67,7 @@ def opt(
     settings = Settings.of(given(switches))
     pipeline = Pipeline(parse_pipeline(passes), settings)
     if dump_pipeline:
-        click.echo(pipeline.describe(), err=program is not None)
+        click.echo(_described(pipeline, as_json), err=program is not None)
         if program is None:
             return 0
     if program is None:
@@ -82,6 +83,14 @@ def opt(
     status = run(program, output, pipeline, verify, timer, style)
     report_times(timer, settings)
     return status
+
+
+def _described(pipeline: Pipeline, as_json: bool) -> str:
+    """The pipeline with all options: as a pipeline string, or as names and options."""
+    if not as_json:
+        return pipeline.describe()
+    steps = [{"pass": step.name, "options": vars(step)} for step in pipeline.passes]
+    return json.dumps(steps, indent=1)
 
 
 def _run_whole(
@@ -121,9 +130,11 @@ def _run_parts(
                 module = parse(part, verify=verify, file=file)
             texts.append(emitted(pipeline.run(module, timer), **style))
         except CovectorError as error:
-            report(error)
+            report(error, as_json=style["form"] == "json")
             status = max(status, exit_status(error))
-    if texts:
+    if style["form"] == "json":
+        write(f"[{','.join(texts)}]", output)
+    elif texts:
         write(SEPARATOR.join(texts), output, highlight=style["form"] == "text")
     return status
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -60,9 +61,12 @@ def use_colour() -> bool:
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
-def report(error: CovectorError) -> None:
+def report(error: CovectorError, *, as_json: bool = False) -> None:
     """One error on standard error: its kind, unless it is about the command, and all it says."""
     quiet()
+    if as_json:
+        click.echo(json.dumps(error.as_json(), indent=1), err=True)
+        return
     kind = "error" if isinstance(error, UsageError) else type(error).__name__
     click.echo(f"{kind}: {error}", err=True)
 

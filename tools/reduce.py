@@ -14,7 +14,7 @@ from ..ir.module import Module
 from ..passes.base import Pass
 from ..passes.pipeline import parse_pipeline
 from .bisect import PREDICATE
-from .options import ARGS, JSON, LOAD, OUTPUT, PASSES, SEED, TARGET
+from .options import ARGS, AT, JSON, LOAD, OUTPUT, PASSES, SEED, TARGET
 from .output import write
 from .progress import say
 from .reductions import STEPS
@@ -35,6 +35,7 @@ from .targets import load_files, read_program, read_target
 @ARGS
 @PASSES
 @SEED
+@AT
 @PREDICATE
 @click.option(
     "--symptom",
@@ -55,6 +56,7 @@ def reduce(
     args: str | None,
     passes: str,
     seed: int,
+    at: str | None,
     predicate: str | None,
     kind: str,
     xla: bool,
@@ -72,7 +74,7 @@ def reduce(
     steps = parse_pipeline(passes)
     is_python = target.rpartition(":")[0].endswith(".py")
     module = read_target(target, args) if is_python else read_program(target, verify=False)
-    symptom = _symptom(kind, steps, module, seed, predicate, xla)
+    symptom = _symptom(kind, steps, module, seed, predicate, xla, at)
     click.echo(f"reducing a program with: {symptom.describe()}", err=True)
     reducer = Reducer(symptom, max_tests, time.monotonic() + timeout)
     small, symptom = reducer.run(module)
@@ -99,6 +101,7 @@ def _symptom(
     seed: int,
     predicate: str | None,
     xla: bool,
+    at: str | None,
 ) -> Symptom:
     """What is wrong with the program. Raises UsageError if it is not."""
     runner: Any = None
@@ -111,11 +114,11 @@ def _symptom(
         error = failure(steps, module)
         symptom = Failure.of(steps, error) if error is not None else None
     elif kind == "numbers":
-        symptom = WrongNumbers(steps, seed, runner)
+        symptom = WrongNumbers(steps, seed, runner, None, at)
     elif kind == "nan":
-        symptom = NotANumber(steps, seed)
+        symptom = NotANumber(steps, seed, at)
     else:
-        symptom = diagnose(steps, module, seed=seed, xla=runner)
+        symptom = diagnose(steps, module, seed=seed, xla=runner, at=at)
     if symptom is None or not symptom.shows(module):
         what = symptom.describe() if symptom is not None else "an error, wrong numbers or NaN"
         raise UsageError(f"the program does not show {what}; there is nothing to reduce for")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from itertools import islice
+from typing import Any, Final
 
 from ..ir.builder import Builder
 from ..ir.errors import CovectorError
@@ -131,19 +132,25 @@ def cut_equations(module: Module) -> Candidates:
 
 
 def bypassed(module: Module) -> Candidates:
-    """In any graph, an equation's output replaced by an operand or input of its type, or zeros."""
+    """In any graph, an equation's output replaced by an earlier value of its type, or ones."""
     for graph in reversed(module.all_graphs()):
         for i in reversed(range(len(graph.equations))):
-            eqn = graph.equations[i]
-            for substitute in _substitutes(graph, eqn):
+            for substitute in _substitutes(graph, i):
                 yield with_graph(module, graph, _substituted(graph, i, substitute))
 
 
-def _substitutes(graph: Graph, eqn: Equation) -> Iterator[list[Atom]]:
-    """What may stand for all outputs of an equation."""
+NEARBY: Final = 5
+"""How many of the values made before an equation are tried in place of what it makes."""
+
+
+def _substitutes(graph: Graph, position: int) -> Iterator[list[Atom]]:
+    """What may stand for all outputs of an equation: operands, inputs, the last values before."""
+    eqn = graph.equations[position]
     if len(eqn.outputs) == 1:
         wanted = eqn.outputs[0].type
-        known = [*eqn.inputs, *graph.inputs]
+        before = (v for e in reversed(graph.equations[:position]) for v in e.outputs)
+        last = islice((v for v in before if v.type is wanted), NEARBY)
+        known = [*eqn.inputs, *graph.inputs, *last]
         yield from ([x] for x in dict.fromkeys(known) if x.type is wanted)
     scalars = [v for v in eqn.outputs if not v.type.shape]
     extended = any(isinstance(v.type.dtype, ExtendedDtype) for v in eqn.outputs)

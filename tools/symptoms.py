@@ -20,7 +20,7 @@ from ..ir.reproducer import explain
 from ..passes.base import Pass
 from ..passes.observers import program_text
 from .checking import Compare, Run, check_pipeline, further_inputs
-from .data import finite_inputs
+from .data import filled, finite_inputs
 
 Arrays = Sequence[Any]
 
@@ -93,9 +93,12 @@ class WrongNumbers:
     seed: int = 0
     xla: Run | None = None
     jax: Compare | None = None
+    at: str | None = None
 
     def shows(self, module: Module, arrays: Arrays | None = None) -> bool:
-        return _for_some_inputs(module, arrays, self.seed, lambda given: self._on(module, given))
+        return _for_some_inputs(
+            module, arrays, self.seed, self.at, lambda given: self._on(module, given)
+        )
 
     def _on(self, module: Module, arrays: Arrays) -> bool:
         ways: Any = {"xla": self.xla, "jax": self.jax}
@@ -112,9 +115,12 @@ class NotANumber:
 
     passes: tuple[Pass, ...]
     seed: int = 0
+    at: str | None = None
 
     def shows(self, module: Module, arrays: Arrays | None = None) -> bool:
-        return _for_some_inputs(module, arrays, self.seed, lambda given: self._on(module, given))
+        return _for_some_inputs(
+            module, arrays, self.seed, self.at, lambda given: self._on(module, given)
+        )
 
     def _on(self, module: Module, arrays: Arrays) -> bool:
         types = module.main.input_types
@@ -129,14 +135,21 @@ class NotANumber:
 
 
 def _for_some_inputs(
-    module: Module, arrays: Arrays | None, seed: int, test: Callable[[Arrays], bool]
+    module: Module,
+    arrays: Arrays | None,
+    seed: int,
+    at: str | None,
+    test: Callable[[Arrays], bool],
 ) -> bool:
-    """Whether a test holds on these arrays, or on some random ones. Errors are another symptom."""
+    """Whether a test holds on these arrays, or on some random ones of which `at` fills those that
+    the program still has. Errors are another symptom."""
+    main = module.main
     try:
         module.verify()
         if arrays is not None:
             return test(arrays)
-        return any(test(finite_inputs(module.main, seed + i, evaluate)) for i in range(SEEDS))
+        drawn = (finite_inputs(main, seed + i, evaluate) for i in range(SEEDS))
+        return any(test(filled(main, x, at, lenient=True) if at else x) for x in drawn)
     except Exception:
         return False
 
@@ -169,8 +182,8 @@ class Predicate:
             file = Path(folder) / "program.cvir"
             file.write_text(program_text(module), encoding="utf-8")
             words = shlex.split(self.command)
-            command = [str(file) if word == "%s" else word for word in words]
-            if "%s" not in words:
+            command = [word.replace("%s", str(file)) for word in words]
+            if "%s" not in self.command:
                 command.append(str(file))
             try:
                 return subprocess.run(command, capture_output=True, check=False).returncode == 0
@@ -182,14 +195,19 @@ class Predicate:
 
 
 def diagnose(
-    passes: tuple[Pass, ...], module: Module, *, seed: int = 0, xla: Run | None = None
+    passes: tuple[Pass, ...],
+    module: Module,
+    *,
+    seed: int = 0,
+    xla: Run | None = None,
+    at: str | None = None,
 ) -> Symptom | None:
     """The first of: a failure, NaN, wrong numbers."""
     error = failure(passes, module)
     if error is not None:
         return Failure.of(passes, error)
     found: Symptom
-    for found in (NotANumber(passes, seed), WrongNumbers(passes, seed, xla)):
+    for found in (NotANumber(passes, seed, at), WrongNumbers(passes, seed, xla, None, at)):
         if found.shows(module):
             return found
     return None

@@ -25,6 +25,7 @@ from ..lowering.execute import Executable, compile_module, place
 from ..lowering.jax_compat import is_trace_clean
 from ..passes.pipeline import tidied
 from .export import eval_graph
+from .offloading import check_offloaded
 from .stepwise import compile_seconds, run_stepwise, stepwise_seconds
 
 Runner = Callable[..., list[Any]]
@@ -185,6 +186,8 @@ def load(
         has_barriers=lowered.has_barriers,
         on_host=lowered.out_on_host,
     )
+    if moves(graph):
+        check_offloaded(graph, executable.memory_analysis())
     return executable, constants
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ import pytest
 from jax.ad_checkpoint import checkpoint_name
 
 import covector
+from covector.frontend.offloading import check_offloaded
 from covector.frontend.policies import policy_from_jax, policy_to_jax
 from covector.ir.ops.placement import device_put
 from covector.ir.places import moves, places_of
@@ -160,3 +162,15 @@ def test_outputs_on_the_host_are_known() -> None:
     assert moves(module.main)
     assert places_of(module.main).outputs == (True, False)
     assert lower_module(module, ("cuda",)).out_on_host == (True, False)
+
+
+def test_moves_that_a_compiler_dropped_are_an_error() -> None:
+    module = covector.make_ir(covector.grad(looped(DOTS), 1))(x, w)
+    kept = SimpleNamespace(host_temp_size_in_bytes=960, host_output_size_in_bytes=0)
+    dropped = SimpleNamespace(host_temp_size_in_bytes=0, host_output_size_in_bytes=0)
+    check_offloaded(module.main, kept)
+    check_offloaded(module.main, None)
+    with pytest.raises(covector.CovectorError, match="XLA dropped the moves"):
+        check_offloaded(module.main, dropped)
+    unmoved = covector.make_ir(covector.grad(looped(None), 1))(x, w)
+    check_offloaded(unmoved.main, dropped)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..ir.ops.placement import DEVICE
 from ..ir.sizes import show_size
 from ..passes.linearize import Linearize
 from ..passes.residuals import Residual, residuals_of
@@ -50,7 +51,9 @@ class Residuals:
         if len(self.rows) > SHOWN:
             rest = self.rows[SHOWN:]
             lines.append([show_size(sum(r.nbytes for r in rest)), "", "", f"{len(rest)} others"])
-        text = f"{show_size(self.nbytes)} saved for the backward pass\n{as_table(lines)}"
+        elsewhere = sum(r.nbytes for r in self.rows if r.memory != DEVICE)
+        of_them = f", {show_size(elsewhere)} of them on the host" if elsewhere else ""
+        text = f"{show_size(self.nbytes)} saved for the backward pass{of_them}\n{as_table(lines)}"
         return text if self.plan is None else f"{text}\n\n{self.plan}"
 
 

@@ -12,11 +12,15 @@ from typing import Any, Final
 
 from ..ir.graph import Atom, Equation, Graph, Location, Value, memoised
 from ..ir.module import Module
+from ..ir.ops.placement import DEVICE, device_put
 from ..ir.origins import BACKWARD, FORWARD, primal_of, role_of
 
 INPUT: Final = "input"
 PRIMAL: Final = "primal"
 FACTOR: Final = "factor"
+
+_ENTERED: Final = ("scan", "call", "checkpoint")
+"""Where what makes a value is looked for inside."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,18 @@ class Residual:
             return INPUT
         return PRIMAL if role_of(self.maker) == FORWARD else FACTOR
 
+    @property
+    def memory(self) -> str:
+        """The memory that keeps it: `device`, or where a checkpoint policy moves it."""
+        is_moved = self.maker is not None and self.maker.primitive is device_put
+        return str(self.maker.params["target"]) if self.maker and is_moved else DEVICE
+
     def why(self) -> str:
-        """What it is kept for, in a few words."""
+        """What it is kept for, in a few words; and where, if not on the device."""
+        place = "" if self.memory == DEVICE else f", kept in {self.memory}"
+        return f"{self._reason()}{place}"
+
+    def _reason(self) -> str:
         readers = list(dict.fromkeys(map(_named, self.readers)))
         if self.maker is not None and self.kind == FACTOR:
             of = _named(_placed(primal_of(self.maker), self.maker))
@@ -122,7 +136,7 @@ def _maker(graph: Graph, x: Atom) -> Equation | None:
     )
     eqn = made.get(x)
     region = eqn.params.get("graph") if eqn is not None else None
-    if eqn is None or not isinstance(region, Graph) or eqn.primitive.name not in ("scan", "call"):
+    if eqn is None or not isinstance(region, Graph) or eqn.primitive.name not in _ENTERED:
         return eqn
     inner = region.outputs[eqn.outputs.index(x)]
     return _placed(_maker(region, inner) or primal_of(eqn), eqn)
@@ -145,6 +159,9 @@ def _readers(table: Readers, x: Atom) -> tuple[Equation, ...]:
     """The primal equations whose derivatives read a value, those inside loops in place of them."""
     found: dict[Equation, None] = {}
     for eqn in table.get(x, ()):
+        if eqn.primitive is device_put:  # whoever reads it once it is back
+            found.update(dict.fromkeys(_readers(table, eqn.outputs[0])))
+            continue
         for reader in _inner_readers(eqn, x) or (primal_of(eqn),):
             found.setdefault(reader)
     return tuple(found)

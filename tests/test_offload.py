@@ -174,3 +174,13 @@ def test_moves_that_a_compiler_dropped_are_an_error() -> None:
         check_offloaded(module.main, dropped)
     unmoved = covector.make_ir(covector.grad(looped(None), 1))(x, w)
     check_offloaded(unmoved.main, dropped)
+
+
+@pytest.mark.parametrize("program", [straight, looped])
+def test_residuals_say_where_they_are_kept(program: Any) -> None:
+    saved = covector.residuals(program(NAMES), 1)(x, w)
+    memories = {r.memory for r in saved}
+    assert memories == {"device", "pinned_host"}
+    moved = next(r for r in saved if r.memory == "pinned_host")
+    assert "dot_general" in moved.why() and moved.why().endswith("kept in pinned_host")
+    assert "of them on the host" in str(saved)

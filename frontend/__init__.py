@@ -9,6 +9,7 @@ from . import custom_lin_rules as custom_lin_rules
 from . import custom_rules as custom_rules
 from . import export_regions as export_regions
 from . import foreign as foreign
+from . import hidden_records as hidden_records
 from . import import_rules as import_rules
 from . import jax_ode as jax_ode
 from . import linear_rules as linear_rules

@@ -19,6 +19,7 @@ from ..ir.primitive import Primitive
 from ..ir.types import TensorType
 from .avals import to_aval
 from .captures import closure_tracers
+from .flat_functions import function_key, reset_stores, restore, stored_values
 from .importer import Params, graph_of, records
 from .jax_compat import (
     CotangentZero,
@@ -28,12 +29,8 @@ from .jax_compat import (
     evaluate_function,
     evaluates_now,
     extended_axes,
-    function_key,
     instantiate_zero,
     jvp_rule_from_params,
-    reset_stores,
-    restore,
-    stored_values,
     trace_context,
     vjp_rule_from_params,
 )

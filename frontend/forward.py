@@ -12,6 +12,7 @@ from ..passes.forward_rules import with_forward_rules
 from ..passes.jvp import jvp_graph
 from .arguments import check_callable
 from .avals import type_of
+from .error_types import as_jax_errors
 from .execute import execute
 from .staging import split_outputs, stage
 from .tangents import tangent_leaves, zero_tangent
@@ -48,7 +49,8 @@ def jvp(
     dxs, active = tangent_leaves(primals, tangents, types, "jvp")
     staged = stage(fun, leaves, in_tree, types=types, has_aux=has_aux, known=leaves)
     primal = with_forward_rules(staged.graph) if custom_vjp == "transpose" else staged.graph
-    graph, nonzero = jvp_graph(primal, staged.active(active))
+    with as_jax_errors():
+        graph, nonzero = jvp_graph(primal, staged.active(active))
     live = [dx for dx, a in zip(dxs, active, strict=True) if a]
     outputs = execute(graph, (*staged.captured, *leaves, *live))
     staged.is_over()

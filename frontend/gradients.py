@@ -20,6 +20,7 @@ from .arguments import (
 )
 from .avals import type_of
 from .budget import execute_within
+from .error_types import as_jax_errors
 from .execute import execute
 from .staging import Staged, divide, stage, wraps
 from .tangents import float0_zeros
@@ -100,7 +101,8 @@ def _value_and_grad(
         staged = stage(fun, arrays, in_tree, types=types, has_aux=has_aux, known=arrays, held=held)
         check_scalar_output(fun, staged, holomorphic)
         flags = staged.active([a and has_tangent(t) for a, t in zip(active, types, strict=True)])
-        graph = grad_graph(staged.graph, flags, staged.n_aux, with_value)
+        with as_jax_errors():
+            graph = grad_graph(staged.graph, flags, staged.n_aux, with_value)
         operands = (*staged.captured, *arrays)
         outputs = (
             execute(graph, operands) if budget is None else execute_within(graph, operands, budget)

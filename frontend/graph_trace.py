@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from types import FrameType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from ..ir.builder import Builder
 from ..ir.errors import CovectorError
 from ..ir.graph import Atom, Graph, Value
-from ..ir.types import TensorType
+from ..ir.types import TensorType, has_tangent
 from .avals import AVALS, to_aval, to_type
 from .captures import constant_atom, constant_behind, find_name, identity_of
-from .hidden_roots import as_custom_jvp, is_root, refuse_inner_roots
-from .hidden_rules import expands, may_expand, refuse_hidden_rules
+from .hidden_rules import expands, flat_told, holds_hidden_rule, may_expand
 from .importer import rule_for
 from .jax_compat import (
     Trace,
@@ -22,6 +23,7 @@ from .jax_compat import (
     escaped_tracer_error,
     evaluate,
     evaluates_now,
+    perturbed,
     register_tracer,
     set_current_trace,
     stage_now,
@@ -36,6 +38,7 @@ from .locations import (
     follow_names,
     site_of_traceback,
 )
+from .no_numbers import FLOAT0
 
 if TYPE_CHECKING:
     from .known import KnownValues
@@ -67,6 +70,12 @@ class GraphTracer(Tracer):  # type: ignore[misc]
         origin: str = self._trace.describe_origin(self.atom)
         site, _ = find_site(sys._getframe(1))
         return origin if site is None else f"{origin}\nIts value is asked for at {site.location}."
+
+    def _contents(self) -> Sequence[tuple[str, Any]]:
+        """What JAX looks through to find whether a derivative by this value may be wanted: it may,
+        if the value can have one, for nobody knows yet."""
+        stand_in = (("tangent", perturbed()),) if has_tangent(self.atom.type) else ()
+        return (("atom", self.atom), *stand_in)
 
     @property
     def _debug_info(self) -> SimpleNamespace:
@@ -115,10 +124,12 @@ class GraphTrace(Trace):  # type: ignore[misc]
         may = _MAY_EXPAND.get(primitive)
         if may is None:
             may = _MAY_EXPAND[primitive] = may_expand(primitive)
-        if may and expands(primitive, tracers, params):
+        if may and expands(primitive, tracers, params) and not holds_hidden_rule(params):
             return self._expanded(primitive, tracers, params)
         if evaluates_now(tracers):
             return evaluate(primitive, tracers, params)
+        if params.get("new_dtype") == FLOAT0:
+            return np.zeros(np.shape(tracers[0]), FLOAT0)
         traceback = traceback_in_force()
         if traceback is None:
             site, inner = find_site(sys._getframe(1))
@@ -145,16 +156,11 @@ class GraphTrace(Trace):  # type: ignore[misc]
         return GraphTracer(self, outputs[0])
 
     def _expanded(self, primitive: Any, operands: Any, params: Any) -> Any:
-        """Record the operations that JAX expands this one to."""
-        if not evaluates_now(operands):
-            site, _ = find_site(sys._getframe(1))
-            location = site.location if site is not None else None
-            refuse_hidden_rules(primitive, params, location)
-            refuse_inner_roots(params, location)
-        called = params.get("_prim")
+        """Record the operations that JAX expands this one to, or a function that has its rule."""
         with set_current_trace(self):
-            if is_root(called):
-                return as_custom_jvp(called)(*operands)
+            function = flat_told(params["_prim"]) if "_prim" in params else None
+            if function is not None:
+                return function(*operands)
             return primitive.to_lojax(*operands, **params)
 
     def stage_value(self, val: Any) -> Any:

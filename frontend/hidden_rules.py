@@ -1,18 +1,26 @@
-"""Operations that JAX expands to others, and derivative rules that its expansion would lose.
+"""Operations that JAX expands to others, with derivative rules that the expansion would lose.
 
-JAX makes custom_vjp functions of another kind under its setting `jax_custom_vjp3`: operations whose
-rules only JAX's own transformations read. They are refused, since a gradient without the rule would
-be wrong silently.
+Such are the custom_vjp functions that JAX makes under its setting `jax_custom_vjp3`, other people's
+operations of that kind, and, from JAX 0.12 on, roots (`jax.lax.custom_root`). They are recorded as
+functions with ordinary rules, see `told`; all others as what they expand to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ..ir.errors import UsageError
-from ..ir.graph import Location
-from .jax_compat import Primitive, typeof
+import jax
+
+from .hidden_roots import as_custom_jvp, is_root
+from .jax_compat import (
+    CotangentSum,
+    CotangentZero,
+    Primitive,
+    SymbolicZero,
+    ordinary_custom_vjp,
+    typeof,
+)
 
 Params = Mapping[str, Any]
 
@@ -28,18 +36,15 @@ def expands(primitive: Any, operands: Any, params: Params) -> bool:
     return bool(primitive.is_high(*map(typeof, operands), **params))
 
 
-def hidden_rule(primitive: Any, params: Params) -> str | None:
-    """The name of a function whose custom_vjp rule JAX's expansion of an operation loses."""
-    if primitive.name == "call_hi_primitive":
-        called = params["_prim"]
-        while hasattr(called, "prim"):  # a batch of calls
-            called = called.prim
-        if not hasattr(called, "fwd") or not hasattr(called, "bwd"):
-            return None
-        return str(getattr(called.traced, "fun_name", "of the program"))
-    inner = (eqn for jaxpr in jaxprs_in(params) for eqn in jaxpr.eqns)
-    found = (hidden_rule(eqn.primitive, eqn.params) for eqn in inner)
-    return next((name for name in found if name is not None), None)
+def has_hidden_rule(params: Params) -> bool:
+    """Whether the expansion of an operation would lose a rule: its own, or one in a jaxpr in it."""
+    called = params.get("_prim")
+    return holds_hidden_rule(params) or (called is not None and told(called) is not None)
+
+
+def holds_hidden_rule(params: Params) -> bool:
+    """Whether there is one in the jaxprs that an operation holds."""
+    return any(has_hidden_rule(eqn.params) for jaxpr in jaxprs_in(params) for eqn in jaxpr.eqns)
 
 
 def jaxprs_in(params: Params) -> Iterator[Any]:
@@ -50,15 +55,95 @@ def jaxprs_in(params: Params) -> Iterator[Any]:
                 yield x
 
 
-def refuse_hidden_rules(primitive: Any, params: Params, location: Location | None) -> None:
-    """Raise UsageError for a function whose derivative rule would get lost: JAX keeps the rules of
-    custom_vjp functions made under its setting `jax_custom_vjp3` in a form of its own."""
-    name = hidden_rule(primitive, params)
-    if name is not None:
-        raise UsageError(
-            f"the custom_vjp function {name} was made under JAX's setting jax_custom_vjp3, whose "
-            "derivative rules covector cannot read",
-            location=location,
-            hint="decorate and call the function while that setting is off: "
-            'jax.config.update("jax_custom_vjp3", False)',
-        )
+def told(called: Any) -> Callable[..., Any] | None:
+    """What an operation does, as a function that has its rule; None for one without a rule."""
+    if hasattr(called, "prim") and hasattr(called, "in_dims"):  # a batch of calls
+        one = told(called.prim)
+        return None if one is None else _batch_of(called, one)
+    if is_root(called):
+        root: Callable[..., Any] = as_custom_jvp(called)
+        return root
+    return _as_custom_vjp(called) if _has_reverse_rule(called) else None
+
+
+def flat_told(called: Any) -> Callable[..., list[Any]] | None:
+    """The same function of flat operands, or None."""
+    function = told(called)
+    if function is None:
+        return None
+
+    def flat(*operands: Any) -> list[Any]:
+        return jax.tree.leaves(function(*jax.tree.unflatten(called.in_tree, operands)))
+
+    return flat
+
+
+def _batch_of(called: Any, one: Callable[..., Any]) -> Callable[..., Any]:
+    axis = called.axis_data
+    return jax.vmap(
+        one, called.in_dims, called.out_dim, axis_name=axis.name, axis_size=axis.size,
+        spmd_axis_name=axis.spmd_name,
+    )  # fmt: skip
+
+
+def _as_custom_vjp(called: Any) -> Callable[..., Any]:
+    n_closed = 2 if hasattr(called, "drop_fwd_consts") else 0  # JAX 0.12 passes closures as such
+    symbolic_zeros = bool(getattr(called, "symbolic_zeros", False))
+
+    def function(*args: Any) -> Any:
+        closed, own = args[:n_closed], args[n_closed:]
+        leaves, tree = jax.tree.flatten(own)
+        n = len(leaves)  # the functions below close over no arguments: those would be constants
+
+        def whole(flat: Any) -> tuple[Any, ...]:
+            return (*closed, *jax.tree.unflatten(tree, flat))
+
+        def fwd(*flat: Any) -> tuple[Any, Any]:
+            moves = [x.perturbed if symbolic_zeros else True for x in flat]
+            values = [x.value if symbolic_zeros else x for x in flat]
+            still = jax.tree.map(lambda _: False, closed)
+            out, residuals, *_ = called.vjp_fwd(
+                (*still, *jax.tree.unflatten(tree, moves)), *whole(values)
+            )
+            return out, residuals
+
+        def bwd(residuals: Any, ct: Any) -> tuple[Any, ...]:
+            ct = jax.tree.map(_as_given, ct, is_leaf=_is_symbolic)
+            cts = _collect_cotangents(called, residuals, ct)
+            return tuple(cts[len(cts) - n :])
+
+        f = ordinary_custom_vjp(_named(lambda *flat: called.expand(*whole(flat)), called))
+        f.defvjp(fwd, bwd, symbolic_zeros=symbolic_zeros)
+        return f(*leaves)
+
+    return function
+
+
+def _named(function: Any, called: Any) -> Any:
+    name = getattr(getattr(called, "traced", None), "fun_name", type(called).__name__)
+    function.__name__ = str(name)
+    return function
+
+
+def _has_reverse_rule(called: Any) -> bool:
+    """Whether an operation that JAX expands to others has a rule for reverse mode."""
+    names = ("HiPrim", "VJPHiPrimitive")
+    plain: list[Any] = [cls for cls in type(called).__mro__ if cls.__name__ in names]
+    own: Any = type(called)
+    return bool(plain) and own.vjp_fwd is not plain[-1].vjp_fwd
+
+
+def _collect_cotangents(called: Any, residuals: Any, ct: Any) -> list[Any]:
+    """What the backward rule of such an operation adds up for its flat operands; None for zero."""
+    sums = [CotangentSum(aval.to_ct_aval()) for aval in called.in_avals_flat]
+    called.vjp_bwd(residuals, ct, *jax.tree.unflatten(called.in_tree, sums))
+    found = [x.freeze() for x in sums]
+    return [None if isinstance(x, CotangentZero) else x for x in found]
+
+
+def _is_symbolic(x: Any) -> bool:
+    return isinstance(x, SymbolicZero)
+
+
+def _as_given(x: Any) -> Any:
+    return CotangentZero(x.aval) if _is_symbolic(x) else x

@@ -16,14 +16,13 @@ import numpy as np
 
 from ..ir.builder import Builder
 from ..ir.errors import CovectorError, MissingRule, UsageError
-from ..ir.graph import Atom, Graph, Location, Thunk, Value
+from ..ir.graph import Atom, Graph, Thunk, Value
 from ..ir.module import Module
 from ..ir.primitive import PRIMITIVES
 from ..ir.types import ExtendedDtype
 from .avals import to_dtype, to_type
 from .captures import constant_atom
-from .hidden_roots import with_roots_told
-from .hidden_rules import refuse_hidden_rules
+from .hidden_rules import has_hidden_rule
 from .jax_compat import (
     ClosedJaxpr,
     JaxprLiteral,
@@ -207,17 +206,9 @@ def _remember(jaxpr: Any, graph: Graph) -> Graph:
 
 
 def _import(closed_jaxpr: Any) -> Graph:
-    if closed_jaxpr.is_high:
-        for eqn in closed_jaxpr.eqns:
-            refuse_hidden_rules(eqn.primitive, eqn.params, _location_of(eqn))
-        closed_jaxpr = with_roots_told(closed_jaxpr, _location_of)
-    low = lowered(closed_jaxpr)
-    return _import_body(low.jaxpr, low.consts)
-
-
-def _location_of(eqn: Any) -> Location | None:
-    site = site_of_traceback(eqn.source_info.traceback)
-    return site.location if site is not None else None
+    is_expanded = not any(has_hidden_rule(eqn.params) for eqn in closed_jaxpr.eqns)
+    given = lowered(closed_jaxpr) if is_expanded else closed_jaxpr
+    return _import_body(given.jaxpr, given.consts)
 
 
 def _import_body(jaxpr: Any, consts: Any) -> Graph:

@@ -16,7 +16,9 @@ from .arguments import check_argnums, check_callable, check_input, check_output
 from .avals import type_of
 from .forward import jvp
 from .gradients import grad
+from .jax_compat import cast_as
 from .linear import vjp
+from .no_numbers import is_float0
 from .staging import function_name
 from .vectorize import vmap
 
@@ -46,7 +48,9 @@ def jacfwd(
         result = vmap(push, out_axes=(None, -1, None) if has_aux else (None, -1))(basis)
         out, columns = result[0], result[1]
         _check_outputs("jacfwd", partial.__name__, out, holomorphic)
-        jacobian = jax.tree.map(lambda y, c: _split(chosen, c, np.ndim(y)), out, columns)
+        jacobian = jax.tree.map(
+            lambda y, c: _split(chosen, cast_as(y, c), np.ndim(y)), out, columns
+        )
         jacobian = _for_argnums(jacobian, out, argnums)
         return (jacobian, result[2]) if has_aux else jacobian
 
@@ -75,7 +79,7 @@ def jacrev(
         out, pull_back = result[0], result[1]
         _check_outputs("jacrev", partial.__name__, out, holomorphic)
         (rows,) = vmap(pull_back)(_basis(out))
-        by_input = jax.tree.map(lambda x, r: _split_rows(out, r, np.ndim(x)), chosen, rows)
+        by_input = jax.tree.map(lambda x, r: _split_rows(out, _numbers(x, r)), chosen, rows)
         jacobian = jax.tree.transpose(jax.tree.structure(chosen), jax.tree.structure(out), by_input)
         jacobian = _for_argnums(jacobian, out, argnums)
         return (jacobian, result[2]) if has_aux else jacobian
@@ -157,19 +161,25 @@ def _split(tree: Any, array: Any, rank: int) -> Any:
     for x in leaves:
         t = type_of(x)
         part = jax.lax.slice_in_dim(array, start, start + t.size, axis=rank)
-        parts.append(part.reshape(*array.shape[:rank], *t.shape))
+        parts.append(part.reshape((*array.shape[:rank], *t.shape)))
         start += t.size
     return jax.tree.unflatten(structure, parts)
 
 
-def _split_rows(tree: Any, array: Any, rank: int) -> Any:
+def _numbers(x: Any, rows: Any) -> Any:
+    """The rows of an input as values of its type; those of an integer one, which are of the dtype
+    of no numbers, as zeros."""
+    return jnp.zeros(rows.shape, jnp.result_type(x)) if is_float0(rows) else cast_as(x, rows)
+
+
+def _split_rows(tree: Any, array: Any) -> Any:
     """Divide the first axis of an input's rows among the outputs' leaves."""
     leaves, structure = jax.tree.flatten(tree)
     parts, start = [], 0
     for y in leaves:
         t = type_of(y)
         part = array[start : start + t.size]
-        parts.append(part.reshape(*t.shape, *array.shape[1:]))
+        parts.append(part.reshape((*t.shape, *array.shape[1:])))
         start += t.size
     return jax.tree.unflatten(structure, parts)
 

@@ -48,6 +48,9 @@ from jax._src import (
 # ad, batching: the tables where authors register rules.
 from jax._src.interpreters import ad, batching, partial_eval
 
+# lax_internal: conversions that keep track of weak types.
+from jax._src.lax import lax as lax_internal
+
 # UNSPECIFIED is the sharding of which the user said nothing.
 from jax._src.named_sharding import UNSPECIFIED
 
@@ -61,6 +64,7 @@ ShapedArray: Any = core.ShapedArray
 JaxprLiteral: Any = core.Literal
 SymbolicZero: Any = ad_util.SymbolicZero
 CotangentZero: Any = ad_util.Zero
+CotangentSum: Any = ad.ValAccum
 typeof = core.typeof
 set_current_trace = core.set_current_trace
 eval_context = core.eval_context
@@ -77,6 +81,14 @@ def current_trace() -> Any:
     """The trace that records operations now; the evaluating trace when nothing is being traced."""
     trace = core.trace_ctx.trace
     return core.eval_trace if trace is None else trace
+
+
+@functools.cache
+def perturbed() -> Any:
+    """A tracer of JAX's forward mode, of no value: one that has a tangent."""
+    found: Any = object.__new__(ad.JVPTracer)
+    found.tangent = None
+    return found
 
 
 def register_tracer(cls: Any) -> None:
@@ -139,6 +151,12 @@ def key_implementation(tag: str) -> Any:
 
 def threefry_partitionable() -> bool:
     return bool(config.threefry_partitionable.value)
+
+
+def cast_as(example: Any, x: Any) -> Any:
+    """x with the dtype of an example, and weakly typed if that is."""
+    weak = dtypes.is_weakly_typed(example)
+    return lax_internal._convert_element_type(x, jax.numpy.result_type(example), weak_type=weak)
 
 
 # --- primitives
@@ -318,43 +336,10 @@ def vjp_rule_from_params(params: dict[str, Any]) -> tuple[Any, Any, Any]:
     return tuple(custom_derivatives.custom_vjp_call_p.get_bind_params(params)["subfuns"])
 
 
-def reset_stores(flat_fun: Any) -> None:
-    """Let a flat function that already ran run again: it leaves the trees of its outputs behind."""
-    for store in flat_fun.stores:
-        if store is not None:
-            store.reset()
-
-
-def batch_levels(flat_fun: Any) -> list[tuple[Any, int]]:
-    """The maps that JAX applied to a flat function, outermost first: for each the store where it
-    notes the batch axes of the outputs, and the size of the batch."""
-    names = ("batch_subtrace", "batch_custom_jvp_subtrace")
-    return [
-        (store, arguments[1].size)
-        for (made_by, arguments), store in zip(flat_fun.transforms, flat_fun.stores, strict=True)
-        if getattr(made_by, "__name__", None) in names
-    ]
-
-
-def stored_values(flat_fun: Any) -> list[Any]:
-    """What a flat function has left behind when it ran."""
-    return [None if store is None else store.val for store in flat_fun.stores]
-
-
-def restore(flat_fun: Any, values: list[Any]) -> None:
-    """Leave behind what an equal flat function did, instead of running this one."""
-    for store, value in zip(flat_fun.stores, values, strict=True):
-        if store is not None:
-            store.store(value)
-
-
-def function_key(flat_fun: Any, *rules: Any) -> Any:
-    """What makes two flat functions with rules the same: the user's functions, and the flattening.
-
-    How the rules are flattened follows from that of the function.
-    """
-    flattening = tuple(arguments for _, arguments in flat_fun.transforms)
-    return flat_fun.f, flattening, *(rule.f for rule in rules)
+def ordinary_custom_vjp(fun: Any) -> Any:
+    """jax.custom_vjp, whose functions keep the form in which we read rules, whatever is set."""
+    with config.custom_vjp3(False):
+        return jax.custom_vjp(fun)
 
 
 def trace_context() -> Any:

@@ -7,6 +7,7 @@ nobody asks, nothing runs.
 
 from __future__ import annotations
 
+import operator
 import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -47,8 +48,7 @@ class Promise:
         return int(self.value())
 
     def __index__(self) -> int:
-        index: int = self.value().__index__()
-        return index
+        return operator.index(self.value())  # a TypeError for floats, which JAX counts on
 
     def __float__(self) -> float:
         return float(self.value())

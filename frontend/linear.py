@@ -16,6 +16,7 @@ from ..passes.linearize import linearize_graph
 from ..passes.transpose import linear_flags, transpose_graph
 from .arguments import check_callable, check_reduce_axes
 from .avals import type_of
+from .error_types import as_jax_errors
 from .execute import execute
 from .staging import function_name, split_outputs, stage
 from .tangents import cotangent_leaves, float0_zeros, tangent_leaves, zero_tangent
@@ -55,7 +56,8 @@ def _at_point(
     leaves, in_tree = jax.tree.flatten((primals, {}))
     types = [type_of(x) for x in leaves]
     staged = stage(fun, leaves, in_tree, types=types, has_aux=has_aux, known=leaves)
-    parts = linearize_graph(staged.graph, staged.active([has_tangent(t) for t in types]))
+    with as_jax_errors():
+        parts = linearize_graph(staged.graph, staged.active([has_tangent(t) for t in types]))
     n, n_out = len(staged.graph.outputs), staged.n_out
     outputs = execute(parts.primal, (*staged.captured, *leaves))
     out, aux = split_outputs(staged, outputs[:n])

@@ -12,7 +12,11 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from .jax_compat import CotangentZero, SymbolicZero, batch_levels
+from .flat_functions import batch_levels
+from .jax_compat import (
+    CotangentZero,
+    SymbolicZero,
+)
 
 
 def with_batch_axes(

@@ -17,6 +17,7 @@ from ..lowering.call_spec import Call
 from ..lowering.jax_compat import is_trace_clean
 from .avals import type_of
 from .known import KnownValues
+from .no_numbers import flatten_numbers
 from .trace import trace_flat
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -87,8 +88,8 @@ def stage(
         aux: list[Any] = []
         if has_aux:
             out, aux_out = split_aux(fun, out)
-            aux, aux_tree = jax.tree.flatten(aux_out)
-        flat, out_tree = jax.tree.flatten(out)
+            aux, aux_tree = flatten_numbers(aux_out)
+        flat, out_tree = flatten_numbers(out)
         trees[:] = [out_tree, aux_tree if has_aux else None]
         return flat + aux
 

@@ -11,8 +11,7 @@ import numpy as np
 from ..ir.errors import ArgumentError, CovectorError, UsageError
 from ..ir.types import TensorType, has_tangent
 from .avals import to_jax_dtype, type_of
-
-FLOAT0 = jax.dtypes.float0
+from .no_numbers import FLOAT0, is_float0, shown
 
 
 def float0_zeros(type: TensorType) -> Any:
@@ -82,21 +81,20 @@ def _takes_part(
     return expected != "float0"
 
 
-def is_float0(x: Any) -> bool:
-    """Whether x is the tangent of integers."""
-    return getattr(x, "dtype", None) == FLOAT0
-
-
 def cotangent_leaves(
     name: str, cotangent: Any, out_tree: Any, out_types: Sequence[TensorType]
 ) -> list[Any]:
     """The flat cotangents of the output of `name`. Raises UsageError where they are not its."""
     flat, tree = jax.tree.flatten(cotangent)
+    has_numbers = [True] * len(flat)
+    if tree != out_tree:
+        out_tree, has_numbers = shown(out_tree)
     if tree != out_tree:
         raise UsageError(
             f"unexpected tree structure: the cotangent given to the pull-back of {name} must be "
             f"nested as {name}'s output is, {out_tree}; it is {tree}"
         )
+    flat = [ct for ct, is_number in zip(flat, has_numbers, strict=True) if is_number]
     for i, (ct, t) in enumerate(zip(flat, out_types, strict=True)):
         _check_cotangent(name, i, ct, t)
     return flat

@@ -17,6 +17,7 @@ from ..passes.batch import batch_graph
 from .arguments import check_callable
 from .execute import execute
 from .jax_compat import extended_axes
+from .no_numbers import nest_mapped, shown
 from .staging import Staged, divide, function_name, leaf_names, stage
 
 
@@ -78,8 +79,7 @@ def vmap(
             staged = stage(fun, leaves, in_tree, types=inner, known=known, held=held)
         graph, wanted = _mapped_graph(staged, types, axes, size, out_axes, name)
         outputs = execute(graph, (*staged.captured, *leaves))
-        assert len(outputs) == len(wanted)
-        return jax.tree.unflatten(staged.out_tree, outputs)
+        return nest_mapped(staged.out_tree, outputs, wanted, size)
 
     if hasattr(fun, "__name__"):
         functools.update_wrapper(vmap_fun, fun)
@@ -157,9 +157,9 @@ def _mapped_graph(
 ) -> tuple[Graph, list[int | None]]:
     """The batched program, with the batch axis moved from and to where the user has it."""
     mapped = staged.active([axis is not None for axis in axes])
-    wanted = flat_axes(
-        "out_axes", out_axes, jax.tree.unflatten(staged.out_tree, [0] * staged.n_out)
-    )
+    full_tree, has_numbers = shown(staged.out_tree)
+    all_wanted = flat_axes("out_axes", out_axes, jax.tree.unflatten(full_tree, has_numbers))
+    wanted = [axis for axis, is_number in zip(all_wanted, has_numbers, strict=True) if is_number]
     force = [axis is not None for axis in wanted]
     batched, out_batched = batch_graph(staged.graph, mapped, size, force, axis_name)
     b = Builder()
@@ -183,7 +183,7 @@ def _mapped_graph(
                     f"vmap's out_axes={axis} is out of range for an output of rank {rank}"
                 )
         outputs.append(move_axis(b, out, 0, axis % rank) if axis else out)
-    return b.graph(inputs, outputs, f"{staged.graph.name}.vmap"), wanted
+    return b.graph(inputs, outputs, f"{staged.graph.name}.vmap"), all_wanted
 
 
 def move_axis(b: Builder, x: Any, source: int, target: int) -> Any:

@@ -140,6 +140,10 @@ class PassError(CovectorError, ValueError):
     """A pass was asked for something that it cannot do."""
 
 
+class ClosedOverError(PassError):
+    """A derivative is wanted by a value that a function with a rule of its own closes over."""
+
+
 class UsageError(CovectorError, ValueError):
     """A public function or the command line was called wrongly."""
 

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.custom_derivatives import SymbolicZero
+from laws import assert_close
 
 import covector
-from covector.ir.errors import UsageError
 
 W = jnp.linspace(0.1, 0.7, 3)
 X = jnp.linspace(-1.0, 1.0, 24).reshape(4, 2, 3)
@@ -146,7 +146,7 @@ def hidden() -> Any:
     def clip(x: Any) -> Any:
         return jnp.sin(x)
 
-    clip.defvjp(lambda x: (clip(x), x), lambda x, ct: (7.0 * ct,))
+    clip.defvjp(lambda x: (clip(x), x), lambda x, ct: (7.0 * ct * x,))
     yield clip
     jax.config.update("jax_custom_vjp3", before)
 
@@ -159,9 +159,44 @@ def in_scan(f: Any) -> Any:
     return lambda x: jax.lax.scan(lambda c, _: (f(c), None), x, None, length=2)[0]
 
 
-@pytest.mark.parametrize("wrap", [lambda f: f, jax.jit, jax.checkpoint, in_vmap, in_scan])
-def test_a_rule_of_custom_vjp3_is_refused_and_not_ignored(hidden: Any, wrap: Any) -> None:
-    for f in (covector.grad(wrap(hidden)), covector.jit(covector.grad(wrap(hidden)))):
-        with pytest.raises(UsageError, match=r"clip .*jax_custom_vjp3") as caught:
-            f(1.0)
-        assert "test_custom_rule_batches.py" in str(caught.value)
+def in_vmaps(f: Any) -> Any:
+    rows = jax.vmap(jax.vmap(f, in_axes=1), in_axes=(2,))
+    return lambda x: rows(x * jnp.arange(24.0).reshape(2, 3, 4)).sum()
+
+
+def in_gradient(f: Any) -> Any:
+    return lambda x: jax.grad(lambda y: jnp.sin(f(y)))(x) * x
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda f: f, jax.jit, jax.checkpoint, in_vmap, in_vmaps, in_scan, in_gradient]
+)
+def test_rules_of_custom_vjp3_count(hidden: Any, wrap: Any) -> None:
+    f = wrap(hidden)
+    wanted = jax.grad(f)(1.5)
+    several = jnp.stack([jax.grad(f)(x) for x in (1.0, 2.0)])
+    assert_close(covector.grad(f)(1.5), wanted)
+    assert_close(covector.jit(covector.grad(f))(1.5), wanted)
+    assert_close(covector.vmap(covector.grad(f))(jnp.array([1.0, 2.0])), several)
+    in_batch = covector.grad(lambda x: covector.vmap(f)(x).sum())
+    assert_close(in_batch(jnp.array([1.0, 2.0])), several)
+
+
+def test_symbolic_zeros_of_custom_vjp3(hidden: Any) -> None:
+    """`hidden` switches the setting on."""
+
+    @jax.custom_vjp
+    def f(x: Any, y: Any) -> Any:
+        return x * y, y
+
+    def fwd(x: Any, y: Any) -> Any:
+        return (x.value * y.value, y.value), (x.perturbed, y.perturbed)
+
+    def bwd(moves: Any, cts: Any) -> Any:
+        absent = isinstance(cts[1], SymbolicZero)
+        return (cts[0] * 2.0 if moves[0] else None), (cts[0] * 3.0 if absent else cts[1])
+
+    f.defvjp(fwd, bwd, symbolic_zeros=True)
+    for grad in (jax.grad, covector.grad):
+        assert grad(lambda x: f(x, 2.0)[0])(1.0) == 2.0
+        assert grad(lambda y: f(2.0, y)[0])(1.0) == 3.0

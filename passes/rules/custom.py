@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...ir.builder import Builder
-from ...ir.errors import ForwardModeError, PassError
+from ...ir.builder import Builder, Zero
+from ...ir.errors import ClosedOverError, ForwardModeError, PassError
 from ...ir.graph import Equation, Graph, Thunk, Value
 from ...ir.ops import call as c
 from ...ir.ops.call import Flags, call, custom_jvp_call, custom_vjp_call, custom_vjp_linear
 from .. import tables
 from ..batch import batch_graph
-from ..dce import region_of
+from ..dce import dce_graph, region_of
 from ..regions import append_typed, instantiated, nonzero, select, spread
 from ..tables import Operands, materialise_batch
 from . import custom_thunks as thunks
@@ -28,17 +28,26 @@ def asked(eqn: Equation, flags: Sequence[bool], rule: str) -> Flags:
     """The inputs whose tangents the rule is asked about, given which of them are nonzero."""
     params = eqn.params
     n_consts = params["num_consts"]
-    if any(flags[:n_consts]):
-        raise PassError(
-            f"@{params['graph'].name} has a derivative rule of its own, which says nothing about a "
-            "value being differentiated that it closes over",
+    refuse_reading(eqn, params["graph"], flags[:n_consts])
+    if params["symbolic_zeros"] and isinstance(params[rule], Thunk):
+        return tuple(flags)
+    return c.inexact_flags([x.type for x in eqn.inputs], n_consts)
+
+
+def refuse_reading(eqn: Equation, graph: Graph, moving: Sequence[bool]) -> None:
+    """Raise ClosedOverError if the function, or what its rule gave, reads one of its leading inputs
+    that is `moving`: a value being differentiated that it closes over."""
+    if not any(moving):
+        return
+    _, needed = dce_graph(graph)
+    if any([is_moving and is_read for is_moving, is_read in zip(moving, needed, strict=False)]):
+        raise ClosedOverError(
+            f"@{eqn.params['graph'].name} has a derivative rule of its own, which says nothing "
+            "about a value being differentiated that it closes over",
             eqn,
             stage="jvp",
             hint="pass the value as an argument, so that the rule can give its derivative too",
         )
-    if params["symbolic_zeros"] and isinstance(params[rule], Thunk):
-        return tuple(flags)
-    return c.inexact_flags([x.type for x in eqn.inputs], n_consts)
 
 
 # -- jvp -----------------------------------------------------------------------------------------
@@ -47,9 +56,12 @@ def asked(eqn: Equation, flags: Sequence[bool], rule: str) -> Flags:
 @tables.jvp.rule(custom_jvp_call)
 def jvp_custom_jvp(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     """A call of the rule's graph, which makes primals and tangents."""
-    params = eqn.params
-    active = asked(eqn, nonzero(tangents), "jvp")
+    params, moving = eqn.params, nonzero(tangents)
+    active = asked(eqn, moving, "jvp")
+    if not any(moving[params["num_consts"] :]):  # only what no function of it reads
+        return unmoved(b, eqn)
     rule, out_active = c.jvp_rule_graph(params["jvp"], params["graph"], active)
+    refuse_reading(eqn, rule, moving[: params["num_consts"]])
     dxs = instantiated(b, tangents, active)
     dys = select(eqn.outputs, out_active)
     what = f"jvp rule of @{params['graph'].name}"
@@ -63,9 +75,12 @@ def jvp_custom_vjp(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
 
     y, residuals = fwd(x)        dy = custom_vjp_linear[bwd](residuals, dx)
     """
-    params = eqn.params
-    active = asked(eqn, nonzero(tangents), "fwd")
+    params, moving = eqn.params, nonzero(tangents)
+    active = asked(eqn, moving, "fwd")
+    if not any(moving[params["num_consts"] :]):
+        return unmoved(b, eqn)
     fwd = c.fwd_rule_graph(params["fwd"], active)
+    refuse_reading(eqn, fwd, moving[: params["num_consts"]])
     made = fwd.outputs[len(eqn.outputs) :]
     what = f"fwd rule of @{params['graph'].name}"
     check_rule(eqn, what, fwd, eqn.inputs, (*eqn.outputs, *made))
@@ -83,6 +98,12 @@ def jvp_custom_vjp(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
         symbolic_zeros=params["symbolic_zeros"],
     )
     return spread(dys, c.inexact_flags([v.type for v in eqn.outputs]), eqn.outputs)
+
+
+def unmoved(b: Builder, eqn: Equation) -> Operands:
+    """The tangents of a call none of whose arguments has one."""
+    b.append(eqn)
+    return [Zero(v.type) for v in eqn.outputs]
 
 
 def check_rule(

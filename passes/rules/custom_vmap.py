@@ -37,15 +37,41 @@ def jvp_custom_vmap(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
 def _batched_jvp(
     graph: Graph, rule: Any, active: Flags, batched: Flags, size: int
 ) -> tuple[Graph, Flags]:
-    """The derivative of what the rule gives for operands of which the value or tangent is batched.
+    """The derivative of what the rule gives for operands of which value and tangent are batched.
+
+    The rule is told of these only, as JAX's is: where just the value or just the tangent has a
+    batch axis, a batch of derivatives is taken. If there are operands of both kinds, or the rule
+    makes a batch of operands of which none is one, it is told of all.
+    """
+    forward, out_nonzero = jvp_graph(graph, active)
+    primals, moving = batched[: len(active)], widened(batched[len(active) :], active)
+    both = tuple(p and t for p, t in zip(primals, moving, strict=True))
+    extra = (*_unless(primals, both), *select(_unless(moving, both), active))
+    if any(both) and any(extra):
+        return _of_all(forward, rule, active, out_nonzero, batched, size)
+    inner, out_batched = rule(both, size)
+    if any(out_batched) and not any(both):
+        return _of_all(forward, rule, active, out_nonzero, batched, size)
+    pushed, _ = jvp_graph(inner, active, out_nonzero)
+    if not any(extra):
+        return pushed, (*out_batched, *select(out_batched, out_nonzero))
+    return batch_graph(pushed, extra, size)
+
+
+def _unless(flags: Sequence[bool], excluded: Sequence[bool]) -> Flags:
+    return tuple(f and not x for f, x in zip(flags, excluded, strict=True))
+
+
+def _of_all(
+    forward: Graph, rule: Any, active: Flags, out_nonzero: Flags, batched: Flags, size: int
+) -> tuple[Graph, Flags]:
+    """The derivative of what the rule gives for operands with a batched value or tangent.
 
     Where no value is, there is nothing to ask the rule: the derivative at one point is batched.
     """
-    forward, out_nonzero = jvp_graph(graph, active)
-    primals, moving = batched[: len(active)], batched[len(active) :]
-    if not any(primals):
+    if not any(batched[: len(active)]):
         return batch_graph(forward, batched, size)
-    flags = either(primals, widened(moving, active))
+    flags = either(batched[: len(active)], widened(batched[len(active) :], active))
     inner, out_batched = rule(flags, size)
     pushed, _ = jvp_graph(inner, active, out_nonzero)
     wanted = (*flags, *select(flags, active))

@@ -1,0 +1,47 @@
+"""JAX's flat functions, the form in which custom rules travel, and what they leave behind.
+
+Their outputs' trees, and the batch axes that `jax.vmap` found, are in stores beside them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def reset_stores(flat_fun: Any) -> None:
+    """Let a flat function that already ran run again: it leaves the trees of its outputs behind."""
+    for store in flat_fun.stores:
+        if store is not None:
+            store.reset()
+
+
+def batch_levels(flat_fun: Any) -> list[tuple[Any, int]]:
+    """The maps that JAX applied to a flat function, outermost first: for each the store where it
+    notes the batch axes of the outputs, and the size of the batch."""
+    names = ("batch_subtrace", "batch_custom_jvp_subtrace")
+    return [
+        (store, arguments[1].size)
+        for (made_by, arguments), store in zip(flat_fun.transforms, flat_fun.stores, strict=True)
+        if getattr(made_by, "__name__", None) in names
+    ]
+
+
+def stored_values(flat_fun: Any) -> list[Any]:
+    """What a flat function has left behind when it ran."""
+    return [None if store is None else store.val for store in flat_fun.stores]
+
+
+def restore(flat_fun: Any, values: list[Any]) -> None:
+    """Leave behind what an equal flat function did, instead of running this one."""
+    for store, value in zip(flat_fun.stores, values, strict=True):
+        if store is not None:
+            store.store(value)
+
+
+def function_key(flat_fun: Any, *rules: Any) -> Any:
+    """What makes two flat functions with rules the same: the user's functions, and the flattening.
+
+    How the rules are flattened follows from that of the function.
+    """
+    flattening = tuple(arguments for _, arguments in flat_fun.transforms)
+    return flat_fun.f, flattening, *(rule.f for rule in rules)

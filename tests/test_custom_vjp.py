@@ -174,3 +174,20 @@ def test_second_derivatives_with_optimize_remat() -> None:
 
     assert_close(covector.grad(loop)(X), jax.grad(loop)(X))
     assert_close(twice(loop), twice(written_out), rtol=1e-3)
+
+
+def test_residuals_that_are_python_numbers_come_out_of_a_branch() -> None:
+    """They are weakly typed in each branch that has them, and so where the branches meet."""
+
+    @jax.custom_vjp
+    def f(x: Any) -> Any:
+        return jnp.sin(x)
+
+    f.defvjp(lambda x: (f(x), (x, 2.0)), lambda r, ct: (r[1] * jnp.cos(r[0]) * ct,))
+
+    def chosen(x: Any) -> Any:
+        return jax.lax.cond(x[0] > 0, f, lambda x: f(x * x), x)
+
+    Checked(chosen, X).reverse()
+    module = covector.run_passes(made(chosen, X), "linearize").verify()
+    assert covector.parse(str(module)) == module

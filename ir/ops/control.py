@@ -145,6 +145,11 @@ def _infer_cond(types: Types, params: dict[str, Any]) -> tuple[TensorType, ...]:
             raise TypeRuleError(
                 f"the branches of cond return different types: {first} and {branch.output_types}"
             )
+    return branch_outputs(branches)
+
+
+def branch_outputs(branches: tuple[Graph, ...]) -> tuple[TensorType, ...]:
+    """The types of what a cond of these branches makes: weak where all branches' are."""
     each = zip(*(branch.output_types for branch in branches), strict=True)
     return tuple(t[0] if all(u.weak for u in t) else t[0].strong for t in each)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from ...ir.builder import Builder
 from ...ir.errors import PassError
 from ...ir.graph import Atom, Equation, Graph, Value, memoised
-from ...ir.ops.control import cond
+from ...ir.ops.control import branch_outputs, cond
 from ...ir.types import TensorType
 from .. import tables
 from ..partial_eval import Split, split_graph
@@ -80,6 +80,7 @@ def _split(branches: Branches, unknown: Flags) -> _Halves:
     types = [_source_type(source, splits[0], slots) for source in sources]
     pairs = list(zip(splits, found, strict=True))
     known = tuple(_known_branch(split, each, n_known, slots) for split, each in pairs)
+    slots = list(branch_outputs(known)[n_known:])
     rest = tuple(_unknown_branch(split, each, sources, types) for split, each in pairs)
     return _Halves(known, rest, unknown_out, tuple(slots), sources)
 

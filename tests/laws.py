@@ -60,13 +60,20 @@ def is_inexact(x: Any) -> bool:
 
 
 class Checked:
-    """A program with flat array arguments, its graph, and JAX's word on it."""
+    """A program with flat array arguments, its graph, and JAX's word on it.
 
-    def __init__(self, function: Function, *args: Any) -> None:
+    `reference` is the same function written otherwise, where JAX is wrong about the first.
+    """
+
+    def __init__(self, function: Function, *args: Any, reference: Function | None = None) -> None:
         leaves, tree = jax.tree.flatten(args)
         self.args = [jnp.asarray(x) for x in leaves]
-        self.flat = lambda *xs: jax.tree.leaves(function(*jax.tree.unflatten(tree, xs)))
-        self.graph = made(self.flat, *self.args).main
+
+        def flat(f: Function) -> Function:
+            return lambda *xs: jax.tree.leaves(f(*jax.tree.unflatten(tree, xs)))
+
+        self.flat = flat(reference or function)
+        self.graph = made(flat(function), *self.args).main
         self.active = [is_inexact(x) for x in self.args]
         self.tangents = random_like([x for x in self.args if is_inexact(x)], 1)
 

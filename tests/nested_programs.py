@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any
 
 import jax
@@ -89,6 +90,16 @@ def in_vmap(f: Function) -> Function:
 
 def in_vmap_of_w(f: Function) -> Function:
     return lambda w, x: jax.vmap(f, in_axes=(0, None))(jnp.stack([w, w.T * 0.5]), x).sum(0)
+
+
+def one_by_one(f: Function) -> Function:
+    """What `in_vmap` means."""
+    return lambda w, x: f(w, x) + f(w, x * w[0])
+
+
+def one_by_one_of_w(f: Function) -> Function:
+    """What `in_vmap_of_w` means."""
+    return lambda w, x: f(w, x) + f(w.T * 0.5, x)
 
 
 def in_custom_jvp(f: Function) -> Function:
@@ -194,22 +205,28 @@ WRAPPERS = (
 
 
 def is_possible(program: tuple[Function, list[Wrapper]]) -> bool:
-    """Whether JAX has a right answer for a program to be compared with.
-
-    A root differentiates its function forward, which a custom_vjp function does not allow. Where a
-    mapped argument matters to the rule of a custom_vjp function only, jax.vmap sums the cotangents
-    over the batch before the rule, which differs from a loop (see test_custom_rule_batches).
-    """
-    base, wrappers = program
-    if (
-        base is base_constant
-        and in_custom_vjp in wrappers
-        and {in_vmap, in_vmap_of_w} & {*wrappers}
-    ):
-        return False
+    """Whether the program is one: a root differentiates its function forward, which a custom_vjp
+    function does not allow."""
+    _, wrappers = program
     if in_root not in wrappers or in_custom_vjp not in wrappers:
         return True
     return wrappers.index(in_custom_vjp) > len(wrappers) - 1 - wrappers[::-1].index(in_root)
+
+
+def nest(base: Function, wrappers: Sequence[Wrapper]) -> Function:
+    return reduce(lambda f, wrap: wrap(f), wrappers, base)
+
+
+def as_meant(base: Function, wrappers: Sequence[Wrapper]) -> Function:
+    """The program by whose derivatives JAX's word is right.
+
+    Where a mapped argument matters to the rule of a custom_vjp function and not to the function,
+    jax.vmap sums the cotangents over the batch before the rule; so examples go one by one.
+    """
+    if base is not base_constant or in_custom_vjp not in wrappers:
+        return nest(base, wrappers)
+    meant = {in_vmap: one_by_one, in_vmap_of_w: one_by_one_of_w}
+    return nest(base, [meant.get(wrap, wrap) for wrap in wrappers])
 
 
 programs = st.tuples(

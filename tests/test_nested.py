@@ -6,7 +6,6 @@ back (see roundtrip_guard).
 
 from __future__ import annotations
 
-from functools import reduce
 from typing import Any
 
 import pytest
@@ -18,17 +17,22 @@ from nested_programs import (
     W,
     Wrapper,
     X,
+    as_meant,
+    base_constant,
     base_tanh,
     in_custom_vjp,
+    in_vmap,
+    in_vmap_of_w,
     in_while,
     is_possible,
+    nest,
     programs,
 )
 
 
 def check(base: Function, wrappers: list[Wrapper]) -> None:
     """All transformations and their pairs; without those that JAX does not have for a primitive."""
-    program = Checked(reduce(lambda f, wrap: wrap(f), wrappers, base), W, X)
+    program = Checked(nest(base, wrappers), W, X, reference=as_meant(base, wrappers))
     program.value()
     program.cleaned()
     program.batched()
@@ -52,6 +56,13 @@ def check(base: Function, wrappers: list[Wrapper]) -> None:
 @settings(max_examples=6, phases=[Phase.explicit, Phase.generate])
 def test_nested_programs(program: tuple[Function, list[Wrapper]]) -> None:
     check(*program)
+
+
+@pytest.mark.parametrize(
+    "wrappers", [[in_custom_vjp, in_vmap], [in_vmap_of_w, in_custom_vjp, in_vmap]]
+)
+def test_a_rule_that_reads_what_its_function_does_not(wrappers: list[Wrapper]) -> None:
+    check(base_constant, wrappers)
 
 
 # Slow: some ten minutes.

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from ..ir.errors import UsageError
-from ..ir.types import ExtendedDtype, TensorType
+from ..ir.types import BOOL, ExtendedDtype, TensorType
 from .jax_compat import ShapedArray, eval_context, is_extended, key_dtype, typeof
 
 _TYPES: Final[dict[Any, TensorType]] = {}
@@ -37,8 +37,11 @@ def to_aval(type: TensorType) -> Any:
 
 
 def to_dtype(dtype: Any) -> Any:
-    """Our dtype for JAX's: they differ for extended ones only."""
-    return ExtendedDtype(dtype.name) if is_extended(dtype) else np.dtype(dtype)
+    """Our dtype for JAX's: they differ for extended ones, and for float0 inside of jaxprs, for which
+    booleans stand."""
+    if is_extended(dtype):
+        return ExtendedDtype(dtype.name)
+    return BOOL if dtype == jax.dtypes.float0 else np.dtype(dtype)
 
 
 def to_jax_dtype(dtype: Any) -> Any:

@@ -16,11 +16,14 @@ from ..ir.ops.random import KEY_WORDS, key_tag, random_wrap
 from ..ir.types import ExtendedDtype, TensorType
 from .avals import key_words, to_type
 from .jax_compat import FlatFunction, Tracer, typeof
+from .no_numbers import is_float0
 
 
 def constant_atom(b: Builder, x: Any, aval: Any = None) -> Atom:
     """An atom for a concrete value: a literal for a scalar, else a constant's equation."""
     type = to_type(typeof(x) if aval is None else aval)
+    if is_float0(x):
+        x = np.zeros(type.shape, bool)
     if not type.shape and not isinstance(type.dtype, ExtendedDtype):
         if isinstance(x, int | float) and x != 0:  # 0.0 and -0.0 are equal, yet not the same
             return _literal(x, type)

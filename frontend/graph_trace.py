@@ -38,7 +38,7 @@ from .locations import (
     follow_names,
     site_of_traceback,
 )
-from .no_numbers import FLOAT0
+from .no_numbers import FLOAT0, with_float0
 
 if TYPE_CHECKING:
     from .known import KnownValues
@@ -152,7 +152,7 @@ class GraphTrace(Trace):  # type: ignore[misc]
         if inner is not None and site is not None and site.names is not None:
             self._name(site, inner, outputs)
         if primitive.multiple_results:
-            return [GraphTracer(self, x) for x in outputs]
+            return with_float0([GraphTracer(self, x) for x in outputs], params)
         return GraphTracer(self, outputs[0])
 
     def _expanded(self, primitive: Any, operands: Any, params: Any) -> Any:

@@ -103,7 +103,9 @@ def evaluates_now(operands: Any) -> bool:
         return not any(isinstance(x, core.Tracer) for x in operands)
     if not operands or isinstance(operands[0], core.Tracer):
         return False
-    return bool(getattr(operands[0], "dtype", None) == dtypes.float0)
+    if getattr(operands[0], "dtype", None) != dtypes.float0:
+        return False
+    return not any(isinstance(x, core.Tracer) for x in operands)
 
 
 def stage_now(value: Any) -> Any:

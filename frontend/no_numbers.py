@@ -68,3 +68,15 @@ def nest_mapped(tree: Any, outputs: Sequence[Any], axes: Sequence[int | None], s
         for x, axis in zip(leaves, axes, strict=True)
     ]
     return jax.tree.unflatten(full, mapped)
+
+
+def with_float0(outputs: list[Any], params: Any) -> list[Any]:
+    """The outputs of an operation of JAX's, arrays of float0 where its jaxpr says so."""
+    jaxpr = params.get("jaxpr") or params.get("body_jaxpr") or params.get("branches", (None,))[0]
+    variables = getattr(getattr(jaxpr, "jaxpr", jaxpr), "outvars", ())
+    if not any(is_float0(v.aval) for v in variables):
+        return outputs
+    return [
+        np.zeros(x.shape, FLOAT0) if is_float0(v.aval) else x
+        for x, v in zip(outputs, variables, strict=True)
+    ]

@@ -1,19 +1,21 @@
 """Pytrees as plain data: how a program's flat inputs and outputs nest, fit for text and files.
 
-Tuples, lists, dicts and None are themselves, "*" is a leaf. Any other node is a dict: its type
-under "@", what else distinguishes it under "aux" (as text), its parts under "children". Named
-tuples are found again by their type; other nodes, whose auxiliary data text cannot hold, in this
-process only.
+Tuples, lists, dicts and None are themselves, "*" is a leaf, "float0[3]" an array of that dtype. Any
+other node is a dict: its type under "@", what else distinguishes it under "aux" (as text), its
+parts under "children". Named tuples are found again by their type; other nodes, whose auxiliary
+data text cannot hold, in this process only.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any, Final
 
 import jax
 
 from ..ir.errors import UsageError
+from .no_numbers import NoNumbers
 
 Skeleton = Any
 _TREES: Final[dict[str, Any]] = {}
@@ -44,6 +46,8 @@ def _skeleton(tree: Any) -> tuple[Skeleton, bool]:
         return children, is_plain
     if kind is type(None):
         return None, True
+    if kind is NoNumbers:
+        return f"float0{[*aux]}", True
     named = issubclass(kind, tuple) and hasattr(kind, "_fields")
     node: dict[str, Any] = {"@": f"{kind.__module__}:{kind.__qualname__}"}
     if aux is not None and not named:
@@ -62,6 +66,8 @@ def _example(found: Skeleton) -> Any:
     """A pytree of that structure."""
     if found is None or found == "*":
         return found
+    if isinstance(found, str):
+        return NoNumbers(tuple(map(int, re.findall(r"\d+", found.removeprefix("float0")))))
     if isinstance(found, tuple | list):
         return type(found)(_example(part) for part in found)
     if "@" not in found:

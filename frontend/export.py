@@ -135,7 +135,7 @@ def _splice(trace: GraphTrace, graph: Graph, arguments: Sequence[Any]) -> list[A
     atoms = _fitting(trace, graph, arguments)
     site, _ = find_site(sys._getframe(1))
     builder.location = site.location if site is not None else None
-    return [trace.tracer(x) for x in builder.inline(graph, atoms)]
+    return [trace.tracer(x) for x in builder.adopt(graph, atoms)]
 
 
 def _fitting(trace: GraphTrace, graph: Graph, arguments: Sequence[Any]) -> list[Atom]:

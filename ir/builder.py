@@ -229,12 +229,48 @@ class Builder:
                 outputs = self._emit_atoms(eqn.primitive, inputs, eqn.params)
             else:
                 outputs = self.emit(eqn.primitive, *inputs, **eqn.params)
-            for old, new in zip(eqn.outputs, outputs, strict=True):
-                env[old] = new
-                if new.__class__ is Value and new.name is None:
-                    new.name = old.name
+            _enter(env, eqn.outputs, outputs)
         self.location, self.origin = outer, origin
         return [env.get(x, x) for x in graph.outputs]
+
+    def adopt(self, graph: Graph, arguments: Sequence[Atom]) -> list[Any]:
+        """`inline` that takes over the graph's own values, and equations as far as it can. A copy
+        where some of the values are made here already, or the arguments have other types.
+
+        Only for graphs none of whose values is an input of the graph that is being built.
+        """
+        if not self._can_adopt(graph, arguments):
+            return self.inline(graph, arguments)
+        env: dict[Any, Any] = dict(zip(graph.inputs, arguments, strict=True))
+        replaced, seen, outer = env.keys(), self._seen, self.location
+        for eqn in graph.equations:
+            outputs: Any = None
+            inputs, primitive = eqn.inputs, eqn.primitive
+            if not replaced.isdisjoint(inputs):
+                inputs = tuple([env.get(x, x) for x in inputs])
+                if primitive.fold is not None:
+                    outputs = primitive.fold(self, inputs, eqn.params)
+            if outputs is None:
+                key = equation_key(primitive, inputs, eqn.params)
+                outputs = seen.get(key)
+                if outputs is None:
+                    if inputs is not eqn.inputs or eqn.location is None:
+                        eqn = eqn.replace(inputs=inputs, location=eqn.location or outer)
+                    self._register(eqn, key)
+                    continue
+            _enter(env, eqn.outputs, outputs)
+        return [env.get(x, x) for x in graph.outputs]
+
+    def _can_adopt(self, graph: Graph, arguments: Sequence[Atom]) -> bool:
+        made = self._made
+        for x, v in zip(arguments, graph.inputs, strict=True):
+            if x.type is not v.type:
+                return False
+        for eqn in graph.equations:
+            for v in eqn.outputs:
+                if v in made:
+                    return False
+        return True
 
     # -- errors ----------------------------------------------------------------------------------
 
@@ -255,6 +291,14 @@ class Builder:
     ) -> CovectorError:
         eqn = Equation(primitive, inputs, (), params, self.location)
         return type(error)(error.claim, eqn, hint=error.hint)
+
+
+def _enter(env: dict[Any, Any], old: Sequence[Value], new: Sequence[Any]) -> None:
+    """Let new atoms stand for old values, and have their names if they have none."""
+    for value, atom in zip(old, new, strict=True):
+        env[value] = atom
+        if atom.__class__ is Value and atom.name is None:
+            atom.name = value.name
 
 
 def _shorthand(name: str) -> Callable[..., Any]:

@@ -16,10 +16,11 @@ from ..ir.types import Dtype, TensorType
 from . import borrow
 from .careful import check
 from .host import TOKEN_TYPE, Host, effects_of_graphs
-from .mlir_types import Attributes, Locations, MlirTypes, Symbols, tail
+from .mlir_types import Symbols, tail
 
 if TYPE_CHECKING:
     from .tables import Lower
+    from .workshop import Workshop
 
 MlirValue = Any
 """An SSA value of the module being made."""
@@ -45,14 +46,15 @@ class Context:
         platforms: tuple[str, ...],
         rules: RuleTable[Lower],
         called: Set[Primitive],
+        workshop: Workshop,
     ) -> None:
         self.module = module
         self.platforms = platforms
         self.rules = rules
         self.called = called
-        self.types = MlirTypes(module.context)
-        self.attributes = Attributes(module.context, self.types)
-        self.locations = Locations(module.context)
+        self.types = workshop.types
+        self.attributes = workshop.attributes
+        self.locations = workshop.locations
         self.location: ir.Location = self.locations.unknown
         self.symbols = Symbols(("main",))
         self.equation: Equation | None = None

@@ -21,7 +21,7 @@ from ..ir.ops.shard_map import meshes_in
 from ..ir.places import places_of
 from ..ir.reproducer import explain, keep
 from ..ir.types import TensorType
-from . import jax_compat, rules, tables
+from . import jax_compat, rules, tables, workshop
 from .context import Context, create
 from .host import TOKEN_TYPE, effects_of_graphs
 from .plan import Plan
@@ -73,7 +73,7 @@ def lower_graph(
 
 
 def _lower(graph: Graph, platforms: tuple[str, ...], name: str) -> Lowering:
-    made, constants, ctx = _emit(graph, platforms, name, careful=False)
+    made, constants, ctx, place = _emit(graph, platforms, name, careful=False)
     try:
         made.operation.verify()
     except ir.MLIRError as error:
@@ -82,21 +82,23 @@ def _lower(graph: Graph, platforms: tuple[str, ...], name: str) -> Lowering:
     inputs = tuple(c.type for c in constants) + graph.input_types
     host = ctx.host.parts()
     outputs, on_host, barriers = graph.output_types, places_of(graph).outputs, ctx.has_barriers
-    return Lowering(name, made, constants, inputs, outputs, platforms, host, barriers, on_host)
+    lowered = Lowering(name, made, constants, inputs, outputs, platforms, host, barriers, on_host)
+    workshop.give_back_after(lowered, place)
+    return lowered
 
 
 def _emit(
     main: Graph, platforms: tuple[str, ...], name: str, careful: bool
-) -> tuple[ir.Module, tuple[Constant, ...], Context]:
-    context = jax_compat.make_ir_context()
-    with context, ir.Location.unknown():
+) -> tuple[ir.Module, tuple[Constant, ...], Context, workshop.Workshop]:
+    place = workshop.take()
+    with place.context, ir.Location.unknown():
         module = ir.Module.create()
         i32 = ir.IntegerType.get_signless(32)
         attributes = module.operation.attributes
         attributes["sym_name"] = ir.StringAttr.get(name)
         attributes["mhlo.num_partitions"] = ir.IntegerAttr.get(i32, 1)
         attributes["mhlo.num_replicas"] = ir.IntegerAttr.get(i32, 1)
-        ctx = Context(module, platforms, rules.LOWERINGS, tables.called)
+        ctx = Context(module, platforms, rules.LOWERINGS, tables.called, place)
         ctx.careful = careful
         ctx.keeps_order = any(map(_states_order, main.equations))
         plan, meshes = Plan.of(main), meshes_in(main)
@@ -105,7 +107,7 @@ def _emit(
             ctx.functions[graph] = (symbol, plan.constants[graph])
             ctx.mesh = meshes.get(graph, ())
             _emit_function(ctx, graph, symbol, public=graph is main)
-    return module, plan.constants[main], ctx
+    return module, plan.constants[main], ctx, place
 
 
 def _states_order(eqn: Equation) -> bool:

@@ -74,6 +74,11 @@ class Attributes:
         self._scalars: dict[Literal, ir.Attribute] = {}
         self._others: dict[Any, Any] = {}
 
+    def __len__(self) -> int:
+        return sum(
+            map(len, (self._parsed, self._integers, self._arrays, self._scalars, self._others))
+        )
+
     def once(self, key: Any, make: Callable[[], Any]) -> Any:
         """`make()`, called once for this key."""
         found = self._others.get(key)
@@ -140,6 +145,9 @@ class Locations:
         self.unknown = ir.Location.unknown(context)
         self._files: dict[Location | None, ir.Location] = {None: self.unknown}
         self._named: dict[tuple[Location | None, str | None, str], ir.Location] = {}
+
+    def __len__(self) -> int:
+        return len(self._named)
 
     def file(self, location: Location | None) -> ir.Location:
         found = self._files.get(location)

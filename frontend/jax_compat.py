@@ -240,13 +240,14 @@ def is_inlined(params: Mapping[str, Any]) -> bool:
 
 def jit_shardings(params: Mapping[str, Any]) -> list[Any]:
     """The shardings that a jit equation asks for."""
-    names = ("in_shardings", "out_shardings")
-    return [s for name in names for s in params[name] if s is not UNSPECIFIED]
+    groups = (params["in_shardings"], params["out_shardings"])
+    return [s for group in groups for s in group if s is not UNSPECIFIED]
 
 
 def has_layouts(params: Mapping[str, Any]) -> bool:
     """Whether a jit equation asks for memory layouts."""
-    return any(x is not None for name in ("in_layouts", "out_layouts") for x in params[name])
+    groups = (params["in_layouts"], params["out_layouts"])
+    return any([x is not None for group in groups for x in group])
 
 
 def is_default_sharding(value: Any) -> bool:

@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any, TypeVar
 
 import jax
@@ -191,27 +192,37 @@ def leaf_names(
 
     Leaves in `held` get none.
     """
-    skeleton = jax.tree.unflatten(in_tree, range(in_tree.num_leaves))
+    names = _names(positional_names(fun), in_tree)
+    return [name for i, name in enumerate(names) if not held or i not in held]
+
+
+def positional_names(fun: Callable[..., Any]) -> tuple[str, ...]:
+    """What a function calls its positional parameters; nothing where it does not tell."""
+    inner = fun
+    while isinstance(inner, FunctionType) and "__signature__" not in inner.__dict__:
+        if not hasattr(inner, "__wrapped__"):
+            return inner.__code__.co_varnames[: inner.__code__.co_argcount]
+        inner = inner.__wrapped__
     try:
-        parameters = [
-            p.name if p.kind is not p.VAR_POSITIONAL else None
-            for p in inspect.signature(fun).parameters.values()
-        ]
+        found = inspect.signature(fun).parameters.values()
     except (TypeError, ValueError):
-        parameters = []
+        return ()
+    return tuple([p.name for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)])
+
+
+@functools.lru_cache(maxsize=1024)
+def _names(parameters: tuple[str, ...], in_tree: Any) -> tuple[str, ...]:
+    skeleton = jax.tree.unflatten(in_tree, range(in_tree.num_leaves))
     names = []
-    for path, i in jax.tree_util.tree_flatten_with_path(skeleton)[0]:
-        if held and i in held:
-            continue
+    for path, _ in jax.tree_util.tree_flatten_with_path(skeleton)[0]:
         in_kwargs, first, *rest = (*path, None) if len(path) < 2 else path
         position = getattr(first, "idx", None)
         if in_kwargs.idx == 0 and position is not None:
-            known = parameters[position] if position < len(parameters) else None
-            root = known or f"arg{position}"
+            root = parameters[position] if position < len(parameters) else f"arg{position}"
         else:
             root = str(getattr(first, "key", "kwargs"))
         names.append(root + "".join(_step(key) for key in rest if key is not None))
-    return names
+    return tuple(names)
 
 
 def _step(key: Any) -> str:

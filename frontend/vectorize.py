@@ -162,6 +162,8 @@ def _mapped_graph(
     wanted = [axis for axis, is_number in zip(all_wanted, has_numbers, strict=True) if is_number]
     force = [axis is not None for axis in wanted]
     batched, out_batched = batch_graph(staged.graph, mapped, size, force, axis_name)
+    if not any(axes) and not any(wanted) and wanted.count(None) == 0:  # every axis is the first
+        return batched, wanted
     b = Builder()
     inputs = [Value(v.type, v.name) for v in staged.graph.inputs[: staged.n_captured]]
     moved: list[Any] = list(inputs)

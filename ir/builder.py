@@ -38,10 +38,11 @@ class Builder:
     """Collects equations.
 
     `location` and `origin` are given to each new equation: a pass sets them by `derive` or
-    `replace` for each equation that it transforms.
+    `replace` for each equation that it transforms. `uniforms` are the arrays made here whose
+    elements are all one literal.
     """
 
-    __slots__ = ("_made", "_seen", "equations", "location", "origin")
+    __slots__ = ("_made", "_seen", "equations", "location", "origin", "uniforms")
 
     def __init__(self) -> None:
         self.equations: list[Equation] = []
@@ -49,6 +50,7 @@ class Builder:
         self.origin: Origin | None = None
         self._seen: dict[Any, tuple[Value, ...]] = {}
         self._made: dict[Value, Equation] = {}
+        self.uniforms: dict[Value, Literal] = {}
 
     def derive(self, step: str, eqn: Equation) -> None:
         """What is emitted next is derived from this equation, by a pass that takes such a step."""
@@ -111,6 +113,13 @@ class Builder:
         if (primitive.effects or primitive.has_regions) and eqn.effects:
             return
         self._seen.setdefault(key, eqn.outputs)
+        inputs = eqn.inputs
+        if len(inputs) == 1 and isinstance(inputs[0], Literal):
+            self._note_uniform(eqn, inputs[0])
+
+    def _note_uniform(self, eqn: Equation, element: Literal) -> None:
+        if eqn.primitive.name == "broadcast_in_dim":
+            self.uniforms[eqn.outputs[0]] = element
 
     def define(self, outputs: tuple[Value, ...], like: Equation, **fields: Any) -> None:
         """Append `like` with other fields, making given values: joint rules redefine primals so."""
@@ -218,8 +227,12 @@ class Builder:
 
     def inline(self, graph: Graph, arguments: Sequence[Operand]) -> list[Any]:
         """Emit a copy of the graph's equations, applied to arguments; its outputs."""
-        env: dict[Any, Any] = dict(zip(graph.inputs, arguments, strict=True))
         are_atoms = all([x.__class__ is Value or x.__class__ is Literal for x in arguments])
+        if are_atoms and len(graph.equations) == 1:  # as most of what JAX jits and inlines is
+            eqn = graph.equations[0]
+            if eqn.inputs == graph.inputs and eqn.outputs == graph.outputs:
+                return list(self._emit_like(eqn, tuple(arguments)))
+        env: dict[Any, Any] = dict(zip(graph.inputs, arguments, strict=True))
         outer, origin = self.location, self.origin
         for eqn in graph.equations:
             self.location = eqn.location or outer
@@ -232,6 +245,18 @@ class Builder:
             _enter(env, eqn.outputs, outputs)
         self.location, self.origin = outer, origin
         return [env.get(x, x) for x in graph.outputs]
+
+    def _emit_like(self, eqn: Equation, inputs: tuple[Atom, ...]) -> tuple[Any, ...]:
+        """An equation on other atoms, at its place if it has one."""
+        outer, origin = self.location, self.origin
+        self.location = eqn.location or outer
+        self.origin = eqn.origin or origin
+        outputs = self._emit_atoms(eqn.primitive, inputs, eqn.params)
+        self.location, self.origin = outer, origin
+        for old, new in zip(eqn.outputs, outputs, strict=True):
+            if new.__class__ is Value and new.name is None:
+                new.name = old.name
+        return outputs
 
     def adopt(self, graph: Graph, arguments: Sequence[Atom]) -> list[Any]:
         """`inline` that takes over the graph's own values, and equations as far as it can. A copy

@@ -61,6 +61,9 @@ class CallSpec:
         donate_argnames: Names = None,
     ) -> CallSpec:
         """As in jax.jit: give numbers or names, the other follows from the function's signature."""
+        given = (static_argnums, static_argnames, donate_argnums, donate_argnames)
+        if given == (None, None, None, None):
+            return cls()
         parameters = _parameters(fun)
         static = _pair("static", parameters, static_argnums, static_argnames)
         donated = _pair("donate", parameters, donate_argnums, donate_argnames)

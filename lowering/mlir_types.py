@@ -6,7 +6,7 @@ and costs as much as making an operation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from typing import Any, Final
 
 import numpy as np
@@ -75,9 +75,8 @@ class Attributes:
         self._others: dict[Any, Any] = {}
 
     def __len__(self) -> int:
-        return sum(
-            map(len, (self._parsed, self._integers, self._arrays, self._scalars, self._others))
-        )
+        kept: tuple[Sized, ...] = (self._parsed, self._integers, self._scalars, self._others)
+        return sum(map(len, (*kept, self._arrays)))
 
     def once(self, key: Any, make: Callable[[], Any]) -> Any:
         """`make()`, called once for this key."""

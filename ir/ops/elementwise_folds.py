@@ -34,13 +34,7 @@ _EXACT: Final = frozenset({"bool", "int", "uint"})
 
 def uniform(b: Builder, x: Atom) -> Literal | None:
     """The literal that all elements of x are, if it is known to be one."""
-    if x.__class__ is Literal:
-        return x
-    made = b.definition(x)
-    if made is None or made.primitive.name != "broadcast_in_dim":
-        return None
-    source = made.inputs[0]
-    return source if source.__class__ is Literal else None
+    return x if isinstance(x, Literal) else b.uniforms.get(x)
 
 
 @cache

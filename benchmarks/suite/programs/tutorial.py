@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from .program import Normal, Program
 
 
-def predict(w: Any, inputs: Any) -> Any:
+def predict(w: Any, inputs: Any, directions: Any = None) -> Any:
+    """A logistic regression; `directions` are those of what is derived of it."""
     return 0.5 * (jnp.tanh(inputs @ w) + 1)
 
 
@@ -20,9 +21,8 @@ def cubic(x: Any) -> Any:
 def matrix_jacobian(library: Any, fun: Any) -> Any:
     """Rows of a matrix pulled back, all at once."""
 
-    def product(w: Any, inputs: Any) -> Any:
-        y, pull = library.vjp(lambda w: fun(w, inputs), w)
-        rows = jnp.eye(8, y.shape[0])
+    def product(w: Any, inputs: Any, rows: Any) -> Any:
+        _, pull = library.vjp(lambda w: fun(w, inputs), w)
         return library.vmap(pull)(rows)
 
     return product
@@ -31,9 +31,9 @@ def matrix_jacobian(library: Any, fun: Any) -> Any:
 def jacobian_matrix(library: Any, fun: Any) -> Any:
     """Columns of a matrix pushed forward, all at once."""
 
-    def product(w: Any, inputs: Any) -> Any:
+    def product(w: Any, inputs: Any, columns: Any) -> Any:
         push = lambda s: library.jvp(lambda w: fun(w, inputs), (w,), (s,))[1]  # noqa: E731
-        return library.vmap(push)(jnp.eye(8, w.shape[0]))
+        return library.vmap(push)(columns)
 
     return product
 
@@ -50,8 +50,8 @@ def programs(quick: bool) -> list[Program]:
     normal = Normal()
     w, inputs, x = normal(32), normal(128, 32), normal(30, 40)
     return [
-        Program("tutorial, vmapped vjp", predict, (w, inputs), matrix_jacobian),
-        Program("tutorial, vmapped jvp", predict, (w, inputs), jacobian_matrix),
+        Program("tutorial, vmapped vjp", predict, (w, inputs, jnp.eye(8, 128)), matrix_jacobian),
+        Program("tutorial, vmapped jvp", predict, (w, inputs, jnp.eye(8, 32)), jacobian_matrix),
         Program(
             "tutorial, hvp forward over reverse", cubic, (x,), hvp_forward_over_reverse, "higher"
         ),

@@ -30,9 +30,8 @@ from jax.ad_checkpoint import checkpoint_name
 
 import covector
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
-sys.path.insert(0, str(ROOT / "examples"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples"))
 
 import gpt
 from programs import PROGRAMS, Program

@@ -73,6 +73,13 @@ def type_of(x: Any) -> TensorType:
     return to_type(typeof(x))
 
 
+def as_weak(x: Any, weak: bool = True) -> Any:
+    """An array weakly typed or not."""
+    if typeof(x).weak_type == weak:
+        return x
+    return jax.lax.convert_element_type_p.bind(x, new_dtype=x.dtype, weak_type=weak, sharding=None)
+
+
 def to_struct(type: TensorType) -> jax.ShapeDtypeStruct:
     """The type as JAX's public stand-in for an array."""
     return jax.ShapeDtypeStruct(type.shape, to_jax_dtype(type.dtype), weak_type=type.weak)

@@ -185,7 +185,7 @@ def jvp_thunk(
                 dy for dy, is_nonzero in zip(dys, out_nonzero, strict=True) if is_nonzero
             ]
 
-        tangent_types = [t.strong for t, f in zip(types, flagged, strict=True) if f]
+        tangent_types = [t for t, f in zip(types, flagged, strict=True) if f]
         made = trace_flat(
             flat_rule, [*types, *tangent_types], name=flat_name(jvp), aliases=aliases,
             known=_known(values, len(tangent_types)),
@@ -291,7 +291,7 @@ class VjpRules:
             in_nonzero[:] = [False] * (len(nonzero) - len(results)) + keep
             return [ct for ct, kept in zip(results, keep, strict=True) if kept]
 
-        ct_types = [y.type.strong for y, f in zip(outputs, ct_nonzero, strict=True) if f]
+        ct_types = [y.type for y, f in zip(outputs, ct_nonzero, strict=True) if f]
         types = [*(x.type for x in residuals), *ct_types]
         values = None
         if self.values is not None and recording.trace is not None:

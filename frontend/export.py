@@ -16,7 +16,7 @@ from ..ir.builder import Builder
 from ..ir.errors import InterpretError
 from ..ir.graph import Atom, Equation, Graph, Literal, memoised
 from ..ir.ops.call import call
-from .avals import to_aval, to_struct
+from .avals import as_weak, to_aval, to_struct
 from .export_rules import rule_for
 from .jax_compat import typed_scalar, typeof
 from .locations import find_site
@@ -122,9 +122,7 @@ def _as_stated(x: Any, atom: Atom) -> Any:
     found = typeof(x)
     if found.weak_type == stated.weak or found is to_aval(stated) or not hasattr(found, "dtype"):
         return x
-    return jax.lax.convert_element_type_p.bind(
-        x, new_dtype=found.dtype, weak_type=stated.weak, sharding=None
-    )
+    return as_weak(x, stated.weak)
 
 
 # -- splicing ------------------------------------------------------------------------------------

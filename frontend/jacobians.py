@@ -13,7 +13,7 @@ import numpy as np
 from ..ir.errors import ArgumentError
 from ..ir.types import dtype_category
 from .arguments import check_argnums, check_callable, check_input, check_output
-from .avals import type_of
+from .avals import as_weak, type_of
 from .forward import jvp
 from .gradients import grad
 from .jax_compat import cast_as
@@ -149,7 +149,7 @@ def _basis(tree: Any) -> Any:
     basis, start = [], 0
     for t, dtype in zip(types, dtypes, strict=True):
         block = jnp.eye(total, t.size, k=-start, dtype=dtype)
-        basis.append(block.reshape(total, *t.shape))
+        basis.append(as_weak(block.reshape(total, *t.shape), t.weak))
         start += t.size
     return jax.tree.unflatten(structure, basis)
 

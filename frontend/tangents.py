@@ -10,7 +10,7 @@ import numpy as np
 
 from ..ir.errors import ArgumentError, CovectorError, UsageError
 from ..ir.types import TensorType, has_tangent
-from .avals import to_jax_dtype, type_of
+from .avals import as_weak, to_jax_dtype, type_of
 from .no_numbers import FLOAT0, is_float0, shown
 
 
@@ -24,7 +24,7 @@ def zero_tangent(type: TensorType) -> Any:
     if not has_tangent(type):
         return float0_zeros(type)
     zeros: Any = jax.numpy.zeros(type.shape, to_jax_dtype(type.dtype))
-    return zeros
+    return as_weak(zeros, type.weak)
 
 
 def tangent_leaves(

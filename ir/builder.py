@@ -180,7 +180,7 @@ class Builder:
             return self.instantiate(x)
         if not typed:
             raise TypeRuleError(f"no operand says which type the scalar {x!r} should have")
-        weak = all([t.weak for t in typed])
+        weak = all([t.weak and not t.shape for t in typed])  # as JAX's rules have their constants
         return Literal(x, TensorType((), typed[0].dtype, weak))
 
     def instantiate(self, x: Operand) -> Atom:

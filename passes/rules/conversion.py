@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from ...ir.builder import Builder, Operand, Zero
 from ...ir.graph import Equation
 from ...ir.ops import elementwise as e
-from ...ir.types import TensorType, dtype_category, is_complex, is_inexact
+from ...ir.types import dtype_category, is_complex, is_inexact
 from .. import tables
 from ..tables import Operands, materialise_batch, unary_transpose
 from .elementwise import conj, match_shape
@@ -100,7 +100,7 @@ def transpose_select(b: Builder, eqn: Equation, cts: Operands, linear: Sequence[
     which, *cases = eqn.inputs
     if len(cases) == 1:
         return [Zero(which.type), ct]
-    zeros = b.full(TensorType(ct.type.shape, ct.type.dtype), 0)
+    zeros = b.full(ct.type, 0)
     result: list[Operand] = [Zero(x.type) for x in eqn.inputs]
     if dtype_category(which.type.dtype) == "bool":
         for i, sides in enumerate([(ct, zeros), (zeros, ct)]):

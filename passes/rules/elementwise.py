@@ -94,7 +94,7 @@ def conj(b: Builder, x: Operand) -> Operand:
 
 def share(b: Builder, wins: Operand, x: Operand, y: Operand) -> Operand:
     """1 where one of x and y wins, 1/2 where they are equal, else 0."""
-    won = b.convert(wins, x.type.dtype)
+    won = b.convert(wins, x.type.dtype, x.type.weak and y.type.weak)
     return b.select_n(b.eq(x, y), won, b.full(won.type, 0.5))
 
 
@@ -119,7 +119,8 @@ def push_integer_pow(b: Builder, t: Operand, z: Operand, x: Operand, y: int) -> 
 
 
 def push_pow_base(b: Builder, t: Operand, z: Operand, x: Operand, y: Operand) -> Operand:
-    """y x^(y-1); for an integer y of 0, which has no slope, 0 even at x = 0."""
+    """y x^(y-1), strongly typed; for an integer y of 0, which has no slope, 0 even at x = 0."""
+    x = b.convert(x, x.type.dtype)
     if dtype_category(y.type.dtype) in ("float", "complex"):
         return b.mul(t, b.mul(y, b.pow(x, b.sub(y, 1))))
     y = match_shape(b, b.convert(y, x.type.dtype), z.type)

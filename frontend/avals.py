@@ -37,8 +37,8 @@ def to_aval(type: TensorType) -> Any:
 
 
 def to_dtype(dtype: Any) -> Any:
-    """Our dtype for JAX's: they differ for extended ones, and for float0 inside of jaxprs, for which
-    booleans stand."""
+    """Our dtype for JAX's: they differ for extended ones, and for float0 inside of jaxprs, which is
+    bool here."""
     if is_extended(dtype):
         return ExtendedDtype(dtype.name)
     return BOOL if dtype == jax.dtypes.float0 else np.dtype(dtype)

@@ -17,17 +17,14 @@ from typing import Any, Final
 import jax
 
 from ..ir.graph import Constant, Graph
-from ..ir.liveness import usage
 from ..ir.sizes import show_size
-from ..ir.steps import steps_of
 from ..lowering.call_spec import Call
 from ..lowering.dispatch import Plan, make_dispatcher
 from ..lowering.execute import Executable
 from ..passes.budget.errors import BudgetError
-from ..passes.budget.flat import flat_graph
-from ..passes.budget.plan import MemoryPlan, plan_memory
+from ..passes.budget.plan import MemoryPlan, plan_memory, without_plan
 from ..passes.checkpoint import contractions
-from .execute import build, is_tracing, program_hash, tidy
+from .execute import build, clean, is_tracing, program_hash
 from .export import eval_graph
 from .memory_report import MemoryReport
 
@@ -110,7 +107,7 @@ def _compiled(
         budget=budget,
         plan=plan,
         actual=temporary_bytes(executable),
-        contractions=(contractions(plan.program.graph), contractions(plan.graph)),
+        contractions=(contractions(plan.unplanned.graph), contractions(plan.graph)),
         compiled_contractions=compiled_contractions(executable),
     )
     return Fitted(plan.graph, executable, constants, report)
@@ -121,7 +118,7 @@ _runners: dict[tuple[str, int], Callable[..., list[Any]]] = {}
 
 def execute_within(graph: Graph, arguments: Sequence[Any], budget: int) -> list[Any]:
     """`execute`, compiled to a budget; while something is traced the plan becomes part of that."""
-    program = tidy(graph)
+    program = clean(graph)
     if is_tracing(arguments):
         return list(eval_graph(plan_memory(program, budget).graph, arguments))
     key = program_hash(program), budget
@@ -138,11 +135,8 @@ def execute_within(graph: Graph, arguments: Sequence[Any], budget: int) -> list[
 
 def measured(graph: Graph, executable: Executable) -> MemoryReport:
     """The report of a program that was compiled without a budget."""
-    flat = flat_graph(graph).graph
-    program = steps_of(flat)
-    before = usage(program, range(len(program.steps)))
-    plan = MemoryPlan(program, tuple(range(len(program.steps))), before.peak, before, before)
-    n = contractions(flat)
+    plan = without_plan(graph, 0)
+    n = contractions(plan.unplanned.graph)
     actual = temporary_bytes(executable)
     return MemoryReport(None, plan, actual, (n, n), compiled_contractions(executable))
 
@@ -158,7 +152,7 @@ def _not_worse(best: Fitted, graph: Graph, budget: int, compiled: Compile) -> Fi
     plan = best.report.plan
     if plan.is_trivial:
         return best
-    plain = compiled(plan_memory(graph, plan.before.peak), budget)
+    plain = compiled(without_plan(graph, budget), budget)
     return plain if plain.report.actual <= best.report.actual else best
 
 

@@ -23,7 +23,7 @@ from ..lowering.dispatch import Plan, make_dispatcher
 from ..lowering.emit import Lowering, lower_graph
 from ..lowering.execute import Executable, compile_module, place
 from ..lowering.jax_compat import is_trace_clean
-from ..passes.pipeline import tidied
+from ..passes.pipeline import cleaned, tidied
 from .export import eval_graph
 from .offloading import check_offloaded
 from .stepwise import compile_seconds, run_stepwise, stepwise_seconds
@@ -69,6 +69,12 @@ def is_tracing(arguments: Sequence[Any]) -> bool:
 def tidy(graph: Graph) -> Graph:
     """The program that is compiled: without repeated or unread equations."""
     made: Graph = memoised(graph, "tidy", lambda: tidied(graph))
+    return made
+
+
+def clean(graph: Graph) -> Graph:
+    """The program that is planned: as `tidy`, but that loops still stack all that they did."""
+    made: Graph = memoised(graph, "clean", lambda: cleaned(graph))
     return made
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..ir.graph import Equation
 from ..ir.liveness import held_at
 from ..ir.sizes import show_size
+from ..ir.steps import Steps
 from ..passes.budget.plan import MemoryPlan
 from ..passes.statistics import as_table
 
@@ -24,6 +25,15 @@ class Held:
     line: str
     primitive: str
     times: int = 1
+
+
+@dataclass(frozen=True)
+class KeptStates:
+    """A loop of so many steps that keeps this number of its states."""
+
+    line: str
+    steps: int
+    states: int
 
 
 @dataclass(frozen=True)
@@ -51,12 +61,12 @@ class MemoryReport:
 
     def held_before(self) -> list[Held]:
         """What is live at the peak of the program without the plan, the largest first."""
-        program = self.plan.program
-        return _held(self.plan, range(len(program.steps)))
+        program = self.plan.unplanned
+        return _held(program, range(len(program.steps)))
 
     def held(self) -> list[Held]:
         """What is live at the peak of the program with the plan, the largest first."""
-        return _held(self.plan, self.plan.order)
+        return _held(self.plan.program, self.plan.order)
 
     def recomputed(self) -> list[Held]:
         """What is computed again, and how many times."""
@@ -64,6 +74,12 @@ class MemoryReport:
             _describe(eqn, sum(v.type.nbytes for v in eqn.outputs), n)
             for eqn, n in self.plan.again()
         ]
+
+    def loops(self) -> list[KeptStates]:
+        """The loops that keep states in place of what their backward loops read."""
+        choice = self.plan.loops
+        pairs = choice.snapshots.items() if choice else ()
+        return [KeptStates(_line(pair.forward), pair.length, n) for pair, n in pairs]
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
@@ -87,6 +103,8 @@ class MemoryReport:
                 f"{self.compiled_contractions} in the compiled program"
             )
             yield "XLA kept to the budget" if self.honoured else "XLA did NOT keep to the budget"
+        for loop in self.loops():
+            yield f"{loop.line}: a loop of {loop.steps} steps keeps {loop.states} of its states"
         yield ""
         yield "held at the peak without a plan:"
         yield table(self.held_before())
@@ -99,8 +117,7 @@ class MemoryReport:
             yield table(sorted(self.recomputed(), key=lambda h: -h.bytes * h.times))
 
 
-def _held(plan: MemoryPlan, order: range | tuple[int, ...]) -> list[Held]:
-    program = plan.program
+def _held(program: Steps, order: range | tuple[int, ...]) -> list[Held]:
     buffers = held_at(program, order)
     found = [
         _describe(
@@ -114,8 +131,11 @@ def _held(plan: MemoryPlan, order: range | tuple[int, ...]) -> list[Held]:
 
 def _describe(eqn: Equation, size: int, times: int = 1, name: str | None = None) -> Held:
     v = eqn.outputs[0]
-    line = str(eqn.location) if eqn.location is not None else "(no line)"
-    return Held(name or v.name or "_", str(v.type), size, line, eqn.primitive.name, times)
+    return Held(name or v.name or "_", str(v.type), size, _line(eqn), eqn.primitive.name, times)
+
+
+def _line(eqn: Equation) -> str:
+    return str(eqn.location) if eqn.location is not None else "(no line)"
 
 
 def table(rows: list[Held], shown: int = SHOWN) -> str:

@@ -17,7 +17,7 @@ from ..lowering.execute import Executable
 from ..passes import Pass, run_passes
 from ..passes.outline import compiled_for
 from .budget import Fitted, build_within, measured
-from .execute import default_platform, load, tidy
+from .execute import clean, default_platform, load, tidy
 from .memory_report import MemoryReport
 from .staging import Staged
 from .trees import skeleton
@@ -66,7 +66,9 @@ class Traced:
 
     @property
     def program(self) -> Graph:
-        """What XLA is to compile."""
+        """What XLA is to compile; with a budget, what is to be planned."""
+        if self.memory_budget is not None:
+            return clean(self.module.main)
         return compiled_for(self.optimize, tidy(self.module.main))
 
     def __repr__(self) -> str:

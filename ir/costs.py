@@ -44,6 +44,7 @@ _MOVES: Final = frozenset({"shape", "indexing", "call"})
 _DATA: Final = frozenset(
     {"bitcast_convert_type", "random_wrap", "random_unwrap", "layout_constraint"}
 )
+_READS_PART: Final = frozenset({"slice", "dynamic_slice", "gather"})
 _ODES: Final = frozenset({"ode", "linear_ode", "linear_ode_back"})
 _COMPLEX: Final = {"add": 2, "sub": 2, "add_any": 2, "neg": 2, "mul": 6, "div": 11}
 
@@ -82,7 +83,12 @@ def equation_cost(eqn: Equation) -> Cost:
 
 
 def traffic(eqn: Equation) -> int:
-    """The bytes of operands and outputs."""
+    """The bytes of operands and outputs; of an array that is read or written in part, that part."""
+    name = eqn.primitive.name
+    if name in _READS_PART:
+        return 2 * eqn.outputs[0].type.nbytes + sum(x.type.nbytes for x in eqn.inputs[1:])
+    if name == "dynamic_update_slice":
+        return 2 * eqn.inputs[1].type.nbytes + sum(x.type.nbytes for x in eqn.inputs[2:])
     return sum(x.type.nbytes for x in (*eqn.inputs, *eqn.outputs))
 
 

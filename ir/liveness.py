@@ -1,8 +1,8 @@
 """How much memory an order of steps needs at each place.
 
 A buffer is live from the step that writes it to the last that reads it. A step may write into a
-buffer of its own size that it is the last to read element by element. Loops and branches need,
-while they run, what their bodies need.
+buffer of its own size that it is the last to read element by element, and a loop carries on what it
+is the last to read. Loops and branches need, while they run, what their bodies need.
 
 The figures model `memory_analysis().temp_size_in_bytes`; tests hold them against it.
 """
@@ -46,6 +46,9 @@ def usage(program: Steps, order: Sequence[int]) -> Usage:
             size = sizes[step.writes[0]]
             if size and any([b in step.in_place and sizes[b] == size for b in dying]):
                 need -= size
+        for before, after in step.carried:
+            if last_use[k].get(before) and sizes[before] == sizes[after]:
+                need -= sizes[after]
         at.append(live + need + step.scratch)
         live += sum([sizes[b] for b in step.writes]) - sum([sizes[b] for b in dying])
         live -= sum([sizes[b] for b in step.writes if last_use[k].get(b)])

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from . import fusion
+from .carries import LOOPS, carry_of, moving_outputs
 from .costs import equation_cost, traffic
 from .graph import Atom, Equation, Graph, Literal, Value, memoised, walk_graphs
 from .liveness import usage
+from .ops.rewind import rewind_groups
 from .places import places_of
 from .storage import stored_equations
 
@@ -24,6 +26,7 @@ class Step:
     """Equations that run as one: the last one's outputs are stored, the others are fused into it.
 
     reads, writes: buffers. in_place: the buffers read whose memory the first output may take.
+    carried: what a loop carries as (read, written): the second takes the memory of the first.
     scratch: bytes needed only while it runs. cost: in units of one multiply-add of a contraction.
     once: it must run exactly once, where it stands (effects, barriers).
     """
@@ -35,6 +38,7 @@ class Step:
     scratch: int
     cost: float
     once: bool
+    carried: tuple[tuple[int, int], ...] = ()
 
     @property
     def main(self) -> Equation:
@@ -82,6 +86,7 @@ class _Grouping:
         self.is_output = {x for x in graph.outputs if not isinstance(x, Literal)}
         self.stored = stored_equations(graph)
         self.elsewhere = places_of(graph).on_host
+        self.of_loops: set[int] = set()  # XLA writes nothing over what a loop made
 
     def build(self) -> Steps:
         values: list[Value] = []
@@ -142,11 +147,24 @@ class _Grouping:
             equations=(*fused, eqn),
             reads=tuple(reads),
             writes=writes,
-            in_place=tuple(in_place),
-            scratch=_scratch(eqn),
+            in_place=tuple([b for b in in_place if b not in self.of_loops]),
+            scratch=scratch_bytes(eqn),
             cost=flops + _BYTE * moved,
             once=bool(eqn.effects) or fusion.passes_on(eqn),
+            carried=self._carried(eqn, writes),
         )
+
+    def _carried(self, eqn: Equation, writes: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+        """What a loop carries, as the buffers before and after; each of the former once."""
+        if eqn.primitive.name not in LOOPS:
+            return ()
+        self.of_loops.update(writes)
+        pairs: dict[int, int] = {}
+        for x, b in zip(carry_of(eqn), writes, strict=False):
+            root = self._roots(x)
+            if root is not None:
+                pairs.setdefault(root, b)
+        return tuple(pairs.items())
 
     def _gather(self, eqn: Equation) -> tuple[list[Equation], dict[int, None], list[int]]:
         """The equations fused into one, in program order; the buffers they read; those of them
@@ -210,7 +228,7 @@ def _weight(eqn: Equation) -> float:
     return float(equation_cost(eqn).flops) + _BYTE * traffic(eqn) / 4
 
 
-def _scratch(eqn: Equation) -> int:
+def scratch_bytes(eqn: Equation) -> int:
     """Bytes that an equation needs only while it runs."""
     name, params = eqn.primitive.name, eqn.params
     if name == "dot_general":
@@ -219,20 +237,36 @@ def _scratch(eqn: Equation) -> int:
         return _WORDS * int(eqn.outputs[0].type.size)
     if not eqn.primitive.has_regions:
         return 0
-    for graph in walk_graphs(*eqn.regions()):
-        memoised(graph, "body bytes", partial(_body_bytes, graph))
-    found: list[int] = [graph.derived["body bytes"] for graph in eqn.regions()]
+    found = [body_bytes(graph) for graph in eqn.regions()]
     if name == "while":
-        return int(max(found) + sum(x.type.nbytes for x in params["body_graph"].outputs))
-    return max(found, default=0)
+        return int(max(found) + sum(x.type.nbytes for x in moving_outputs(params["body_graph"])))
+    return max(found, default=0) + _room_for_states(eqn)
+
+
+def _room_for_states(eqn: Equation) -> int:
+    """Bytes of the states that a loop keeps while it runs backwards from some of them."""
+    if eqn.primitive.name != "rewind" or len(eqn.params["positions"]) == eqn.params["length"]:
+        return 0
+    rows = [x.type for x in rewind_groups(eqn, eqn.inputs)[2]]
+    state = sum(t.nbytes // t.shape[0] for t in rows)
+    missing = eqn.params["snapshots"] - len(eqn.params["positions"])
+    return int(state * (1 + (eqn.params["snapshots"] if missing else 0)))
+
+
+def body_bytes(graph: Graph) -> int:
+    """What one iteration of a body needs: its peak, with its outputs."""
+    if "body bytes" not in graph.derived:
+        for callee in walk_graphs(graph):
+            memoised(callee, "body bytes", partial(_body_bytes, callee))
+    found: int = graph.derived["body bytes"]
+    return found
 
 
 def _body_bytes(graph: Graph) -> int:
-    """What one iteration of a body needs: its peak, with its outputs."""
     program = steps_of(graph)
     base: int = usage(program, range(len(program.steps))).peak
-    outputs = set(graph.outputs) - places_of(graph).on_host
-    return base + sum(v.type.nbytes for v in program.values if v in outputs)
+    made = set(moving_outputs(graph)) - places_of(graph).on_host
+    return base + sum(v.type.nbytes for v in program.values if v in made)
 
 
 def _moved_operands(eqn: Equation) -> int:

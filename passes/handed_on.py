@@ -38,7 +38,8 @@ class Handed:
     """The stacks of one loop that later loops alone read, and what to hand on in their place.
 
     wanted: the value of the body behind each such stack. outside: where a later loop finds a value
-    of the body by itself (a const, or a stack that exists). saved: the values to hand on.
+    of the body by itself (a const, or a stack that exists). saved: the values to hand on. fused:
+    whether functions of an element may be computed again too. kept: what a policy saves.
     """
 
     loop: Equation
@@ -46,11 +47,16 @@ class Handed:
     wanted: dict[Value, Atom]
     outside: dict[Value, tuple[str, Atom]] = field(default_factory=dict)
     neighbours: dict[Value, Neighbour] = field(default_factory=dict)
+    fused: bool = False
+    kept: frozenset[Value] = frozenset()
 
     @staticmethod
-    def of(loop: Equation, private: Sequence[bool], given: set[Any]) -> Handed | None:
+    def of(
+        loop: Equation, private: Sequence[bool], given: set[Any], fused: bool = False
+    ) -> Handed | None:
         """What a loop hands on; `private[k]`: whether only later loops slice its k-th stack."""
-        body = flat_graph(loop.params["graph"]).graph
+        flat = flat_graph(loop.params["graph"])
+        body = flat.graph
         n_carry = scan_sizes(loop)[1]
         inner, outer = body.outputs[n_carry:], loop.outputs[n_carry:]
         wanted: dict[Value, Atom] = {
@@ -59,7 +65,7 @@ class Handed:
         }  # fmt: skip
         if not wanted or loop.params["length"] < 2:
             return None
-        found = Handed(loop, body, wanted)
+        found = Handed(loop, body, wanted, fused=fused, kept=flat.kept)
         found._find_outside(given, list(zip(inner, outer, private, strict=True)))
         found._find_neighbours()
         return found
@@ -123,7 +129,7 @@ class Handed:
         if v in self.neighbours:
             return [self.neighbours[v].of]
         maker = self.makers.get(v)
-        if maker is None or not is_cheap(maker):
+        if maker is None or not is_cheap(maker, self.fused) or (self.fused and v in self.kept):
             return None
         return [x for x in maker.inputs if isinstance(x, Value)]
 
@@ -134,13 +140,16 @@ class Handed:
         return after <= 0.9 * before and before - after >= max(least, 1)
 
 
-def is_cheap(eqn: Equation) -> bool:
-    """Whether a compiler computes an equation within its readers, for less than a stack takes."""
+def is_cheap(eqn: Equation, fused: bool = False) -> bool:
+    """Whether a compiler computes an equation within its readers, for less than a stack takes; or,
+    with `fused`, whether it does so at all."""
     if eqn.primitive.has_regions or eqn.effects:
         return False
     if fusion.is_view(eqn):
         return True
-    return fusion.is_fusible(eqn) and (not fusion.is_expensive(eqn) or eqn.primitive.name == "div")
+    if not fusion.is_fusible(eqn):
+        return False
+    return fused or not fusion.is_expensive(eqn) or eqn.primitive.name == "div"
 
 
 def is_scan(eqn: Equation) -> bool:

@@ -157,5 +157,13 @@ def tidied(graph: Graph) -> Graph:
     """
     settings = Settings.of({})
     if settings == Settings():
-        return with_fewer_stacks(remove_dead(cse_graph(graph)), WORTH)
+        return with_fewer_stacks(cleaned(graph), WORTH)
     return Pipeline((Cse(), Dce(), Stacks(WORTH)), settings).run(Module({graph.name: graph})).main
+
+
+def cleaned(graph: Graph) -> Graph:
+    """A graph without repeated, then without unread equations."""
+    settings = Settings.of({})
+    if settings == Settings():
+        return remove_dead(cse_graph(graph))
+    return Pipeline((Cse(), Dce()), settings).run(Module({graph.name: graph})).main

@@ -31,12 +31,13 @@ WORTH: Final = 4096
 """Bytes an iteration for which a compiled program is changed: tiny operations cost more."""
 
 
-def with_fewer_stacks(graph: Graph, least: int = 0) -> Graph:
+def with_fewer_stacks(graph: Graph, least: int = 0, fused: bool = False) -> Graph:
     """The graph, and all that it holds, with the least stacked from loop to loop.
 
-    Loops that would save less than `least` bytes an iteration stay as they are.
+    Loops that would save less than `least` bytes an iteration stay as they are. With `fused`, not
+    only what is cheap is computed again, but all functions of single elements.
     """
-    key = ("fewer stacks", least)
+    key = ("fewer stacks", least, fused)
 
     def change(graph: Graph) -> Graph:
         equations = [
@@ -44,7 +45,7 @@ def with_fewer_stacks(graph: Graph, least: int = 0) -> Graph:
             for e in graph.equations
         ]
         if sum(e.primitive is scan for e in equations) > 1:
-            equations = _Chain(graph, equations, least).build()
+            equations = _Chain(graph, equations, least, fused).build()
         if is_same(equations, graph.equations):
             return graph
         return remove_dead(graph.with_equations(equations))
@@ -55,8 +56,10 @@ def with_fewer_stacks(graph: Graph, least: int = 0) -> Graph:
 class _Chain:
     """The loops of one graph. before: equations to put in front of a loop."""
 
-    def __init__(self, graph: Graph, equations: list[Equation], least: int) -> None:
-        self.least = least
+    def __init__(
+        self, graph: Graph, equations: list[Equation], least: int, fused: bool = False
+    ) -> None:
+        self.least, self.fused = least, fused
         self.equations = equations
         self.outputs = set(graph.outputs)
         self.given = {*graph.inputs, *graph.outputs}
@@ -76,7 +79,7 @@ class _Chain:
         loop = self.equations[i]
         stacks = loop.outputs[scan_sizes(loop)[1] :]
         private = [self._is_private(v, loop) for v in stacks]
-        handed = Handed.of(loop, private, self.given)
+        handed = Handed.of(loop, private, self.given, self.fused)
         if handed is None or not handed.pays(self.least):
             return
         new = _stacking(handed)

@@ -112,6 +112,9 @@ class Evicting:
             size = sizes[new[0]]
             fits = [b for b in step.in_place if sizes[b] == size and self._ends(b, index)]
             reused = size if fits else 0
+        for before, after in step.carried:
+            if after in new and sizes[before] == sizes[after] and self._ends(before, index):
+                reused += sizes[after]
         while self.live + need - reused + step.scratch > self.budget:
             if not self._evict():
                 return False

@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import jax
+from jax import lax
 from jax.experimental.layout import Layout
 
 from ..ir.builder import Builder
 from ..ir.graph import Equation
-from ..ir.ops.annotation import layout_constraint
-from .export import closed_jaxpr, jitted
+from ..ir.ops.annotation import (
+    attribute_value,
+    composite,
+    layout_constraint,
+    plain_attribute,
+)
+from .export import closed_jaxpr, eval_graph, jitted
 from .export_rules import binds
 from .export_rules import converts as exports
-from .importer import Params, graph_of, records
+from .importer import Params, body_graph, records
 from .importer import converts as imports
 from .jax_compat import jax_primitives
 
@@ -68,7 +75,7 @@ def _metadata_value(params: Params) -> dict[str, Any]:
 def _metadata_call(params: Params) -> dict[str, Any]:
     ad_metadata = params["ad_metadata"]
     return {
-        "graph": graph_of(params["jaxpr"]),
+        "graph": body_graph(params),
         "xla_metadata": _texts(params["xla_metadata"]),
         "ad_metadata": "same" if ad_metadata == "same" else _texts(ad_metadata),
     }
@@ -82,4 +89,31 @@ def _bind_metadata_call(eqn: Equation, arrays: Sequence[Any]) -> Sequence[Any]:
         return list(jitted(p["graph"])(*arrays))
     rest = {"xla_metadata": p["xla_metadata"], "ad_metadata": p["ad_metadata"]}
     outputs: Sequence[Any] = theirs.bind(*arrays, jaxpr=closed_jaxpr(p["graph"]), **rest)
+    return outputs
+
+
+# -- composites ------------------------------------------------------------------------------------
+
+
+@records("composite")
+def _composite(b: Builder, inputs: Atoms, params: Params) -> Atoms:
+    pairs = []
+    for key, leaves, tree in params["attributes"]:
+        arrays = [getattr(leaf, "val", leaf) for leaf in leaves]  # JAX makes arrays hashable
+        pairs.append((key, plain_attribute(jax.tree.unflatten(tree, arrays))))
+    rest = {"name": params["name"], "attributes": tuple(pairs), "version": params["version"]}
+    return b.emit(composite, *inputs, graph=body_graph(params), **rest)
+
+
+@binds("composite")
+def _bind_composite(eqn: Equation, arrays: Sequence[Any]) -> Sequence[Any]:
+    p = eqn.params
+
+    def decomposition(*arrays: Any, **attributes: Any) -> tuple[Any, ...]:
+        return tuple(eval_graph(p["graph"], arrays))
+
+    attributes = {key: attribute_value(plain) for key, plain in p["attributes"]}
+    outputs: Sequence[Any] = lax.composite(decomposition, p["name"], p["version"])(
+        *arrays, **attributes
+    )
     return outputs

@@ -48,7 +48,7 @@ BECOMES: Final[dict[str, str]] = {
     "custom_lin": "becomes a custom_vjp_linear",
     "platform_index": "becomes a cond that lowering decides",
     "zeros_like": "becomes a constant",
-    **dict.fromkeys(("composite", "remat_opt"), "becomes its body"),
+    "remat_opt": "becomes its body",
 }
 """JAX's primitives that programs express otherwise."""
 

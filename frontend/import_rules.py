@@ -17,9 +17,17 @@ from ..ir.ops.control import cond, while_
 from ..ir.ops.elementwise import select_n
 from ..ir.ops.reduction import reduce_or
 from ..ir.types import INT32, scalar_type
-from .importer import Params, converts, graph_of, graph_of_open, plain, records
+from .importer import (
+    Params,
+    body_graph,
+    converts,
+    graph_of,
+    graph_of_either,
+    graph_of_open,
+    plain,
+    records,
+)
 from .jax_compat import (
-    ClosedJaxpr,
     has_layouts,
     is_inlined,
     jit_shardings,
@@ -50,23 +58,13 @@ def _record_jit(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[An
 
 @records("closed_call", "core_call", "call")
 def _record_call(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
-    return b.emit(call, *inputs, graph=_graph_of_either(params["call_jaxpr"]))
+    return b.emit(call, *inputs, graph=graph_of_either(params["call_jaxpr"]))
 
 
-def _graph_of_either(jaxpr: Any) -> Graph:
-    """The graph of a jaxpr, closed or with constants as its first inputs."""
-    return graph_of(jaxpr) if isinstance(jaxpr, ClosedJaxpr) else graph_of_open(jaxpr)
-
-
-BODIES = ("jaxpr", "call_jaxpr", "fwd_jaxpr")
-"""What versions of JAX call the body of a call."""
-
-
-@records("eval_jaxpr", "composite", "remat_opt")
+@records("eval_jaxpr", "remat_opt")
 def _record_evaluation(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
-    """The body of a call that only says more than its body: how to lower or save it."""
-    (jaxpr,) = (value for name, value in params.items() if name in BODIES)
-    return tuple(b.inline(_graph_of_either(jaxpr), inputs))
+    """The body of a call that only says more than its body: how to save it."""
+    return tuple(b.inline(body_graph(params), inputs))
 
 
 # -- control flow ----------------------------------------------------------------------------------

@@ -199,6 +199,21 @@ def graph_of_open(jaxpr: Any) -> Graph:
     return found[1] if found is not None else _remember(jaxpr, _import_body(jaxpr, ()))
 
 
+def graph_of_either(jaxpr: Any) -> Graph:
+    """The graph of a jaxpr, closed or with constants as its first inputs."""
+    return graph_of(jaxpr) if isinstance(jaxpr, ClosedJaxpr) else graph_of_open(jaxpr)
+
+
+BODIES = ("jaxpr", "call_jaxpr", "fwd_jaxpr")
+"""What versions of JAX call the body of a call."""
+
+
+def body_graph(params: Params) -> Graph:
+    """The graph of the body of a call, whatever its parameter is called."""
+    (jaxpr,) = (value for name, value in params.items() if name in BODIES)
+    return graph_of_either(jaxpr)
+
+
 def _remember(jaxpr: Any, graph: Graph) -> Graph:
     key = id(jaxpr)
     _GRAPHS[key] = (weakref.ref(jaxpr, lambda _: _GRAPHS.pop(key, None)), graph)

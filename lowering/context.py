@@ -92,6 +92,7 @@ class Context:
         name: str,
         types: Sequence[TensorType],
         operands: Sequence[MlirValue],
+        /,
         regions: Sequence[tuple[Sequence[TensorType], Body]] = (),
         **attributes: ir.Attribute,
     ) -> list[MlirValue]:

@@ -75,6 +75,11 @@ def parse_module(source: str | bytes, context: ir.Context | None = None) -> ir.M
         return ir.Module.parse(source)
 
 
+def attribute_of(value: Any) -> ir.Attribute:
+    """A Python value or an array as the attribute that JAX makes of it."""
+    return jax_mlir.ir_attribute(value)
+
+
 def module_bytes(module: ir.Module) -> bytes:
     """Bytecode: the form that crosses contexts and keeps locations exact."""
     return jax_mlir.module_to_bytecode(module)

@@ -46,12 +46,14 @@ def _choose_functions(order: Sequence[Graph]) -> set[Graph]:
     """The entry (last in order), what is used several times or called, what stands too deep."""
     uses: Counter[Graph] = Counter()
     called: set[Graph] = set()
+    is_function: set[Graph] = {order[-1]}
     for graph in order:
         for eqn, region in _regions(graph):
             uses[region] += 1
             if eqn.primitive in tables.called:
                 called.add(region)
-    is_function: set[Graph] = {order[-1]}
+            elif eqn.primitive in tables.referred:
+                is_function.add(region)
     regions_deep: dict[Graph, int] = {}
     calls_deep: dict[Graph, int] = {}
     for graph in order:

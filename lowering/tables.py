@@ -26,6 +26,9 @@ callees: RuleTable[Callees] = RuleTable("callees", lambda primitive: Equation.re
 called: set[Primitive] = set()
 """Primitives whose graphs become functions: `call` and its kin. Other graphs are inlined."""
 
+referred: set[Primitive] = set()
+"""Primitives whose operation names a function: their graphs are one, however deep they stand."""
+
 
 def unary(name: str) -> Lower:
     """One operation of one operand; an `accuracy` asked for goes with it."""

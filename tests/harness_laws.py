@@ -115,6 +115,17 @@ def second_tangent_is_difference(case: Any) -> None:
     _compare_to_differences(pushed, active, xs, ts, outputs, moves, 10 * case.tol)
 
 
+def tangent_of_vjp_is_difference(case: Any) -> None:
+    """The jvp of the vjp agrees with finite differences of the vjp."""
+    pulled = vjp_graph(case.graph, case.active)
+    active = (*case.active, *(False for _ in pulled.inputs[len(case.active) :]))
+    pushed, nonzero = jvp_graph(pulled, active)
+    verify_graphs([pushed])
+    xs, ts = [*case.sample(), *cotangents(case)], tangents(case, 5)
+    outputs = evaluate(pushed, [*xs, *ts])
+    _compare_to_differences(pulled, active, xs, ts, outputs, nonzero, 10 * case.tol)
+
+
 def _compare_to_differences(
     graph: Graph,
     active: Sequence[bool],
@@ -184,9 +195,7 @@ def _product(xs: Sequence[Array], ys: Sequence[Array]) -> float:
 def batch_is_a_loop(case: Any) -> None:
     """Batching over each operand alone, and over all, is a loop over examples."""
     rows = [case.sample(seed) for seed in range(3)]
-    count = len(case.operands)
-    choices = {tuple(j == i for j in range(count)) for i in range(count)} | {(True,) * count}
-    for flags in sorted(choices):
+    for flags in each_and_all(len(case.operands)):
         _check_batch(case.graph, flags, rows, case.tol)
 
 
@@ -195,6 +204,42 @@ def batched_derivative_is_a_loop(case: Any) -> None:
     pulled = vjp_graph(case.graph, case.active)
     rows = [[*case.sample(seed), *cotangents(case, seed)] for seed in range(3)]
     _check_batch(pulled, (True,) * len(pulled.inputs), rows, 100 * case.tol)
+
+
+def derivative_of_batch_is_a_loop(case: Any) -> None:
+    """The vjp of a batch, over each operand alone and over all, is a loop over examples.
+
+    What all examples share has the sum of their cotangents.
+    """
+    rows = [case.sample(seed) for seed in range(2)]
+    cts = [cotangents(case, seed) for seed in range(2)]
+    pulled, count = vjp_graph(case.graph, case.active), len(case.graph.outputs)
+    for flags in each_and_all(len(case.operands)):
+        batched, _ = batch_graph(case.graph, flags, 2, [True] * count)
+        xs = [
+            np.stack([row[i] for row in rows]) if is_batched else rows[0][i]
+            for i, is_batched in enumerate(flags)
+        ]
+        backward = vjp_graph(batched, case.active)
+        verify_graphs([backward])
+        stacked = [np.stack(pair) for pair in zip(*cts, strict=True)]
+        got = evaluate(backward, [*xs, *stacked])[count:]
+        each = [
+            evaluate(pulled, [*(r[i] if f else rows[0][i] for i, f in enumerate(flags)), *ct])[
+                count:
+            ]
+            for r, ct in zip(rows, cts, strict=True)
+        ]
+        moving = [f for f, active in zip(flags, case.active, strict=True) if active]
+        for y, is_batched, ones in zip(got, moving, zip(*each, strict=True), strict=True):
+            want = np.stack(ones) if is_batched else np.asarray(sum(ones))
+            assert_close(np.asarray(y), want, 100 * case.tol)
+
+
+def each_and_all(count: int) -> list[tuple[bool, ...]]:
+    """Each operand alone, and all of them."""
+    alone = {tuple(j == i for j in range(count)) for i in range(count)}
+    return sorted(alone | {(True,) * count})
 
 
 def _check_batch(

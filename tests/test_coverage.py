@@ -93,12 +93,9 @@ def test_calls_that_only_say_more_than_their_bodies() -> None:
 
     sine.defvjp(lambda x: (jnp.sin(x), x), lambda x, ct: (jnp.cos(x) * ct,), optimize_remat=True)
 
-    def f(x: jax.Array) -> jax.Array:
-        return jax.lax.composite(jnp.sin, "mine.sine")(x) * jax.vjp(sine, x)[0]
-
-    jaxpr = jax.make_jaxpr(f)(1.0)
-    assert [e.primitive.name for e in jaxpr.jaxpr.eqns] == ["composite", "remat_opt", "mul"]
-    assert covector.from_jaxpr(jaxpr).run(1.0)[0] == pytest.approx(np.sin(1) ** 2)
+    jaxpr = jax.make_jaxpr(lambda x: jax.vjp(sine, x)[0])(1.0)
+    assert [e.primitive.name for e in jaxpr.jaxpr.eqns] == ["remat_opt"]
+    assert covector.from_jaxpr(jaxpr).run(1.0)[0] == pytest.approx(np.sin(1))
 
 
 def test_places() -> None:

@@ -25,6 +25,6 @@ def test_generated_programs(step: str) -> None:
     def run(program: Program) -> None:
         drawn.append(program)
         if len(drawn) > 1:  # hypothesis begins with the simplest, which shows least
-            check(program)
+            check(program, pairs=2)
 
     run()

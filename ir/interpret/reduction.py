@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -85,7 +86,8 @@ def reduce(*arrays: Array, dimensions: Axes, graph: Graph) -> list[Array]:
     operands, initial = arrays[:count], arrays[count:]
     kept = [i for i in range(operands[0].ndim) if i not in dimensions]
     shape = tuple(operands[0].shape[i] for i in kept)
-    rows = [np.transpose(x, (*kept, *dimensions)).reshape(*shape, -1) for x in operands]
+    length = math.prod(operands[0].shape[i] for i in dimensions)
+    rows = [np.transpose(x, (*kept, *dimensions)).reshape(*shape, length) for x in operands]
     outputs = [np.full(shape, init, init.dtype) for init in initial]
     for position in np.ndindex(shape):
         accumulated = list(initial)

@@ -32,7 +32,8 @@ def windows_of(x: Array, window: Axes, strides: Axes, dilation: Axes | None = No
     counts = [count_windows(*axis) for axis in zip(x.shape, spans, strides, strict=True)]
     if 0 in counts or 0 in window:
         return np.zeros((*counts, *window), x.dtype)
-    views = np.lib.stride_tricks.sliding_window_view(x, spans)
+    views = np.lib.stride_tricks.sliding_window_view(x.view(f"V{x.itemsize}"), spans)
+    views = views.view(x.dtype)  # NumPy makes no such views of ml_dtypes' own
     positions = [slice(None, None, s) for s in strides]
     return views[(*positions, *(slice(None, None, d) for d in gaps))]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
+
+import numpy as np
 
 from ..errors import TypeRuleError
 from ..graph import Graph
@@ -68,3 +70,63 @@ xla_metadata_call = define(
     has_regions=True,
 )
 """A call with frontend attributes. Those of its linear half and transpose are `ad_metadata`."""
+
+
+# -- composites ----------------------------------------------------------------------------------
+
+
+def _infer_composite(types: Types, params: dict[str, Any]) -> tuple[TensorType, ...]:
+    graph: Graph = params["graph"]
+    check_arguments(f"composite {params['name']}", graph, types)
+    for pair in params["attributes"]:
+        if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)):
+            raise TypeRuleError(f"attributes of a composite are (name, value), got {pair}")
+    return graph.output_types
+
+
+composite = define(
+    "composite",
+    _infer_composite,
+    defaults={"graph": REQUIRED, "name": REQUIRED, "attributes": (), "version": 0},
+    has_regions=True,
+)
+"""An operation that a compiler may know by name; the graph is what it computes.
+
+attributes: (name, value) pairs, each value as `plain_attribute` makes it.
+"""
+
+_TAGS: Final = ("array", "dict", "tuple")
+
+
+def plain_attribute(value: Any) -> Any:
+    """A Python value as plain data: scalars, texts, dtypes, and tuples of these.
+
+    Arrays, dictionaries, and tuples that begin like them are told apart by their first item.
+    Raises TypeRuleError for any other value.
+    """
+    if value is None or isinstance(value, (bool, int, float, complex, str, np.dtype)):
+        return value
+    if isinstance(value, np.generic):
+        return ("array", value.dtype, None, (value.item(),))
+    if isinstance(value, np.ndarray):
+        return ("array", value.dtype, value.shape, tuple(value.ravel().tolist()))
+    if isinstance(value, dict):
+        return ("dict", *((key, plain_attribute(item)) for key, item in value.items()))
+    if isinstance(value, (list, tuple)):
+        items = tuple(plain_attribute(item) for item in value)
+        return ("tuple", *items) if items and items[0] in _TAGS else items
+    raise TypeRuleError(f"an attribute of a composite can't be a {type(value).__name__}: {value!r}")
+
+
+def attribute_value(plain: Any) -> Any:
+    """The value of which `plain_attribute` made this; lists have become tuples."""
+    if not isinstance(plain, tuple):
+        return plain
+    tag = plain[0] if plain and isinstance(plain[0], str) else None
+    if tag == "array":
+        _, dtype, shape, items = plain
+        array = np.array(items, dtype)
+        return array[0] if shape is None else array.reshape(shape)
+    if tag == "dict":
+        return {key: attribute_value(item) for key, item in plain[1:]}
+    return tuple(attribute_value(item) for item in (plain[1:] if tag == "tuple" else plain))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import ml_dtypes
 import numpy as np
@@ -45,8 +45,23 @@ def _precedence(dtype: Dtype) -> tuple[bool, int, int, int, bool]:
     return part != dtype, maxexp, nmant, _width(part), signed
 
 
+PRECISIONS: Final = ("DEFAULT", "HIGH", "HIGHEST")
+
+
+def _check_precision(name: str, precision: Any) -> None:
+    """Raise TypeRuleError for one name where a name for each operand is due."""
+    if precision in PRECISIONS:
+        pair = f'("{precision}", "{precision}")'
+        raise TypeRuleError(
+            f"{name} has a precision for each operand, got {precision!r}", hint=f"say {pair}"
+        )
+    if isinstance(precision, tuple) and len(precision) == 2 and not set(precision) <= {*PRECISIONS}:
+        raise TypeRuleError(f"{name} has precisions {' '.join(PRECISIONS)}, got {precision}")
+
+
 def contraction_dtype(name: str, types: Types, params: Params) -> Dtype:
     """The dtype of a contraction: the larger of the operands', or `preferred_element_type`."""
+    _check_precision(name, params["precision"])
     lhs, rhs = types[0].dtype, types[1].dtype
     result = lhs
     if lhs != rhs:

@@ -9,13 +9,16 @@ from jaxlib.mlir import ir
 
 from ...ir.graph import Equation
 from ...ir.ops import annotation as ops
+from ...ir.ops.annotation import attribute_value
 from ..context import Context, MlirValue
-from ..tables import called, lower
+from ..jax_compat import attribute_of
+from ..tables import called, lower, referred
 
 Operands = Sequence[MlirValue]
 ATTRIBUTES = "mhlo.frontend_attributes"
 
 called.add(ops.xla_metadata_call)
+referred.add(ops.composite)
 
 
 @lower.rule(ops.layout_constraint)
@@ -50,3 +53,24 @@ def annotate(ctx: Context, values: Operands, pairs: Iterable[tuple[str, str]]) -
             there = ir.DictAttr(attributes[ATTRIBUTES])
             given |= {there[i].name: there[i].attr for i in range(len(there))}
         attributes[ATTRIBUTES] = ir.DictAttr.get(given, ctx.module.context)
+
+
+@lower.rule(ops.composite)
+def lower_composite(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
+    """One operation with the graph, a function, beside it; its first operands are captured."""
+    p, graph = eqn.params, eqn.params["graph"]
+    if graph.effects:  # which no operation that is known by name has
+        return ctx.inline(graph, operands)
+    symbol, constants = ctx.functions[graph]
+    types = [v.type for v in eqn.outputs]
+    values = ((key, attribute_value(plain)) for key, plain in p["attributes"])
+    given = {key: attribute_of(value) for key, value in values if value is not None}
+    return ctx.ops(
+        "stablehlo.composite",
+        types,
+        [*(ctx.constants[c] for c in constants), *operands],
+        name=ctx.attributes.text(p["name"]),
+        decomposition=ir.FlatSymbolRefAttr.get(symbol),
+        composite_attributes=ir.DictAttr.get(given, ctx.module.context),
+        version=ctx.attributes.integer(p["version"], 32),
+    )

@@ -7,8 +7,13 @@ from collections.abc import Sequence
 from ...ir.builder import Builder, Operand
 from ...ir.graph import Equation
 from ...ir.ops import annotation as ops
+from ...ir.ops.call import call
 from .. import tables
+from ..batch import batch_graph
+from ..jvp import jvp_graph
+from ..regions import arranged, nonzero, select, spread
 from ..tables import Operands, unary_transpose
+from .call import transpose_call
 from .shape import shift
 
 
@@ -31,3 +36,35 @@ def batch_layout_constraint(
     order = (0, *shift(eqn.params["major_to_minor"]))
     params = {**eqn.params, "major_to_minor": order}
     return b.emit(ops.layout_constraint, *inputs, **params), (True,)
+
+
+# -- composites: what a compiler knows by name is the value, not what is derived from it -----------
+
+
+@tables.jvp.rule(ops.composite)
+def jvp_composite(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
+    """The value keeps its name; its tangents are those of the graph."""
+    b.append(eqn)
+    active, n = nonzero(tangents), len(eqn.outputs)
+    forward, out_nonzero = jvp_graph(eqn.params["graph"], active)
+    if not any(out_nonzero):
+        return spread((), out_nonzero, eqn.outputs)
+    graph = arranged(forward, forward.inputs, forward.outputs[n:])
+    dys = b.emit(call, *eqn.inputs, *select(tangents, active), graph=graph)
+    return spread(dys, out_nonzero, eqn.outputs)
+
+
+@tables.transpose.rule(ops.composite)
+def transpose_composite(
+    b: Builder, eqn: Equation, cts: Operands, linear: Sequence[bool]
+) -> Operands:
+    return transpose_call(b, eqn, cts, linear)
+
+
+@tables.batch.rule(ops.composite)
+def batch_composite(
+    b: Builder, eqn: Equation, inputs: Operands, batched: Sequence[bool], size: int
+) -> tuple[Operands, Sequence[bool]]:
+    """A call: attributes such as an axis speak of the operands without the batch."""
+    graph, out_batched = batch_graph(eqn.params["graph"], batched, size)
+    return b.emit(call, *inputs, graph=graph), out_batched

@@ -6,6 +6,7 @@ of `imag` complex(0, -ct), as in JAX.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 from ...ir.builder import Builder, Operand, Zero
@@ -136,10 +137,19 @@ def jvp_clamp(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     """The tangent of the operand that the result equals; strictly inside for x itself."""
     low, x, high = eqn.inputs
     (z,) = eqn.outputs
+    both = functools.partial(b.emit, e.and_)
     conditions: tuple[Callable[[], Operand], ...] = (
-        lambda: b.emit(e.and_, b.gt(low, x), b.lt(low, high))[0],
-        lambda: b.emit(e.and_, b.gt(x, low), b.lt(x, high))[0],
-        lambda: b.lt(high, x),
+        (
+            lambda: both(b.eq(low, z), b.ne(x, z))[0],
+            lambda: both(b.ne(low, z), b.ne(high, z))[0],
+            lambda: both(b.eq(high, z), b.ne(x, z))[0],
+        )
+        if is_complex(z.type.dtype)
+        else (
+            lambda: b.emit(e.and_, b.gt(low, x), b.lt(low, high))[0],
+            lambda: b.emit(e.and_, b.gt(x, low), b.lt(x, high))[0],
+            lambda: b.lt(high, x),
+        )
     )
     terms = []
     for t, condition in zip(tangents, conditions, strict=True):

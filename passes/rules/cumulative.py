@@ -11,7 +11,7 @@ from ...ir.ops import cumulative as c
 from ...ir.types import is_complex
 from .. import tables
 from ..tables import Operands, unary_transpose
-from .elementwise import share
+from .elementwise import share, wins
 from .prefix import Pair, full_like, linear_recurrence, scan_tangents, shift
 
 Batched = tuple[Operands, Sequence[bool]]
@@ -61,13 +61,14 @@ def jvp_cumulative_extremum(b: Builder, eqn: Equation, tangents: Operands) -> Op
     axis, reverse = eqn.params["axis"], eqn.params["reverse"]
     if x.type.shape[axis] < 2:
         return tangents
-    choose, wins = (b.max, b.gt) if eqn.primitive is c.cummax else (b.min, b.lt)
+    choose, beyond = (b.max, b.gt) if eqn.primitive is c.cummax else (b.min, b.lt)
 
     def combine(b: Builder, before: Pair, behind: Pair) -> Pair:
         x1, t1 = before
         x2, t2 = behind
-        part = share(b, wins(x1, x2), x1, x2)
-        return choose(x1, x2), b.add_any(b.mul(t1, part), b.mul(t2, b.sub(1, part)))
+        best = choose(x1, x2)
+        part = share(b, wins(b, beyond, x1, x2, x1, best), x1, x2)
+        return best, b.add_any(b.mul(t1, part), b.mul(t2, b.sub(1, part)))
 
     if reverse:
         x, z, t = (b.rev(v, dimensions=(axis,)) for v in (x, z, t))

@@ -92,10 +92,17 @@ def conj(b: Builder, x: Operand) -> Operand:
     return b.conj(x, input_dtype=x.type.dtype)
 
 
-def share(b: Builder, wins: Operand, x: Operand, y: Operand) -> Operand:
-    """1 where one of x and y wins, 1/2 where they are equal, else 0."""
-    won = b.convert(wins, x.type.dtype, x.type.weak and y.type.weak)
+def share(b: Builder, is_won: Operand, x: Operand, y: Operand) -> Operand:
+    """1 where one of x and y has won, 1/2 where they are equal, else 0."""
+    won = b.convert(is_won, x.type.dtype, x.type.weak and y.type.weak)
     return b.select_n(b.eq(x, y), won, b.full(won.type, 0.5))
+
+
+def wins(
+    b: Builder, compare: Callable[..., Operand], x: Operand, y: Operand, one: Operand, z: Operand
+) -> Operand:
+    """Whether z, one of x and y, is that one: by comparison, which complex numbers do not have."""
+    return b.eq(one, z) if is_complex(z.type.dtype) else compare(x, y)
 
 
 def push_divisor(b: Builder, t: Operand, z: Operand, x: Operand, y: Operand) -> Operand:
@@ -176,12 +183,12 @@ PUSH: dict[Primitive, tuple[Entry, ...]] = {
     e.abs_: (push_abs,),
     e.sign: (push_sign,),
     e.max_: (
-        lambda b, t, z, x, y: b.mul(t, share(b, b.gt(x, y), x, y)),
-        lambda b, t, z, x, y: b.mul(t, share(b, b.lt(x, y), x, y)),
+        lambda b, t, z, x, y: b.mul(t, share(b, wins(b, b.gt, x, y, x, z), x, y)),
+        lambda b, t, z, x, y: b.mul(t, share(b, wins(b, b.lt, x, y, y, z), x, y)),
     ),
     e.min_: (
-        lambda b, t, z, x, y: b.mul(t, share(b, b.lt(x, y), x, y)),
-        lambda b, t, z, x, y: b.mul(t, share(b, b.gt(x, y), x, y)),
+        lambda b, t, z, x, y: b.mul(t, share(b, wins(b, b.lt, x, y, x, z), x, y)),
+        lambda b, t, z, x, y: b.mul(t, share(b, wins(b, b.gt, x, y, y, z), x, y)),
     ),
 }
 

@@ -60,6 +60,9 @@ def jvp_eig(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
             hint="say that this holds, with jax.lax.linalg.eig(..., enable_eigvec_derivs=True)",
         )
     w = eqn.outputs[0]
+    if not eqn.inputs[0].type.size:
+        b.append(eqn)
+        return [Zero(y.type) for y in eqn.outputs]
     v = _state_right_eigenvectors(b, eqn)
     da = m.as_dtype(b, tangents[0], v.type.dtype)
     if not (left or right):

@@ -29,6 +29,8 @@ def jvp_extremum(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     """The mean of the tangents of all elements that equal the result."""
     (x,), (z,), (t,) = eqn.inputs, eqn.outputs, tangents
     axes: Axes = eqn.params["axes"]
+    if any(not x.type.shape[i] for i in axes):
+        return [Zero(z.type)]  # of nothing, the extremum is a constant
     kept = tuple([1 if i in axes else n for i, n in enumerate(x.type.shape)])
     chosen = b.convert(b.eq(x, b.reshape(z, new_sizes=kept)), x.type.dtype)
     total = b.reduce_sum(b.mul(t, chosen), axes=axes)

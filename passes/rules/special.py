@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import ml_dtypes
 
@@ -12,9 +13,9 @@ from ...ir.primitive import Primitive
 from .elementwise import Entry, define_pushes
 
 
-def gauss(b: Builder, x: Operand, factor: float) -> Operand:
+def gauss(b: Builder, x: Operand, factor: float, accuracy: Any = None) -> Operand:
     """factor exp(-x^2)."""
-    return b.mul(b.exp(b.neg(b.square(x))), factor)
+    return b.mul(b.exp(b.neg(b.square(x)), accuracy=accuracy), factor)
 
 
 def gamma_density(b: Builder, a: Operand, x: Operand) -> Operand:
@@ -51,7 +52,7 @@ def push_i1e(b: Builder, t: Operand, z: Operand, x: Operand) -> Operand:
 
 PUSH: dict[Primitive, tuple[Entry, ...]] = {
     s.erf: (lambda b, t, z, x: b.mul(t, gauss(b, x, 2 / math.sqrt(math.pi))),),
-    s.erfc: (lambda b, t, z, x, **p: b.mul(t, gauss(b, x, -2 / math.sqrt(math.pi))),),
+    s.erfc: (lambda b, t, z, x, **p: b.mul(t, gauss(b, x, -2 / math.sqrt(math.pi), **p)),),
     s.erf_inv: (lambda b, t, z, x: b.mul(t, b.mul(b.exp(b.square(z)), math.sqrt(math.pi) / 2)),),
     s.lgamma: (lambda b, t, z, x: b.mul(t, b.digamma(x)),),
     s.digamma: (lambda b, t, z, x: b.mul(t, b.polygamma(b.literal(1, x.type), x)),),

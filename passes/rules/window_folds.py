@@ -31,7 +31,8 @@ def places(params: Params, out: Axes) -> Iterator[Params]:
     """For each place in a window, the slice of the padded operand that holds it for all windows."""
     strides = params["window_strides"]
     for place in itertools.product(*map(range, params["window_dimensions"])):
-        start = tuple(i * d for i, d in zip(place, params["window_dilation"], strict=True))
+        begins = zip(place, params["window_dilation"], out, strict=True)
+        start = tuple(i * d if m else 0 for i, d, m in begins)  # no window may reach so far
         ends = zip(start, strides, out, strict=True)
         limit = tuple(first + (m - 1) * s + 1 if m else first for first, s, m in ends)
         yield {"start_indices": start, "limit_indices": limit, "strides": strides}

@@ -49,6 +49,7 @@ BECOMES: Final[dict[str, str]] = {
     "platform_index": "becomes a cond that lowering decides",
     "zeros_like": "becomes a constant",
     "remat_opt": "becomes its body",
+    "call_hi_primitive": "becomes a function with rules, or its expansion",
 }
 """JAX's primitives that programs express otherwise."""
 

@@ -40,7 +40,7 @@ REFUSED: Final[dict[str, str]] = {
     **dict.fromkeys(
         (
             "box_get", "box_set", "new_box", "new_log", "log_extend", "log_read",
-            "call_hi_primitive", "call_hi_primitive_linearized", "to_edtype", "from_edtype",
+            "call_hi_primitive_linearized", "to_edtype", "from_edtype",
         ),
         _HIGH,
     ),

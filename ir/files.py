@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
@@ -29,6 +28,7 @@ from .module import Module
 from .parser import parse_with_bytes
 from .syntax import quote_name
 from .types import ExtendedDtype, TensorType
+from .writing import write_whole
 
 VERSION: Final = 1
 _HEADER: Final = re.compile(rb"// covector (\d{1,9})\r?\n")
@@ -64,24 +64,7 @@ def save(module: Module, path: str | Path) -> None:
                 yield b"\0"
             yield constants.little_endian(constants.contents(constant))
 
-    _write_atomically(Path(os.path.realpath(path)), pieces())
-
-
-def _write_atomically(path: Path, pieces: Iterator[bytes | memoryview]) -> None:
-    """Write beside the file, then take its place: readers see the old one or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
-    try:
-        with temporary.open("xb") as file:
-            for piece in pieces:
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_whole(path, pieces())
 
 
 def load(path: str | Path, *, verify: bool = True) -> Module:

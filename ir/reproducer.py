@@ -17,6 +17,7 @@ import platform
 import re
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,7 @@ from typing import Final
 from .errors import CovectorError, PassError, UsageError
 from .module import Module
 from .printer import module_sections, write_elided, write_inline
+from .writing import write_whole
 
 RUN_LINE: Final = "// RUN: covector opt --run-reproducer %s"
 LARGEST: Final = 64 << 20
@@ -58,25 +60,22 @@ class Reproducer:
         return "\n".join([*lines, *module_sections(self.module, write), ""])
 
     def save(self, path: str | Path | None = None) -> Path:
-        """Write the file, whole or not at all; without a path, into the temporary folder.
+        """Write the file, whole or not at all; without a path, or where there it cannot be
+        written, into the temporary folder.
 
         The name there follows from the contents: a failure that repeats fills one file.
         """
-        text = self.text()
-        if path is None:
-            import hashlib
-            import tempfile
+        text = self.text().encode()
+        if path is not None:
+            with suppress(OSError):
+                write_whole(path, [text])
+                return Path(path)
+        import hashlib
+        import tempfile
 
-            digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
-            path = Path(tempfile.gettempdir()) / f"covector-reproducer-{digest}.cvir"
-        path = Path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        digest = hashlib.blake2b(text, digest_size=4).hexdigest()
+        path = Path(tempfile.gettempdir()) / f"covector-reproducer-{digest}.cvir"
+        write_whole(path, [text], follow=False)  # others can make links there
         return path
 
 

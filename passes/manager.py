@@ -112,8 +112,7 @@ class Manager:
         shown = explain(step.name, error)
         place = f"{'pass' if after is None else 'after pass'} {step}"
         shown.stage = f"{shown.stage}, {place}" if shown.stage else place
-        refused = isinstance(error, (UsageError, PassError)) and self.settings.reproducer is None
-        if not refused:
+        if self.settings.reproducer is not None or not _is_refusal(error):
             rest = ",".join(map(str, self.passes[i:]))
             keep(shown, before, passes=rest, settings=self._kept(), path=self.settings.reproducer)
         if shown is error:
@@ -133,6 +132,12 @@ class Manager:
             print(statistics_report(self.statistics, self.settings.stats), file=sys.stderr)
         if self.own_timer:
             report_times(self.timer, self.settings)
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether a pass was asked for what it does not do, whatever the equations are."""
+    is_pass_error = isinstance(error, PassError) and error.equation is None
+    return is_pass_error or isinstance(error, UsageError)
 
 
 def report_times(timer: Timer, settings: Settings) -> None:

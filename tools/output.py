@@ -11,6 +11,7 @@ from typing import Final
 import click
 
 from ..ir.errors import CovectorError, UsageError
+from ..ir.writing import write_whole
 from .progress import quiet
 
 BAD_PROGRAM: Final = 1
@@ -29,31 +30,15 @@ def write(text: str, output: str | None, *, highlight: bool = False) -> None:
         else:
             click.echo(text, nl=False)
         return
-    write_file(Path(output), text.encode())
+    write_file(output, text.encode())
 
 
-def write_file(path: Path, content: bytes) -> None:
+def write_file(path: str | Path, content: bytes) -> None:
     """Replace a file in one step, so that nobody ever sees a part of it. Raises UsageError."""
-    import tempfile
-
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        write_whole(path, [content])
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def use_colour() -> bool:

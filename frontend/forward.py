@@ -8,8 +8,8 @@ from typing import Any
 import jax
 
 from ..ir.errors import ArgumentError
+from ..passes import watched
 from ..passes.forward_rules import with_forward_rules
-from ..passes.jvp import jvp_graph
 from .arguments import check_callable
 from .avals import type_of
 from .error_types import as_jax_errors
@@ -50,7 +50,7 @@ def jvp(
     staged = stage(fun, leaves, in_tree, types=types, has_aux=has_aux, known=leaves)
     primal = with_forward_rules(staged.graph) if custom_vjp == "transpose" else staged.graph
     with as_jax_errors():
-        graph, nonzero = jvp_graph(primal, staged.active(active))
+        graph, nonzero = watched.jvp(primal, staged.active(active))
     live = [dx for dx, a in zip(dxs, active, strict=True) if a]
     outputs = execute(graph, (*staged.captured, *leaves, *live))
     staged.is_over()

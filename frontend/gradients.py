@@ -10,7 +10,7 @@ import numpy as np
 
 from ..ir.sizes import read_size
 from ..ir.types import has_tangent
-from ..passes.reverse import grad_graph
+from ..passes import watched
 from .arguments import (
     check_argnums,
     check_callable,
@@ -102,7 +102,7 @@ def _value_and_grad(
         check_scalar_output(fun, staged, holomorphic)
         flags = staged.active([a and has_tangent(t) for a, t in zip(active, types, strict=True)])
         with as_jax_errors():
-            graph = grad_graph(staged.graph, flags, staged.n_aux, with_value)
+            graph = watched.grad(staged.graph, flags, staged.n_aux, with_value)
         operands = (*staged.captured, *arrays)
         outputs = (
             execute(graph, operands) if budget is None else execute_within(graph, operands, budget)

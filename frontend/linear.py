@@ -12,8 +12,7 @@ import numpy as np
 from ..ir.errors import ArgumentError, UsageError
 from ..ir.graph import Graph
 from ..ir.types import TensorType, has_tangent
-from ..passes.linearize import linearize_graph
-from ..passes.transpose import linear_flags, transpose_graph
+from ..passes import watched
 from .arguments import check_callable, check_reduce_axes
 from .avals import type_of
 from .error_types import as_jax_errors
@@ -57,7 +56,7 @@ def _at_point(
     types = [type_of(x) for x in leaves]
     staged = stage(fun, leaves, in_tree, types=types, has_aux=has_aux, known=leaves)
     with as_jax_errors():
-        parts = linearize_graph(staged.graph, staged.active([has_tangent(t) for t in types]))
+        parts = watched.linearize(staged.graph, staged.active([has_tangent(t) for t in types]))
     n, n_out = len(staged.graph.outputs), staged.n_out
     outputs = execute(parts.primal, (*staged.captured, *leaves))
     out, aux = split_outputs(staged, outputs[:n])
@@ -126,7 +125,7 @@ class PullBack(_AtPoint):
     def __call__(self, residuals: Sequence[Any], *cotangents: Any) -> tuple[Any, ...]:
         flat = self._cotangent_leaves(cotangents)
         live = [ct for ct, nz in zip(flat, self.nonzero, strict=True) if nz]
-        backward, has_ct = transpose_graph(self.graph, linear_flags(self.graph))
+        backward, has_ct = watched.transpose(self.graph)
         pulled = iter(execute(backward, (*residuals, *live)))
         flags = iter(has_ct)
         leaves = []

@@ -13,7 +13,7 @@ from ..ir.builder import Builder
 from ..ir.errors import ArgumentError
 from ..ir.graph import Graph, Value
 from ..ir.types import TensorType
-from ..passes.batch import batch_graph
+from ..passes import watched
 from .arguments import check_callable
 from .execute import execute
 from .jax_compat import extended_axes
@@ -161,7 +161,7 @@ def _mapped_graph(
     all_wanted = flat_axes("out_axes", out_axes, jax.tree.unflatten(full_tree, has_numbers))
     wanted = [axis for axis, is_number in zip(all_wanted, has_numbers, strict=True) if is_number]
     force = [axis is not None for axis in wanted]
-    batched, out_batched = batch_graph(staged.graph, mapped, size, force, axis_name)
+    batched, out_batched = watched.batch(staged.graph, mapped, size, force, axis_name)
     if not any(axes) and not any(wanted) and wanted.count(None) == 0:  # every axis is the first
         return batched, wanted
     b = Builder()

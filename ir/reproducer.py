@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from .errors import CovectorError, PassError, UsageError
+from .graph import Equation, Thunk
 from .module import Module
 from .printer import module_sections, write_elided, write_inline
 from .writing import write_whole
@@ -130,14 +131,31 @@ def keep(
 
 
 def explain(what: str, error: Exception) -> CovectorError:
-    """An error of ours as it is; for any other, a PassError that says where it was raised."""
+    """An error of ours as it is; for any other, a PassError that says where it was raised, and at
+    which equation."""
     if isinstance(error, CovectorError):
         return error
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""
     said = f": {error}" if str(error) else ""
     hint = f"raised at {place}" if place else None
-    return PassError(f"{what} failed with {type(error).__name__}{said}", hint=hint)
+    claim = f"{what} failed with {type(error).__name__}{said}"
+    return PassError(claim, _equation_at(error), hint=hint)
+
+
+def _equation_at(error: Exception) -> Equation | None:
+    """The equation that was at work: the `eqn` of the innermost frame that has one."""
+    found = None
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        eqn = frame.f_locals.get("eqn")
+        found = eqn if isinstance(eqn, Equation) else found
+    return found
+
+
+def runs_rules_of_users(error: Exception) -> bool:
+    """Whether an error was raised while a rule that is Python was asked for its graph."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_code is Thunk.__call__.__code__ for frame, _ in frames)
 
 
 def _versions() -> str:

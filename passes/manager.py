@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
-from ..ir.errors import CovectorError, PassError, UsageError, VerifyError
+from ..ir.errors import (
+    ArgumentError,
+    CovectorError,
+    ForwardModeError,
+    PassError,
+    UsageError,
+    VerifyError,
+)
 from ..ir.memory import collector_paused
 from ..ir.module import Module
 from ..ir.reproducer import explain, keep
@@ -23,7 +30,8 @@ KEEPS_MEANING: Final = "equal outputs"
 
 
 class Manager:
-    """One run of a pipeline. With a timer of the caller's, the caller reports the times."""
+    """One run of a pipeline. With a timer of the caller's, the caller reports the times. `run`
+    applies a pass to a module."""
 
     def __init__(
         self,
@@ -31,10 +39,12 @@ class Manager:
         settings: Settings,
         observers: Sequence[Observer] = (),
         timer: Timer | None = None,
+        run: Callable[[Pass, Module], Module] = lambda step, module: step.run(module),
     ) -> None:
         self.passes = tuple(passes)
         self.settings = settings
         self.observers = (*_observers(settings), *observers)
+        self.apply = run
         self.own_timer = timer is None
         self.timer = timer or Timer()
         self.statistics: list[StepStatistics] = []
@@ -82,7 +92,7 @@ class Manager:
         after: Module | None = None
         try:
             with self.timer.span(str(step)), collector_paused():
-                after = step.run(before)
+                after = self.apply(step, before)
                 self._check(after)
         except Exception as error:
             made = after if isinstance(after, Module) else None
@@ -112,7 +122,7 @@ class Manager:
         shown = explain(step.name, error)
         place = f"{'pass' if after is None else 'after pass'} {step}"
         shown.stage = f"{shown.stage}, {place}" if shown.stage else place
-        if self.settings.reproducer is not None or not _is_refusal(error):
+        if self.settings.reproducer is not None or not is_refusal(error):
             rest = ",".join(map(str, self.passes[i:]))
             keep(shown, before, passes=rest, settings=self._kept(), path=self.settings.reproducer)
         if shown is error:
@@ -134,10 +144,10 @@ class Manager:
             report_times(self.timer, self.settings)
 
 
-def _is_refusal(error: Exception) -> bool:
+def is_refusal(error: Exception) -> bool:
     """Whether a pass was asked for what it does not do, whatever the equations are."""
     is_pass_error = isinstance(error, PassError) and error.equation is None
-    return is_pass_error or isinstance(error, UsageError)
+    return is_pass_error or isinstance(error, (UsageError, ArgumentError, ForwardModeError))
 
 
 def report_times(timer: Timer, settings: Settings) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ..ir.equality import modules_equal
+from ..ir.errors import UsageError
 from ..ir.module import Module
 from ..ir.printer import module_sections, write_elided, write_inline
 
@@ -121,7 +122,6 @@ class FileWriter(Observer):
             self.write(f"{step.name}.failed", after)
 
     def write(self, name: str, module: Module) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         key = os.path.realpath(self.folder)
         number = self._numbers.get(key, 0)
         self._numbers[key] = number + 1
@@ -130,5 +130,8 @@ class FileWriter(Observer):
             locations=self.settings.print_locations,
             elide_larger=self.settings.elide_larger,
         )
-        file = self.folder / f"{number:03}_{name}.cvir"
-        file.write_text(text, encoding="utf-8")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / f"{number:03}_{name}.cvir").write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"cannot write to {self.folder}: {error.strerror}") from None

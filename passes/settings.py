@@ -95,8 +95,16 @@ class Settings:
         return replace(self, **changes)
 
 
+def is_switched() -> bool:
+    """Whether the environment sets any switch; costs a microsecond, as calls of users ask."""
+    raw = getattr(os.environ, "_data", None)  # names as the system has them: no decoding
+    return raw is None or not _KEYS.isdisjoint(raw)
+
+
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    values = {}
+    values: dict[str, Any] = {}
+    if environment is os.environ and not is_switched():
+        return values
     for f in fields(Settings):
         text = environment.get(PREFIX + f.name.upper())
         if text is not None:
@@ -120,3 +128,4 @@ def _read(name: str, annotation: Any, value: Any, shown: str) -> Any:
 
 
 _DEFAULTS = Settings()
+_KEYS = frozenset(os.environ.encodekey(PREFIX + f.name.upper()) for f in fields(Settings))

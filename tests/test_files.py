@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from covector.ir.parser import parse
 from covector.ir.primitive import PRIMITIVES
 from covector.ir.printer import print_module
 from covector.ir.types import FLOAT32, TensorType
+from covector.ir.writing import write_whole
 
 
 def constant_module(array: Any, type: TensorType | None = None) -> Module:
@@ -131,3 +134,24 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path) -> None:
         broken.save(path)
     assert load(path) == example()
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_pipes_are_written_to(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(path.read_text()))
+    reader.start()
+    write_whole(path, [b"a", b"b"])
+    reader.join()
+    assert read == ["ab"] and path.is_fifo()
+
+
+def test_links_stay(tmp_path: Path) -> None:
+    link, file = tmp_path / "link", tmp_path / "file"
+    file.write_text("old")
+    link.symlink_to(file)
+    write_whole(link, [b"new"])
+    assert link.is_symlink() and file.read_text() == "new"
+    write_whole(link, [b"newer"], follow=False)
+    assert not link.is_symlink() and file.read_text() == "new" and link.read_text() == "newer"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from text_fuzz import Broken, allocating, check, corpus, mutated, watched
 from text_samples import F, check_text, damage, example, random_call, random_module
 
 from covector.ir import ops  # noqa: F401 - defines the primitives
@@ -108,3 +110,44 @@ def test_nothing_is_allocated_for_a_large_type() -> None:
         parse('func @f() -> () { return } constant $c: f32[1000000000000] = base64 "AAAA"')
     with pytest.raises(ParseError, match="items"):
         parse("func @f() -> () { return } constant $c: f32[1000000000000] = dense [1, 2]")
+
+
+# -- bytes ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_damaged_files(seed: int, tmp_path: Path) -> None:
+    damage_files(seed, 500, tmp_path)
+
+
+@pytest.mark.slow
+def test_many_damaged_files(tmp_path: Path) -> None:
+    """About a minute; `benchmarks/fuzz_text.py` goes on for as long as one likes."""
+    damage_files(100, 6000, tmp_path)
+
+
+def damage_files(seed: int, count: int, folder: Path) -> None:
+    rng, files = random.Random(seed), corpus(folder)
+    read = 0
+    for i in range(count):
+        data = mutated(rng, files)
+        try:
+            read += check(data, folder / "damaged.cvir", traced=i % 20 == 0) is not None
+        except Exception as error:
+            pytest.fail(f"{data!r}: {type(error).__name__}: {error}")
+    assert count / 200 < read < count / 2
+
+
+def test_what_is_watched(tmp_path: Path) -> None:
+    """The guards of the fuzzer see what they are there for."""
+    file = tmp_path / "f.cvir"
+    acts: list[Callable[[], object]] = [
+        lambda: eval("1 + 1"),
+        os.listdir,
+        Path(__file__).read_bytes,
+    ]
+    for act in acts:
+        with pytest.raises(Broken), watched(file):
+            act()
+    with pytest.raises(Broken, match="allocated"), allocating(1 << 20, traced=True):
+        bytearray(1 << 21)

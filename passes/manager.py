@@ -9,6 +9,7 @@ from typing import Final, NoReturn
 
 from ..ir.errors import (
     ArgumentError,
+    ClosedOverError,
     CovectorError,
     ForwardModeError,
     PassError,
@@ -144,10 +145,13 @@ class Manager:
             report_times(self.timer, self.settings)
 
 
+_REFUSALS: Final = (UsageError, ArgumentError, ForwardModeError, ClosedOverError)
+
+
 def is_refusal(error: Exception) -> bool:
     """Whether a pass was asked for what it does not do, whatever the equations are."""
     is_pass_error = isinstance(error, PassError) and error.equation is None
-    return is_pass_error or isinstance(error, (UsageError, ArgumentError, ForwardModeError))
+    return is_pass_error or isinstance(error, _REFUSALS)
 
 
 def report_times(timer: Timer, settings: Settings) -> None:

@@ -9,7 +9,8 @@ import contextlib
 import enum
 import functools
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from inspect import isfunction
 from typing import Any
 
 import jax
@@ -69,7 +70,16 @@ typeof = core.typeof
 set_current_trace = core.set_current_trace
 eval_context = core.eval_context
 escaped_tracer_error: Any = core.escaped_tracer_error
-canonicalize = dtypes.canonicalize_value
+
+
+def _canonicalize(x: Any) -> Any:
+    """jax 0.10.0 knows nothing of tracers here; later ones, in C++, hand them back."""
+    return x if isinstance(x, core.Tracer) else dtypes.canonicalize_value(x)
+
+
+canonicalize: Callable[[Any], Any] = (
+    _canonicalize if isfunction(dtypes.canonicalize_value) else dtypes.canonicalize_value
+)
 
 FlatFunction: Any = linear_util.WrappedFun
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -248,7 +249,16 @@ def load(
         out_layouts=(None,) * len(outs),
         compiler_options_kvs=tuple(options.items()),
         num_devices=len(devices),
+        **_FURTHER,
     )
+
+
+_FURTHER: dict[str, Any] = (
+    {"auto_spmd_lowering": False}
+    if "auto_spmd_lowering" in inspect.signature(pxla.UnloadedMeshExecutable.from_hlo).parameters
+    else {}
+)
+"""What jax 0.10.0 wants to know besides."""
 
 
 # --- calling
@@ -258,7 +268,13 @@ def place_constants(loaded: Any, constants: Sequence[Any]) -> list[Any]:
     """Put leading constants where the executable wants them, once, so that no call pays for it
     again.
     """
-    return list(loaded.shard_const_args(list(constants))) if constants else []
+    if not constants:
+        return []
+    place = getattr(loaded, "shard_const_args", None)
+    if place is not None:
+        return list(place(list(constants)))
+    shardings = loaded._in_shardings[: len(constants)]  # jax 0.10.0
+    return list(jax.device_put(list(constants), list(shardings)))
 
 
 def fastpath_data(

@@ -17,6 +17,12 @@ def is_root(called: Any) -> bool:
     return all(hasattr(called, part) for part in ("f", "solve", "tangent_solve", "has_aux"))
 
 
+def is_derivative(called: Any) -> bool:
+    """Whether an operation of that kind is the derivative of a root's function along a vector, or
+    its transpose: what it expands to has the same derivatives."""
+    return hasattr(called, "f") and hasattr(called, "transposed")
+
+
 def as_custom_jvp(called: Any) -> Any:
     """The same root as a function with its derivative as a forward rule."""
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from .hidden_roots import as_custom_jvp, is_root
+from .hidden_roots import as_custom_jvp, is_derivative, is_root
 from .jax_compat import (
     CotangentSum,
     CotangentZero,
@@ -63,6 +63,8 @@ def told(called: Any) -> Callable[..., Any] | None:
     if is_root(called):
         root: Callable[..., Any] = as_custom_jvp(called)
         return root
+    if is_derivative(called):
+        return None
     return _as_custom_vjp(called) if _has_reverse_rule(called) else None
 
 

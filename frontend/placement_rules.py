@@ -14,6 +14,7 @@ from ..ir.errors import UsageError
 from ..ir.graph import Equation
 from ..ir.ops.placement import DEVICE, HOST, MEMORIES
 from .annotation_rules import constrained
+from .collective_rules import MESH
 from .export_rules import binds
 from .importer import Params, records
 from .jax_compat import default_devices
@@ -90,6 +91,12 @@ def check_place(what: str, place: Any, anywhere: bool = False) -> None:
     if mesh is not None and mesh.size == 1 and anywhere:
         return
     if isinstance(mesh, jax.sharding.AbstractMesh):
+        if MESH.get() is not None or jax.sharding.AxisType.Manual in mesh.axis_types:
+            raise UsageError(
+                claim,
+                hint="leave it out inside of the shard_map: along the axes that it is not manual "
+                "over, the compiler places values",
+            )
         raise UsageError(
             claim, hint="types say nothing of devices here: make the mesh with AxisType.Auto axes"
         )

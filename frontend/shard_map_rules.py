@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import jax
 import numpy as np
 
 from ..ir.builder import Builder
-from ..ir.errors import MissingRule
+from ..ir.errors import MissingRule, UsageError
 from ..ir.graph import Equation, Graph
 from ..ir.ops import shard_map as ops
 from ..ir.ops.collective import axis_index
@@ -23,6 +24,7 @@ from .export import eval_graph
 from .export_rules import binds
 from .importer import Params, graph_of_open, records
 from .jax_compat import current_trace, typeof
+from .locations import find_site
 
 if TYPE_CHECKING:
     from .graph_trace import GraphTrace
@@ -49,6 +51,7 @@ def record_shard_map(
 ) -> Any:
     """Record a call that JAX has not traced: JAX does it now, since it alone knows of each value
     along which axes it varies."""
+    _refuse_explicit_axes(params)
     kept: list[Any] = []
 
     def bound(*arrays: Any) -> list[Any]:
@@ -64,6 +67,20 @@ def record_shard_map(
     consts = [constant_atom(b, x) if not _is_traced(x) else trace.atom(x) for x in closed.consts]
     outputs = [trace.tracer(y) for y in b.inline(graph, (*consts, *atoms))]
     return kept[0].update(outputs) if hasattr(kept[0], "update") else outputs
+
+
+def _refuse_explicit_axes(params: Params) -> None:
+    """JAX takes in_specs from the types of arguments there, which do not say it here."""
+    mesh, (site, _) = params["mesh"], find_site(sys._getframe(1))
+    kinds = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
+    manual = [name for name in kinds if name in params["newly_manual_axes"]]
+    if any(kinds[name] == jax.sharding.AxisType.Explicit for name in manual):
+        raise UsageError(
+            f"a shard_map over axes of explicit sharding ({', '.join(map(str, manual))}) is not "
+            "supported: the types of covector say nothing of devices",
+            location=site.location if site is not None else None,
+            hint="make the mesh with AxisType.Auto axes",
+        )
 
 
 def _is_traced(x: Any) -> bool:
@@ -188,7 +205,9 @@ def _bind_shard_map(eqn: Equation, arrays: Sequence[Any]) -> Sequence[Any]:
 def _mesh(numbers: Sequence[int], names: tuple[str, ...], sizes: tuple[int, ...]) -> Any:
     auto = (jax.sharding.AxisType.Auto,) * len(names)
     if not numbers:
-        return jax.sharding.AbstractMesh(sizes, names, axis_types=auto)
+        around = jax.sharding.get_abstract_mesh()  # inside of another shard_map it must be that one
+        is_inside = around.axis_names == names and around.axis_sizes == sizes
+        return around if is_inside else jax.sharding.AbstractMesh(sizes, names, axis_types=auto)
     by_number = {device.id: device for device in jax.devices()}
     devices = np.asarray([by_number[i] for i in numbers]).reshape(sizes)
     return jax.sharding.Mesh(devices, names, axis_types=auto)

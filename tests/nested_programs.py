@@ -205,12 +205,14 @@ WRAPPERS = (
 
 
 def is_possible(program: tuple[Function, list[Wrapper]]) -> bool:
-    """Whether the program is one: a root differentiates its function forward, which a custom_vjp
-    function does not allow."""
+    """Whether the program is one to JAX: a root differentiates its function forward, which a
+    custom_vjp function does not allow; `in_grad` in reverse, which a while does not."""
     _, wrappers = program
-    if in_root not in wrappers or in_custom_vjp not in wrappers:
-        return True
-    return wrappers.index(in_custom_vjp) > len(wrappers) - 1 - wrappers[::-1].index(in_root)
+    return not (_is_in(in_custom_vjp, in_root, wrappers) or _is_in(in_while, in_grad, wrappers))
+
+
+def _is_in(inner: Wrapper, outer: Wrapper, wrappers: Sequence[Wrapper]) -> bool:
+    return inner in wrappers and outer in wrappers[wrappers.index(inner) + 1 :]
 
 
 def nest(base: Function, wrappers: Sequence[Wrapper]) -> Function:

@@ -85,6 +85,22 @@ def test_a_root_in_a_jaxpr_keeps_its_rule() -> None:
     assert_close(slope, jax.grad(cubic)(X[0]))
 
 
+def test_second_derivatives_of_a_root_in_a_jaxpr() -> None:
+    def newton(f: Any, x: Any) -> Any:
+        return jax.lax.fori_loop(0, 8, lambda _, x: x - f(x) / jax.grad(f)(x), x)
+
+    def cubic(a: Any) -> Any:
+        return jax.lax.custom_root(lambda x: x**3 + x * a - a * 0.5, 0.5 * a, newton, solved)
+
+    a = X[0]
+    x = cubic(a)  # x**3 + x a = a / 2, so x' (3 x**2 + a) = 1/2 - x
+    slope = (0.5 - x) / (3 * x**2 + a)
+    wanted = -(6 * x * slope + 2) * slope / (3 * x**2 + a)
+    assert_close(jax.grad(cubic)(a), slope)
+    assert_close(covector.hessian(jax.jit(cubic))(a), wanted, rtol=1e-3)
+    assert_close(covector.grad(jax.checkpoint(covector.grad(cubic)))(a), wanted, rtol=1e-3)
+
+
 @pytest.mark.smoke
 @pytest.mark.parametrize("function", [root, root_of_told, scanned, again])
 def test_inside_of_a_root(function: Any) -> None:

@@ -11,18 +11,21 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..ir.errors import ArgumentError, UsageError
-from ..ir.graph import Value
+from ..ir.graph import Graph, Value
 from ..ir.types import has_tangent
 from ..passes.cut import Cut, cut_graph
+from ..passes.dce import remove_dead
 from .arguments import check_callable
+from .avals import to_aval
 from .execute import execute
 from .forward import jvp
-from .intermediates import Names
 from .jacobians import jacfwd, jacrev
 from .linear import vjp
+from .named_values import Names
 
 Which = str | Sequence[str]
 
@@ -37,9 +40,16 @@ class Derivative:
     Vectors and results nest as `of` and `wrt` were given: one array for a name, a list for a list.
     """
 
-    def __init__(self, cut: Cut, before: Sequence[Any], of: Which, wrt: Which) -> None:
+    def __init__(
+        self,
+        cut: Cut,
+        before: Sequence[Any],
+        of: Which,
+        wrt: Which,
+        at: Callable[[], Sequence[Any]] | None = None,
+    ) -> None:
         self.of, self.wrt = of, wrt
-        self._cut = cut
+        self._cut, self._found_at = cut, at
         n = len(_listed(wrt))
         self._at = tuple(before[:n])
         self._residuals = tuple(before[n : n + cut.n_residuals])
@@ -48,7 +58,7 @@ class Derivative:
     @property
     def dependent(self) -> bool | list[bool]:
         """Whether each value of `of` depends on any of `wrt`; where not, the derivative is 0."""
-        return list(self._cut.dependent) if not isinstance(self.of, str) else self._cut.dependent[0]
+        return list(self._cut.reached) if not isinstance(self.of, str) else self._cut.reached[0]
 
     @property
     def value(self) -> Any:
@@ -58,7 +68,7 @@ class Derivative:
     @property
     def at(self) -> Any:
         """The values of `wrt`."""
-        return _nested(self.wrt, self._at)
+        return _nested(self.wrt, self._at if self._found_at is None else self._found_at())
 
     def jvp(self, v: Any) -> Any:
         """Push tangents of `wrt` forward: the tangents of `of`."""
@@ -98,13 +108,10 @@ class Derivative:
                 raise ArgumentError(
                     f"{method} takes an array shaped as {name}, {np.shape(x)}; got {np.shape(v)}"
                 )
-        return tuple(
-            jax.numpy.asarray(v, jax.numpy.result_type(x))
-            for v, x in zip(vectors, like, strict=True)
-        )
+        return tuple(jnp.asarray(v, jnp.result_type(x)) for v, x in zip(vectors, like, strict=True))
 
     def __repr__(self) -> str:
-        zero = [n for n, d in zip(_listed(self.of), self._cut.dependent, strict=True) if not d]
+        zero = [n for n, d in zip(_listed(self.of), self._cut.reached, strict=True) if not d]
         said = f"; no path to {', '.join(zero)}: zero" if zero else ""
         return f"<derivative of {self.of} by {self.wrt}{said}>"
 
@@ -118,9 +125,14 @@ def derivative(
     `output[1]`, and lines (`"model.py:12"`); lists of names are taken together. With
     `pairs=[(of, wrt), ...]` it returns a list of derivatives, which share one trace.
 
-    Works under jit, vmap and inside of other transformations. Values inside of loops and branches
-    may be `of` (as stacks over the iterations), not `wrt`. Raises UsageError for a name that does
-    not exist, and warns with NoPathWarning where nothing of `wrt` reaches a value of `of`.
+    Works under jit, vmap and inside of other transformations. Of a value inside of a scan, `of` and
+    `wrt` are the stack over its iterations. The program is not cut inside of loops, branches and
+    checkpointed parts: there `wrt` moves the value that is made, and all that is made of it
+    follows, the same value in later iterations too.
+
+    Raises UsageError for a name that does not exist, and for values inside of while loops and of
+    functions with derivative rules of their own; warns with NoPathWarning where nothing of `wrt`
+    reaches a value of `of`.
     """
     check_callable(f, "derivative")
     if pairs is None and wrt is None:
@@ -137,29 +149,35 @@ def derivative(
 
 
 def _derivative(names: Names, leaves: Sequence[Any], of: Which, wrt: Which) -> Derivative:
-    at = [_cuttable(names, name) for name in _listed(wrt)]
+    at = [_variable(names, name) for name in _listed(wrt)]
     outputs = [names.find(name) for name in _listed(of)]
     for name, x in zip((*_listed(of), *_listed(wrt)), (*outputs, *at), strict=True):
         if not has_tangent(x.type):
-            raise UsageError(f"{name} is {x.type}, which has no derivatives")
-    cut = cut_graph(names.graph, at, outputs)
-    for name, flag in zip(_listed(of), cut.dependent, strict=True):
+            raise UsageError(f"{name} is {names.type_of(x)}, which has no derivatives")
+    moved = [v for v in at if names.is_inner(v)]
+    opened = names.opened((*outputs, *moved), moved)
+    places = [opened.place(x) for x in outputs]
+    cut = cut_graph(opened.graph, [opened.added.get(v, v) for v in at], places)
+    for name, flag in zip(_listed(of), cut.reached, strict=True):
         if not flag:
             text = f"{name} does not depend on {', '.join(_listed(wrt))}: the derivative is zero"
             warnings.warn(text, NoPathWarning, stacklevel=4)
-    return Derivative(cut, execute(cut.before, leaves), of, wrt)
+    zeros = [jnp.zeros(a.shape, a.dtype) for a in (to_aval(v.type) for v in opened.added.values())]
+    given = [*leaves, *zeros]
+
+    def values() -> list[Any]:
+        graph = opened.graph
+        found = Graph(graph.inputs, graph.equations, [opened.place(v) for v in at], graph.name)
+        return execute(remove_dead(found), given)
+
+    return Derivative(cut, execute(cut.before, given), of, wrt, values if moved else None)
 
 
-def _cuttable(names: Names, name: str) -> Value:
-    """The value of a name at which the program can be cut. Raises UsageError."""
+def _variable(names: Names, name: str) -> Value:
+    """The value of a name, to differentiate by. Raises UsageError."""
     value = names.find(name)
     if not isinstance(value, Value):
         raise UsageError(f"{name} is the number {value}, which nothing can be differentiated by")
-    if value in names.inner:
-        raise UsageError(
-            f"{name} is made inside of a loop or branch, where the program cannot be cut",
-            hint="take what enters or leaves it, or monitor its cotangents from outside",
-        )
     return value
 
 

@@ -13,14 +13,12 @@ import jax.numpy as jnp
 from ..ir.errors import ArgumentError, UsageError, did_you_mean
 from ..ir.graph import Graph, Value
 from ..ir.types import TensorType, has_tangent, is_complex
-from ..passes.cut import expose
-from ..passes.perturb import perturb
 from .arguments import check_callable
 from .avals import to_aval, type_of
 from .compiled import jit
 from .execute import execute, is_tracing
-from .intermediates import Names
 from .linear import vjp
+from .named_values import Names
 
 Statistic = Callable[[Any], Any]
 Stats = Sequence[str] | Mapping[str, Statistic]
@@ -73,7 +71,7 @@ def monitor(
         if key not in programs:
             made = _Monitored.of(f, args, kwargs, of, chosen, cotangents)
             programs[key] = jit(made.__call__)
-            order[key] = [i.name for i in made.names.listing() if i.name in made.watched]
+            order[key] = [name for name, _ in made.names.in_order() if name in made.watched]
         result, found = programs[key](leaves)  # with the names sorted, as keys of pytrees are
         return result, {name: found[name] for name in order[key]}
 
@@ -115,17 +113,17 @@ class _Monitored:
     ) -> _Monitored:
         names = Names.of(f, args, kwargs)
         patterns = [of] if isinstance(of, str) else list(of)
-        values = {n: names.made[n] for n in _matching(names, patterns)}
+        values = {n: names.by_name[n] for n in _matching(names, patterns)}
         if cotangents:
             _check_scalar(names)
-        active = frozenset(v for v in values.values() if cotangents and has_tangent(v.type))
-        changed, added = perturb(names.flat, active)
-        opened, inside = expose(changed)
-        order = list(added)
+        active = [v for v in values.values() if cotangents and has_tangent(v.type)]
+        opened = names.opened(values.values(), active)
+        order = list(opened.added)
         watched = sorted(values, key=lambda n: _place(order, values[n]))
-        outs = [inside.get(values[n], values[n]) for n in watched]
-        graph = Graph(opened.inputs, opened.equations, (*opened.outputs, *outs), opened.name)
-        return cls(names, graph, tuple(watched), len(added), stats)
+        outs = [opened.place(values[n]) for n in watched]
+        whole = opened.graph
+        graph = Graph(whole.inputs, whole.equations, (*whole.outputs, *outs), whole.name)
+        return cls(names, graph, tuple(watched), len(order), stats)
 
     def __call__(self, leaves: Sequence[Any]) -> Any:
         staged, n = self.names.staged, len(self.names.flat.outputs)
@@ -148,7 +146,7 @@ class _Monitored:
         seen: dict[Value, Any] = {}
         for name, x in zip(self.watched, outputs[n:], strict=True):
             found[name] = {"value": self._of(x)}
-            value = self.names.made[name]
+            value = self.names.by_name[name]
             if zeros and has_tangent(value.type):
                 ct = seen[value] if value in seen else seen.setdefault(value, next(pulled))
                 found[name]["cotangent"] = self._of(ct)
@@ -171,12 +169,13 @@ def _matching(names: Names, patterns: Sequence[str]) -> list[str]:
     found: dict[str, None] = {}
     for pattern in patterns:
         glob = pattern.replace("[", "[[]")
-        fit = [n for n in names.made if n == pattern or fnmatch.fnmatchcase(n, glob)]
-        fit = fit or [n for n in names.made if n.rpartition(".")[2] == pattern]
+        fit = [n for n in names.by_name if n == pattern or fnmatch.fnmatchcase(n, glob)]
+        fit = fit or [n for n in names.by_name if n.rpartition(".")[2] == pattern]
         if not fit and pattern != "*":
+            names.refuse_hidden(pattern)
             raise UsageError(
                 f"no value is called {pattern!r}",
-                hint=did_you_mean(pattern, names.made)
+                hint=did_you_mean(pattern, names.by_name)
                 or "covector.intermediates(f)(*args) lists what can be named",
             )
         found |= dict.fromkeys(fit)

@@ -41,8 +41,9 @@ def odeint(
     atol: float = 1.4e-8,
     mxstep: float = np.inf,
     hmax: float = np.inf,
-    adjoint: str = "backsolve",
+    adjoint: str = "direct",
     max_steps: int | None = None,
+    snapshots: int | None = None,
     throw: bool = True,
 ) -> Any:
     """The solution of dy/dt = func(y, t, *args), y(t[0]) = y0, at the times t.
@@ -55,8 +56,9 @@ def odeint(
       rtol, atol: the error that each step may make, relative and absolute.
       mxstep: the most steps tried between two of the times.
       hmax: the largest step.
-      adjoint: how reverse mode is done, "backsolve" or "direct"; see `solve_ode`.
-      max_steps: the most steps in all; with "direct", that there is room for (4096).
+      adjoint: how it is differentiated, "direct" or "backsolve"; see `solve_ode`.
+      max_steps: the most steps in all. Reverse mode by "direct" has room for 16384 if not given.
+      snapshots: how many states "direct" keeps; see `solve_ode`.
       throw: whether a solve that fails raises SolveError; if not, it is NaN from there on.
 
     Returns y at all times: y0's structure, with a new first axis of length n.
@@ -75,7 +77,7 @@ def odeint(
         "mxstep": _count(mxstep),
         "throw": throw,
     }
-    return system.solve(times, _limited(adjoint, max_steps), **options)[0]
+    return system.solve(times, _limited(adjoint, max_steps, snapshots), **options)[0]
 
 
 @jax.tree_util.register_dataclass
@@ -110,6 +112,7 @@ def solve_ode(
     hmax: float | None = None,
     max_steps: int | None = MAX_STEPS,
     adjoint: str = "direct",
+    snapshots: int | None = None,
     throw: bool = True,
 ) -> Solution:
     """Solve dy/dt = func(y, t, *args) from y(t0) = y0 to t1.
@@ -127,14 +130,18 @@ def solve_ode(
 
         "direct" differentiates the discrete solution: tangents take the steps that the primal
         takes, and reverse mode goes back through these, each computed again from the state at its
-        start. <vjp(c), v> = <c, jvp(v)> to rounding. Memory: `max_steps` states. The sizes of the
-        steps are constants for it, chosen by the error of the primal alone.
+        start. <vjp(c), v> = <c, jvp(v)> to rounding. Memory: `snapshots` states, and a number for
+        each of `max_steps`. The sizes of the steps are constants for it, chosen by the error of
+        the primal alone.
 
         "backsolve" solves the continuous equations of the tangents (with the primal, under one
         error control) and, in reverse, the transposed ones backwards, starting anew from the
         solution at each of the times. Memory: the solution. Accurate to the tolerances; where
         the system contracts strongly, its backward solve is unstable: not for stiff systems.
 
+      snapshots: how many states "direct" keeps, with memory for 64 more. Between them, steps are
+        taken again: all once if there are up to 64 * snapshots steps. None: all states if these
+        have 65536 elements together at most, else as many as have that, but 32 at least.
       throw: whether a solve that fails raises SolveError; if not, `status` says so, and the results
         are NaN from there on.
     """
@@ -148,7 +155,8 @@ def solve_ode(
         "dt0": None if dt0 is None else float(dt0),
         "throw": throw,
     }
-    ys, stats, reached = system.solve(times, _limited(adjoint, max_steps), **options)
+    limits = _limited(adjoint, max_steps, snapshots)
+    ys, stats, reached = system.solve(times, limits, **options)
     ys = jax.tree.map(lambda y: y[picked], ys)
     return Solution(times[picked], ys, stats[0], stats[1], stats[2], reached)
 
@@ -314,13 +322,12 @@ def _saved_times(t0: Any, t1: Any, saveat: Any) -> tuple[Any, Any]:
     return _times(jnp.concatenate([ends[0], inner, ends[1]])), slice(1, 1 + inner.shape[0])
 
 
-def _limited(adjoint: str, max_steps: int | None) -> dict[str, Any]:
+def _limited(adjoint: str, max_steps: Any, snapshots: Any) -> dict[str, Any]:
     adjoint = _known("adjoint", adjoint, ADJOINTS)
-    if adjoint == "direct" and max_steps is None:
-        max_steps = MAX_STEPS
-    if max_steps is not None and max_steps < 1:
-        raise ArgumentError(f"max_steps is at least 1, got {max_steps}")
-    return {"adjoint": adjoint, "max_steps": max_steps}
+    for name, limit in (("max_steps", max_steps), ("snapshots", snapshots)):
+        if limit is not None and (not isinstance(limit, (int, np.integer)) or limit < 1):
+            raise ArgumentError(f"{name} is a number known beforehand, at least 1; got {limit!r}")
+    return {"adjoint": adjoint, "max_steps": max_steps, "snapshots": snapshots}
 
 
 def _known(what: str, name: str, names: Any) -> str:

@@ -25,38 +25,43 @@ Perturbations = dict[Value, Value]
 """For each value, the input that is added to it: of a value inside a scan, one for all steps."""
 
 
-def perturb(graph: Graph, chosen: frozenset[Value]) -> tuple[Graph, Perturbations]:
-    """The graph with one more input for each chosen value that it makes, in their order."""
+def perturb(
+    graph: Graph, chosen: frozenset[Value], moved: dict[Value, Value]
+) -> tuple[Graph, Perturbations]:
+    """The graph with one more input for each chosen value that it makes, in their order.
+
+    `moved` is told what becomes of each value: the sum, which everything reads instead.
+    """
     b = Builder()
     env: dict[Any, Any] = {}
     added: Perturbations = {}
     for eqn in graph.equations:
         eqn = eqn.replace(inputs=tuple([env.get(x, x) for x in eqn.inputs]))
         if eqn.primitive is scan:
-            eqn = _scan(eqn, chosen, added)
+            eqn = _body(eqn, chosen, moved, added, (eqn.params["length"],))
         elif eqn.primitive is cond:
-            eqn = _cond(eqn, chosen, added)
+            eqn = _cond(eqn, chosen, moved, added)
         elif eqn.primitive is checkpoint:
-            eqn = _body(eqn, chosen, added)
+            eqn = _body(eqn, chosen, moved, added)
         b.append(eqn)
         for v in eqn.outputs:
             if v in chosen:
                 added[v] = Value(v.type)
                 b.location = eqn.location
-                env[v] = b.add_any(v, added[v])
+                env[v] = moved[v] = b.add_any(v, added[v])
     outputs = [env.get(x, x) for x in graph.outputs]
     return Graph((*graph.inputs, *added.values()), b.equations, outputs, graph.name), added
 
 
-def _scan(eqn: Equation, chosen: frozenset[Value], added: Perturbations) -> Equation:
-    """Each step takes its own slice of a stack of perturbations."""
-    return _body(eqn, chosen, added, (eqn.params["length"],))
-
-
 def _body(
-    eqn: Equation, chosen: frozenset[Value], added: Perturbations, stacked: tuple[int, ...] = ()
+    eqn: Equation,
+    chosen: frozenset[Value],
+    moved: dict[Value, Value],
+    added: Perturbations,
+    stacked: tuple[int, ...] = (),
 ) -> Equation:
-    body, inside = perturb(eqn.params["graph"], chosen)
+    """Each step of a scan takes its own slice of a stack of perturbations."""
+    body, inside = perturb(eqn.params["graph"], chosen, moved)
     if not inside:
         return eqn
     stacks = {
@@ -66,9 +71,11 @@ def _body(
     return eqn.replace(params={**eqn.params, "graph": body}, inputs=(*eqn.inputs, *stacks.values()))
 
 
-def _cond(eqn: Equation, chosen: frozenset[Value], added: Perturbations) -> Equation:
+def _cond(
+    eqn: Equation, chosen: frozenset[Value], moved: dict[Value, Value], added: Perturbations
+) -> Equation:
     """All branches take the perturbations of each."""
-    changed = [perturb(branch, chosen) for branch in eqn.params["branches"]]
+    changed = [perturb(branch, chosen, moved) for branch in eqn.params["branches"]]
     all_added = {v: p for _, inside in changed for v, p in inside.items()}
     if not all_added:
         return eqn

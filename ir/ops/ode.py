@@ -18,7 +18,7 @@ own. An argument may have them or not.
 
 Residuals, of which `linear_ode` is no function (they are made by the primal solve, for speed):
 `adjoint="backsolve"`, the solution at `ts`; `"direct"`, the steps: how many were taken by each of
-`ts`, their times, sizes and states.
+`ts`, their sizes, and the times and states at the starts of some (`solvers.snapshots`).
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ COMMON = {
     "hmax": None,
     "mxstep": None,
     "max_steps": None,
+    "snapshots": None,
     "adjoint": "backsolve",
     "lanes": (),
     "throw": False,
@@ -53,6 +54,7 @@ method: a name in `METHODS`. rtol, atol: the error that a step may make, relativ
 absolute; None for steps of the fixed size dt0, which otherwise is that of the first step.
 hmax: the largest step.
 mxstep: the most steps tried between two of `ts`. max_steps: the most steps taken in all.
+snapshots: for `direct`, how many states are kept at most; None for what `solvers.snapshots` takes.
 throw: whether a solve that fails raises a SolveError; if not, its results are NaN from there on.
 """
 
@@ -70,8 +72,8 @@ def _check_method(params: dict[str, Any]) -> None:
         raise TypeRuleError(
             f"there is no adjoint {adjoint!r}", hint=f"one of {', '.join(ADJOINTS)}"
         )
-    if adjoint == "direct" and params["max_steps"] is None:
-        raise TypeRuleError("the adjoint direct keeps every step: it needs max_steps")
+    if params["snapshots"] is not None and params["snapshots"] < 1:
+        raise TypeRuleError(f"{params['snapshots']} snapshots are too few: one is the least")
     if METHODS[method].gamma and params["jacobian"] is None:
         raise TypeRuleError(f"{method} is implicit: it needs the jacobian of the dynamics")
     if METHODS[method].gamma and adjoint != "direct":
@@ -116,14 +118,15 @@ def _infer_ode(types: Types, params: dict[str, Any]) -> Types:
 
 
 def steps_types(state: Types, ts: TensorType, params: dict[str, Any]) -> Types:
-    """What `stored` adds: steps taken by each of ts; times, sizes and states of the steps (after
-    the states, for implicit methods, their slopes)."""
+    """What `stored` adds: steps taken by each of ts; sizes of the steps; times and states that are
+    kept (after the states, for implicit methods, their slopes)."""
     lanes, spec = params["lanes"], Spec.of(params)
-    m = spec.steps_stored()
-    times = TensorType((*lanes, m), ts.dtype)
+    kept = spec.kept(state)
     ends = TensorType((*lanes, ts.shape[-1]), INT32)
-    kept = spec.rows_stored(state, state)
-    return (ends, times, times, *(solution_type(y.strong, lanes, m) for y in kept))
+    sizes = TensorType((*lanes, kept.room), ts.dtype)
+    times = TensorType((*lanes, kept.rows), ts.dtype)
+    rows = spec.rows_stored(state, state)
+    return (ends, sizes, times, *(solution_type(y.strong, lanes, kept.rows) for y in rows))
 
 
 ode = define(

@@ -64,7 +64,8 @@ class Continuous(Backward):
         ct, ct_args, _, counts, reached = unpack(flat)
         cts = self.failed_as_nan(b, counts[0], [*ct_args, *ct])
         stats = stacked(b, counts)
-        return guarded(b, "linear_ode_back", self.params, stats, reached, cts)
+        limits = (self.spec.mxstep, self.spec.max_steps)
+        return guarded(b, "linear_ode_back", self.params, limits, stats, reached, cts)
 
     def make_stepper(self, b: Builder) -> Stepper:
         """Steps of (y, ct). An error of ct counts relative to the largest cotangent."""

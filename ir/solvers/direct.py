@@ -15,6 +15,7 @@ from .backward import Backward, Params
 from .forward import stage_rule
 from .implicit import StagePull, implicit_pull
 from .packing import packed
+from .replay import Replay
 from .stepping import Stages
 from .windows import repeated, row_at, rows_at, scaled_rows, window_size
 
@@ -38,8 +39,10 @@ class Direct(Backward):
 
     def __init__(self, b: Builder, params: Params, inputs: Sequence[Value]) -> None:
         super().__init__(b, params, inputs)
-        self.ends, self.step_t, self.step_h, *rows = self.residuals
-        self.step_y, self.step_f = self.spec.states_and_slopes(rows)
+        self.ends, self.sizes, *kept = self.residuals
+        count = entry(b, self.ends, self.axis, self.n - 1)
+        snapshots = self.spec.kept([y.type for y in self.state])
+        self.replay = Replay(snapshots, kept, self.sizes, count, self.step)
         elements = sum(prod(y.type.shape[self.axis :]) for y in self.state)
         self.size = window_size(self.n, elements)
         self.padded_ts = self.padded(b, self.ts)
@@ -58,15 +61,17 @@ class Direct(Backward):
         last = entry(b, self.ends, self.axis, self.n - 1)
         outputs = filled(b, self.spec.lanes, INT32, self.n)
         start = After(last, outputs, zeros, zeros)
-        flat, unpack = packed((start, self.no_arg_cts(b)))
+        flat, unpack = packed((start, self.no_arg_cts(b), self.replay.nothing(b)))
 
         def proceed(b: Builder, *carry: Any) -> Any:
             return any_of(b, b.gt(unpack(carry)[0].number, 0))
 
         def step(b: Builder, *carry: Any) -> list[Any]:
-            after, ct_args = unpack(carry)
+            after, ct_args, held = unpack(carry)
             is_on = b.gt(after.number, 0)
-            before, more = self.before_step(b, after, is_on)
+            i = b.sub(after.number, self.one(b, after.number))
+            t, kept, held = self.replay.at(b, i, is_on, held)
+            before, more = self.before_step(b, after, i, t, kept, is_on)
             ct_args = [b.add(x, y) for x, y in zip(ct_args, more, strict=True)]
             before = After(
                 b.select_n(is_on, after.number, before.number),
@@ -74,9 +79,9 @@ class Direct(Backward):
                 choose(b, is_on, after.ct, before.ct),
                 choose(b, is_on, after.ct_slope, before.ct_slope),
             )
-            return packed((before, ct_args))[0]
+            return packed((before, ct_args, held))[0]
 
-        after, ct_args = unpack(while_loop(b, proceed, step, flat, "back"))
+        after, ct_args, _ = unpack(while_loop(b, proceed, step, flat, "back"))
         t0 = entry(b, self.ts, self.axis, 0)
         more, through = self.pull(b, self.state, t0, after.ct_slope)
         ct = [b.add(x, c) for x, c in zip(after.ct, through, strict=True)]
@@ -144,7 +149,9 @@ class Direct(Backward):
 
     # -- steps -------------------------------------------------------------------------------------
 
-    def before_step(self, b: Builder, after: After, is_on: Any) -> tuple[After, list[Any]]:
+    def before_step(
+        self, b: Builder, after: After, i: Any, t: Any, kept: list[Any], is_on: Any
+    ) -> tuple[After, list[Any]]:
         """What is carried before a step, given that after it, and what the step adds to ct_args.
 
         With k_i = f(Y_i) and Y_i = y + h sum_j a_ij k_j:
@@ -153,10 +160,9 @@ class Direct(Backward):
         The first slope is the last one of the step before: it is pulled back there.
         """
         tableau, last = self.spec.tableau, self.spec.tableau.stages - 1
-        i = b.sub(after.number, self.one(b, after.number))
-        t, h = row_at(b, self.step_t, i), row_at(b, self.step_h, i)
+        h = row_at(b, self.sizes, i)
         outputs, powers = self.powers(b, after, t, h, is_on)
-        stages = self.stages(b, i, t, h)
+        stages = self.stages(b, t, h, kept)
         h = b.select_n(is_on, filled(b, self.spec.lanes, h.type.dtype, 0.0), h)
         pull = self.stage_pull(b, stages, h)
         ct_args: list[list[Any]] = []
@@ -188,10 +194,15 @@ class Direct(Backward):
             for x, y in zip(sums, self.state, strict=True)
         ]
 
-    def stages(self, b: Builder, i: Any, t: Any, h: Any) -> Stages:
-        """Those of step i, computed again."""
-        y = [row_at(b, x, i) for x in self.step_y]
-        f = [row_at(b, x, i) for x in self.step_f] or self.slopes(b, y, t)
+    def step(self, b: Builder, t: Any, h: Any, kept: list[Any]) -> list[Any]:
+        """What is kept of the state after a step, from that before it."""
+        stages = self.stages(b, t, h, kept)
+        return self.spec.rows_stored(stages.states[-1], stages.slopes[-1])
+
+    def stages(self, b: Builder, t: Any, h: Any, kept: list[Any]) -> Stages:
+        """Those of the step from t to t + h, computed again."""
+        y, f = self.spec.states_and_slopes(kept)
+        f = f or self.slopes(b, y, t)
         dtype = self.ts.type.dtype
         rule = stage_rule(self.spec, self.slopes, self.params["jacobian"], self.args, dtype)
         return rule(b, t, h, y, f)

@@ -26,7 +26,7 @@ CLAIMS: Final = {
     TOO_MANY_STEPS: (
         "more than {limit} were needed",
         "allow more (max_steps, mxstep), loosen rtol and atol, or, if the system is stiff, use "
-        'solve_ode with method="kvaerno5"',
+        'solve_ode with method="kvaerno5"; adjoint="backsolve" needs no room for steps',
     ),
     NOT_FINITE: (
         "a slope or the state was not finite (inf or nan)",
@@ -78,7 +78,13 @@ def _reporter(subject: str, name: str, limits: tuple[int | None, int | None]) ->
 
 
 def guarded(
-    b: Builder, subject: str, params: dict[str, Any], stats: Any, reached: Any, outputs: list[Any]
+    b: Builder,
+    subject: str,
+    params: dict[str, Any],
+    limits: tuple[int | None, int | None],
+    stats: Any,
+    reached: Any,
+    outputs: list[Any],
 ) -> list[Any]:
     """The outputs of a solve, which raises a SolveError instead if it has failed in any lane.
 
@@ -88,7 +94,6 @@ def guarded(
         return outputs
     status = entry(b, stats, len(stats.type.shape) - 1, 0)
     is_bad = any_of(b, b.ne(status, OK))
-    limits = (params["mxstep"], params["max_steps"])
     reporter = _reporter(subject, params["graph"].name, limits)
     given = [Value(stats.type), Value(reached.type)]
     inner = Builder()

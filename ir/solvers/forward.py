@@ -29,10 +29,10 @@ Params = dict[str, Any]
 
 
 class Stored(NamedTuple):
-    """The steps so far, in each lane: their times, sizes, and `Spec.rows_stored`."""
+    """The steps so far, in each lane: their sizes; times and `Spec.rows_stored` of `Snapshots`."""
 
-    t: Any
     h: Any
+    t: Any
     rows: list[Any]
 
 
@@ -47,7 +47,7 @@ def dynamics(graph: Graph, args: Sequence[Any]) -> Slopes:
 
 def expand_ode(params: Params, types: Sequence[TensorType], subject: str = "ode") -> Graph:
     """The graph that does what an `ode` equation with these operands does."""
-    spec = Spec.of(params)
+    spec = Spec.of(params).limited(params["stored"])
     graph: Graph = params["graph"]
     n_state = len(graph.outputs)
     b = Builder()
@@ -60,8 +60,12 @@ def expand_ode(params: Params, types: Sequence[TensorType], subject: str = "ode"
     stepper = Stepper(spec, slopes, rule, spec.scale(weights, dtype), dtype)
     outputs = _Solve(spec, stepper, list(state), ts, bool(params["stored"])).run(b)
     stats, reached = outputs[n_state : n_state + 2]
-    ys = guarded(b, subject, params, stats, reached, outputs[:n_state])
-    return b.graph(inputs, [*ys, *outputs[n_state:]], "ode")
+    limits = (spec.mxstep, spec.max_steps)
+    read = [*range(n_state), *([n_state + 3] if params["stored"] else [])]  # reverse mode: sizes
+    found = guarded(b, subject, params, limits, stats, reached, [outputs[i] for i in read])
+    for i, x in zip(read, found, strict=True):
+        outputs[i] = x
+    return b.graph(inputs, outputs, "ode")
 
 
 def stage_rule(
@@ -111,12 +115,12 @@ class _Solve:
         self, spec: Spec, stepper: Stepper, state: list[Any], ts: Any, is_stored: bool
     ) -> None:
         self.spec, self.stepper, self.state, self.ts = spec, stepper, state, ts
-        self.is_stored = is_stored
+        self.snapshots = spec.kept([x.type for x in state]) if is_stored else None
         self.axis = len(spec.lanes)
         self.n = ts.type.shape[-1]
 
     def run(self, b: Builder) -> list[Any]:
-        outputs = Outputs(b, self.spec, self.ts, self.state, self.is_stored)
+        outputs = Outputs(b, self.spec, self.ts, self.state, self.snapshots is not None)
         at = self.stepper.start(b, outputs.t0, self.state, outputs.t_end)
         made = outputs.at_start(b, self.state)
         flat, unpack = packed((at, made, self.nothing_stored(b, at)))
@@ -130,7 +134,7 @@ class _Solve:
             at, made, stored = unpack(carry)
             target = outputs.next_time(b, made)
             tried = self.stepper.attempt(b, at, target, outputs.t_end)
-            stored = self.store(b, at, tried, stored)
+            stored = self.store(b, at, tried, self.stepper.running(b, at, target), stored)
             more = outputs.after_step(b, made, at, tried)
             tries = filled(b, self.spec.lanes, INT32, 0)
             tries = b.select_n(b.gt(more.count, made.count), tried.after.tries, tries)
@@ -144,30 +148,32 @@ class _Solve:
     # -- steps that are kept -----------------------------------------------------------------------
 
     def nothing_stored(self, b: Builder, at: Progress) -> Any:
-        if not self.is_stored:
+        if self.snapshots is None:
             return ()
-        lanes, m = self.spec.lanes, self.spec.steps_stored()
-        times = b.full(TensorType((*lanes, m), self.ts.type.dtype), 0)
+        lanes, dtype = self.spec.lanes, self.ts.type.dtype
+        sizes = b.full(TensorType((*lanes, self.snapshots.room), dtype), 0)
+        times = b.full(TensorType((*lanes, self.snapshots.rows), dtype), 0)
         kept = self.spec.rows_stored(at.y, at.f)  # numbers that the dynamics are defined at
-        rows = [repeated(b, y, self.axis, m) for y in kept]
-        return Stored(times, times, rows)
+        rows = [repeated(b, y, self.axis, self.snapshots.rows) for y in kept]
+        return Stored(sizes, times, rows)
 
-    def store(self, b: Builder, at: Progress, tried: Attempt, stored: Any) -> Any:
+    def store(self, b: Builder, at: Progress, tried: Attempt, is_running: Any, stored: Any) -> Any:
         """A step that is refused is written over by the next one: nothing need be chosen here."""
-        if not self.is_stored:
+        if self.snapshots is None:
             return ()
         i, rows = at.accepted, self.spec.rows_stored(at.y, at.f)
+        slot = self.snapshots.row_to_write(b, i, is_running)
         return Stored(
-            with_row(b, stored.t, i, at.t),
             with_row(b, stored.h, i, tried.h),
-            [with_row(b, kept, i, y) for kept, y in zip(stored.rows, rows, strict=True)],
+            with_row(b, stored.t, slot, at.t),
+            [with_row(b, kept, slot, y) for kept, y in zip(stored.rows, rows, strict=True)],
         )
 
     def stored_outputs(self, b: Builder, at: Progress, ends: list[Any], stored: Any) -> list[Any]:
         """How many steps were taken by each of `ts`; the steps. Sizes are NaN if the solve failed,
         and so is every derivative then."""
-        if not self.is_stored:
+        if self.snapshots is None:
             return []
         failed = along(b, b.ne(at.status, OK), stored.h)
         sizes = b.select_n(failed, stored.h, b.full(stored.h.type, float("nan")))
-        return [*ends, stored.t, sizes, *stored.rows]
+        return [*ends, sizes, stored.t, *stored.rows]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ..types import Dtype, TensorType
 from .scale import Scale
+from .snapshots import Snapshots
 from .tableaus import METHODS, Tableau
 
 OK: Final = 0
@@ -15,6 +16,9 @@ TOO_MANY_STEPS: Final = 1
 NOT_FINITE: Final = 2
 STEP_TOO_SMALL: Final = 3
 NOT_SOLVED: Final = 4
+
+ROOM: Final = 1 << 14
+"""The most steps that reverse mode through the steps has room for, unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Spec:
     hmax: float | None
     mxstep: int | None
     max_steps: int | None
+    snapshots: int | None
     adjoint: str
     lanes: tuple[int, ...]
 
@@ -63,9 +68,17 @@ class Spec:
         k = n_state >> self.levels
         return (i // k).bit_length()
 
-    def steps_stored(self) -> int:
-        assert self.max_steps is not None
-        return self.max_steps
+    def kept(self, states: Sequence[TensorType]) -> Snapshots:
+        """Where the states of a solve that is to be reversed are kept."""
+        room = ROOM if self.max_steps is None else self.max_steps
+        own = states[: len(states) >> self.levels]  # tangents need not know of those above them
+        return Snapshots.of(room, self.snapshots, own, self.lanes)
+
+    def limited(self, is_stored: bool) -> Spec:
+        """With the limit on steps that room for them sets."""
+        if not is_stored or self.max_steps is not None:
+            return self
+        return replace(self, max_steps=ROOM)
 
     def rows_stored(self, states: Sequence[Any], slopes: Sequence[Any]) -> list[Any]:
         """What is kept of a step: the states and, for implicit methods, the slopes that belong to

@@ -3,11 +3,13 @@
     python benchmarks/ode.py [--rounds 20] [SYSTEM...]
 
 Four systems: Lorenz (1000 outputs), a linear one of 100 dimensions, Van der Pol (stiff), a neural
-ODE. Three tasks: the solution, its jvp along a random direction of all arguments, its vjp of a
-random cotangent. Everybody is given the loosest tolerance at which the result is as accurate as is
-asked (that accuracy, a tenth of it, ...), measured against a solve with a tight one; then all of a
-task are timed in turn. Memory is XLA's own figure for temporaries. Diffrax's adjoints: "checkpoint"
-is RecursiveCheckpointAdjoint, its default; "backsolve", "direct", "forward".
+ODE. Four tasks: the solution, its jvp along a random direction of all arguments, its vjp of a
+random cotangent, the Hessian of half its square times a random direction (forward over reverse;
+reverse over reverse for JAX's, which has no forward mode). Everybody is given the loosest tolerance
+at which the result is as accurate as is asked (that accuracy, a tenth of it, ...), measured against
+a solve with a tight one; then all of a task are timed in turn. Memory is XLA's own figure for
+temporaries. Diffrax's adjoints: "checkpoint" is RecursiveCheckpointAdjoint, its default;
+"backsolve", "direct", "forward".
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ import covector
 
 jax.config.update("jax_enable_x64", True)
 
-TASKS = ("solve", "jvp", "vjp")
+TASKS = ("solve", "jvp", "vjp", "hvp")
 
 
 @dataclass(frozen=True)
@@ -144,14 +146,16 @@ def by_diffrax(adjoint: Any) -> Solver:
 
 
 CONTESTANTS: dict[str, tuple[Solver, Callable[..., Any], Any, tuple[str, ...]]] = {
-    "covector backsolve": (ours("backsolve"), covector.jit, covector, TASKS),
-    "covector direct": (ours("direct"), covector.jit, covector, ("jvp", "vjp")),
-    "jax odeint": (theirs, jax.jit, jax, ("solve", "vjp")),
+    "covector direct": (ours("direct"), covector.jit, covector, TASKS),
+    "covector backsolve": (ours("backsolve"), covector.jit, covector, ("jvp", "vjp", "hvp")),
+    "jax odeint": (theirs, jax.jit, jax, ("solve", "vjp", "hvp")),
     "diffrax checkpoint": (
         by_diffrax(diffrax.RecursiveCheckpointAdjoint()), jax.jit, jax, ("solve", "vjp"),
     ),
     "diffrax backsolve": (by_diffrax(diffrax.BacksolveAdjoint()), jax.jit, jax, ("vjp",)),
-    "diffrax direct": (by_diffrax(diffrax.DirectAdjoint()), jax.jit, jax, ("jvp", "vjp")),
+    "diffrax direct": (
+        by_diffrax(diffrax.DirectAdjoint()), jax.jit, jax, ("jvp", "vjp", "hvp"),
+    ),
     "diffrax forward": (by_diffrax(diffrax.ForwardMode()), jax.jit, jax, ("solve", "jvp")),
 }  # fmt: skip
 
@@ -161,7 +165,7 @@ def contestants(s: System, task: str) -> Iterator[str]:
         explicit_only = name in ("covector backsolve", "jax odeint", "diffrax backsolve")
         if s.is_stiff and explicit_only:
             continue
-        if task in tasks or (s.is_stiff and name == "covector direct"):
+        if task in tasks:
             yield name
 
 
@@ -177,10 +181,27 @@ def task_of(name: str, s: System, task: str, tolerance: float) -> Callable[..., 
         run = lambda y0, args, v: solve(y0, args)  # noqa: E731
     elif task == "jvp":
         run = lambda y0, args, v: ad.jvp(solve, (y0, args), v)[1]  # noqa: E731
-    else:
+    elif task == "vjp":
         run = lambda y0, args, v: ad.vjp(solve, y0, args)[1](v)  # noqa: E731
+    else:
+        run = hessian_product(solve, ad, is_reverse=name == "jax odeint")
     made: Callable[..., Any] = jit(run)
     return made
+
+
+def hessian_product(solve: Callable[..., Any], ad: Any, is_reverse: bool) -> Callable[..., Any]:
+    def loss(y0: Any, args: tuple[Any, ...]) -> Any:
+        return jnp.sum(jnp.square(solve(y0, args))) / 2
+
+    gradient = ad.grad(loss, (0, 1))
+
+    def along(y0: Any, args: tuple[Any, ...], v: Any) -> Any:
+        pairs = zip(jax.tree.leaves(gradient(y0, args)), jax.tree.leaves(v), strict=True)
+        return sum(jnp.vdot(g, d) for g, d in pairs)
+
+    if is_reverse:
+        return lambda y0, args, v: ad.grad(along, (0, 1))(y0, args, v)
+    return lambda y0, args, v: ad.jvp(gradient, (y0, args), v)[1]
 
 
 # -- measurement -----------------------------------------------------------------------------------
@@ -224,7 +245,8 @@ def prepare(name: str, s: System, task: str, point: tuple[Any, ...], want: Any) 
 
 def compare(title: str, s: System, task: str, rounds: int) -> None:
     ys = ours("direct")(s, 1e-11, s.y0, s.args)
-    v = {"solve": 0.0, "jvp": random_like((s.y0, s.args), 1), "vjp": random_like(ys, 2)}[task]
+    direction = random_like((s.y0, s.args), 1)
+    v = {"solve": 0.0, "jvp": direction, "vjp": random_like(ys, 2), "hvp": direction}[task]
     point = (s.y0, s.args, v)
     want = task_of("covector direct", s, task, 1e-11)(*point)
     entries = [prepare(name, s, task, point, want) for name in contestants(s, task)]

@@ -23,7 +23,7 @@ from .failure import guarded
 from .forward import largest
 from .packing import packed
 from .spec import OK
-from .stepping import Progress, Stages, Stepper, explicit_stages
+from .stepping import Progress, Stages, Stepper, direction, explicit_stages
 
 
 class Continuous(Backward):
@@ -58,7 +58,7 @@ class Continuous(Backward):
             at, ct_args = self.solve(b, [*y, *ct], ct_args, t, target, size, status)
             ct = [b.add(x, c) for x, c in zip(at.y[self.n_state :], jump, strict=True)]
             counts = [at.status, b.add(accepted, at.accepted), b.add(rejected, at.rejected)]
-            return packed((ct, ct_args, b.min(b.abs(at.dt), whole), counts, at.t))[0], []
+            return packed((ct, ct_args, b.min(at.dt, whole), counts, at.t))[0], []
 
         flat, _ = scan_loop(b, interval, flat, xs, n - 1, reverse=True, name="backsolve")
         ct, ct_args, _, counts, reached = unpack(flat)
@@ -80,7 +80,9 @@ class Continuous(Backward):
             return [*self.slopes(b, y, t), *(b.neg(x) for x in pulled)]
 
         rule = explicit_stages(self.spec, slopes)
-        return Stepper(self.spec, slopes, rule, self.spec.scale(weights, dtype), dtype)
+        ends = (entry(b, self.ts, self.axis, i) for i in (self.n - 1, 0))
+        scale = self.spec.scale(weights, dtype)
+        return Stepper(self.spec, slopes, rule, scale, dtype, direction(b, *ends))
 
     def solve(
         self,
@@ -94,9 +96,8 @@ class Continuous(Backward):
     ) -> tuple[Progress, list[Any]]:
         """Back to the target, with the last interval's step to begin with (0: there is none)."""
         stepper = self.stepper
-        at = stepper.start(b, t, state, target)
-        known = b.select_n(b.gt(size, 0.0), b.abs(at.dt), size)
-        dt = b.mul(b.sign(at.dt), known)
+        at = stepper.start(b, t, state)
+        dt = b.select_n(b.gt(size, 0.0), at.dt, size)
         at = at._replace(dt=dt, status=b.max(at.status, status))
         flat, unpack = packed((at, ct_args))
 

@@ -16,13 +16,13 @@ from ..graph import Graph, Value
 from ..loops import while_loop
 from ..ops.call import call
 from ..types import INT32, TensorType
-from .arithmetic import along, any_of, both, filled, max_lanes, stacked
+from .arithmetic import along, any_of, both, entry, filled, max_lanes, stacked
 from .failure import guarded
 from .implicit import implicit_stages
 from .outputs import Outputs
 from .packing import packed
 from .spec import OK, Spec, split_operands
-from .stepping import Attempt, Progress, Slopes, StageRule, Stepper, explicit_stages
+from .stepping import Attempt, Progress, Slopes, StageRule, Stepper, direction, explicit_stages
 from .windows import repeated, with_row
 
 Params = dict[str, Any]
@@ -57,7 +57,9 @@ def expand_ode(params: Params, types: Sequence[TensorType], subject: str = "ode"
     dtype = ts.type.dtype
     rule = stage_rule(spec, slopes, params["jacobian"], args, dtype)
     weights = level_weights(b, spec, args, state, dtype)
-    stepper = Stepper(spec, slopes, rule, spec.scale(weights, dtype), dtype)
+    n = ts.type.shape[-1]
+    sign = direction(b, *(entry(b, ts, len(spec.lanes), i) for i in (0, n - 1)))
+    stepper = Stepper(spec, slopes, rule, spec.scale(weights, dtype), dtype, sign)
     outputs = _Solve(spec, stepper, list(state), ts, bool(params["stored"])).run(b)
     stats, reached = outputs[n_state : n_state + 2]
     limits = (spec.mxstep, spec.max_steps)
@@ -120,8 +122,10 @@ class _Solve:
         self.n = ts.type.shape[-1]
 
     def run(self, b: Builder) -> list[Any]:
-        outputs = Outputs(b, self.spec, self.ts, self.state, self.snapshots is not None)
-        at = self.stepper.start(b, outputs.t0, self.state, outputs.t_end)
+        outputs = Outputs(
+            b, self.spec, self.stepper, self.ts, self.state, self.snapshots is not None
+        )
+        at = self.stepper.start(b, outputs.t0, self.state)
         made = outputs.at_start(b, self.state)
         flat, unpack = packed((at, made, self.nothing_stored(b, at)))
 

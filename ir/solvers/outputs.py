@@ -15,7 +15,7 @@ from ..types import INT32, TensorType
 from .arithmetic import along, any_of, both, entry, filled, part, scaled, weighted_sum
 from .packing import packed
 from .spec import Spec
-from .stepping import Attempt, Progress
+from .stepping import Attempt, Progress, Stepper
 from .windows import numbered, repeated, row_at, rows_at, scaled_rows, window_size, with_rows
 
 
@@ -32,8 +32,15 @@ class Outputs:
     """What is asked of a solve from ts[0] to ts[-1]."""
 
     def __init__(
-        self, b: Builder, spec: Spec, ts: Any, state: Sequence[Any], with_ends: bool
+        self,
+        b: Builder,
+        spec: Spec,
+        stepper: Stepper,
+        ts: Any,
+        state: Sequence[Any],
+        with_ends: bool,
     ) -> None:
+        self.stepper = stepper
         self.spec, self.axis, self.n = spec, len(spec.lanes), ts.type.shape[-1]
         self.with_ends = with_ends
         elements = sum(prod(y.type.shape[self.axis :]) for y in state)
@@ -63,9 +70,9 @@ class Outputs:
 
     def pending(self, b: Builder, made: Made, tried: Attempt) -> Any:
         """The lanes whose next output lies in the step just taken."""
-        sign = b.sign(tried.after.dt)
-        reached = b.le(b.mul(b.sub(self.next_time(b, made), tried.after.t), sign), 0.0)
-        return both(b, both(b, reached, tried.taken), b.lt(made.count, self.n))
+        ahead = b.sub(self.next_time(b, made), tried.after.t)
+        is_reached = b.le(b.mul(ahead, self.stepper.sign), 0.0)
+        return both(b, both(b, is_reached, tried.taken), b.lt(made.count, self.n))
 
     def after_step(self, b: Builder, made: Made, at: Progress, tried: Attempt) -> Made:
         """With the outputs that lie in a step."""
@@ -90,7 +97,7 @@ class Outputs:
             return repeated(b, x, self.axis, self.size)
 
         times = rows_at(b, self.ts, made.count, self.size)
-        ahead = b.mul(b.sub(times, each(tried.after.t)), each(b.sign(tried.after.dt)))
+        ahead = b.mul(b.sub(times, each(tried.after.t)), each(self.stepper.sign))
         known = both(b, b.le(ahead, 0.0), each(tried.taken))
         known = both(b, known, b.lt(numbered(b, made.count, self.size), self.n))
         x = b.div(b.sub(times, each(at.t)), each(tried.h))

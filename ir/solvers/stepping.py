@@ -43,6 +43,12 @@ StageRule = Callable[[Builder, Any, Any, State, State], Stages]
 """(b, t, h, y, slopes at y) -> stages of the step from t to t + h."""
 
 
+def direction(b: Builder, t: Any, t_end: Any) -> Any:
+    """1 in lanes that go from t to a later t_end, else -1."""
+    one = b.full(t.type, 1)
+    return b.select_n(b.lt(b.sub(t_end, t), 0.0), one, b.full(t.type, -1))
+
+
 def explicit_stages(spec: Spec, slopes: Slopes) -> StageRule:
     """Each stage from those before it."""
     tableau = spec.tableau
@@ -59,8 +65,8 @@ def explicit_stages(spec: Spec, slopes: Slopes) -> StageRule:
 
 
 class Progress(NamedTuple):
-    """Where a solve is, in each lane: time, size of the next step (signed), how it goes, attempts
-    since the last output, steps taken and refused, the state and its slope."""
+    """Where a solve is, in each lane: time, size of the next step, how it goes, attempts since the
+    last output, steps taken and refused, the state and its slope."""
 
     t: Any
     dt: Any
@@ -83,29 +89,26 @@ class Attempt(NamedTuple):
 
 @dataclass(frozen=True)
 class Stepper:
-    """Tries steps."""
+    """Tries steps. sign: the direction of time in each lane, 1 or -1."""
 
     spec: Spec
     slopes: Slopes
     stage_rule: StageRule
     scale: Scale
     dtype: Dtype
+    sign: Any
 
     # -- sizes -------------------------------------------------------------------------------------
 
-    def first_size(self, b: Builder, t: Any, y: State, f: State, t_end: Any) -> Any:
+    def first_size(self, b: Builder, t: Any, y: State, f: State) -> Any:
         """The size of the first step: Hairer, Nørsett, Wanner, Solving ODEs I, section II.4."""
         spec, lanes = self.spec, self.spec.lanes
-        span = b.sub(t_end, t)
-        sign = b.select_n(
-            b.lt(span, 0.0), filled(b, lanes, self.dtype, 1), filled(b, lanes, self.dtype, -1)
-        )
         if spec.dt0 is not None:
-            return b.mul(sign, abs(spec.dt0))
+            return filled(b, lanes, self.dtype, abs(spec.dt0))
         d0, d1 = self.scale.norms(b, y, y), self.scale.norms(b, f, y)
         tiny = either(b, b.lt(d0, 1e-5), b.lt(d1, 1e-5))
         h0 = b.select_n(tiny, b.mul(b.div(d0, d1), 0.01), filled(b, lanes, self.dtype, 1e-6))
-        signed = b.mul(sign, h0)
+        signed = b.mul(self.sign, h0)
         moved = advance(b, y, signed, [1.0], [f])
         f1 = self.slopes(b, moved, b.add(t, signed))
         change = [b.sub(p, q) for p, q in zip(f1, f, strict=True)]
@@ -113,7 +116,7 @@ class Stepper:
         still = both(b, b.le(d1, 1e-15), b.le(d2, 1e-15))
         steep = b.pow(b.div(0.01, b.max(d1, d2)), 1.0 / spec.tableau.order)
         h1 = b.select_n(still, steep, b.max(b.mul(h0, 1e-3), 1e-6))
-        return b.mul(sign, self.limited(b, b.min(b.mul(h0, 100.0), h1)))
+        return self.limited(b, b.min(b.mul(h0, 100.0), h1))
 
     def limited(self, b: Builder, size: Any) -> Any:
         return size if self.spec.hmax is None else b.min(size, float(self.spec.hmax))
@@ -122,26 +125,27 @@ class Stepper:
 
     def running(self, b: Builder, at: Progress, target: Any) -> Any:
         """The lanes that have not reached the target."""
-        ahead = b.gt(b.mul(b.sub(target, at.t), b.sign(at.dt)), 0.0)
-        return both(b, ahead, b.eq(at.status, OK))
+        return both(b, self.is_ahead(b, target, at.t), b.eq(at.status, OK))
+
+    def is_ahead(self, b: Builder, target: Any, t: Any) -> Any:
+        return b.gt(b.mul(b.sub(target, t), self.sign), 0.0)
 
     def attempt(self, b: Builder, at: Progress, target: Any, t_end: Any) -> Attempt:
         """Try a step in the lanes that run; it ends at t_end at the latest."""
         spec = self.spec
         running = self.running(b, at, target)
         rest = b.sub(t_end, at.t)
-        is_last = b.le(b.abs(rest), b.mul(b.abs(at.dt), 1.001))
-        h = b.select_n(is_last, at.dt, rest)
+        is_last = b.le(b.abs(rest), b.mul(at.dt, 1.001))
+        h = b.select_n(is_last, b.mul(at.dt, self.sign), rest)
         stages = self.stage_rule(b, at.t, h, at.y, at.f)
         y, f = list(stages.states[-1]), list(stages.slopes[-1])
         fits, blame, factor = self.judge(b, h, at.y, y, stages)
         taken = both(b, running, fits)
         t = b.select_n(is_last, b.add(at.t, h), t_end)
-        size = b.abs(at.dt)
+        dt = at.dt
         if spec.is_adaptive:  # the last step is short for another reason than its error
             wanted = self.limited(b, b.mul(b.abs(h), factor))
-            size = b.select_n(both(b, is_last, fits), wanted, b.max(wanted, size))
-        dt = b.mul(b.sign(at.dt), size)
+            dt = b.select_n(both(b, is_last, fits), wanted, b.max(wanted, dt))
         one = filled(b, spec.lanes, at.tries.type.dtype, 1)
         zero = filled(b, spec.lanes, at.tries.type.dtype, 0)
         refused = both(b, running, negated(b, fits))
@@ -220,24 +224,23 @@ class Stepper:
 
         if spec.is_adaptive:
             least = b.mul(b.max(b.abs(at.t), b.abs(b.sub(t_end, at.t))), 4 * epsilon(self.dtype))
-            lost = both(b, refused, negated(b, b.ge(b.abs(at.dt), least)))
+            lost = both(b, refused, negated(b, b.ge(at.dt, least)))
             status = fail(lost, blame, status)
         else:
             status = fail(refused, blame, status)
-        ahead = b.gt(b.mul(b.sub(target, at.t), b.sign(at.dt)), 0.0)
         if spec.mxstep is not None:
-            status = fail(both(b, ahead, b.ge(at.tries, spec.mxstep)), TOO_MANY_STEPS, status)
+            is_short = self.is_ahead(b, target, at.t)
+            status = fail(both(b, is_short, b.ge(at.tries, spec.mxstep)), TOO_MANY_STEPS, status)
         if spec.max_steps is not None:
-            unfinished = b.gt(b.mul(b.sub(t_end, at.t), b.sign(at.dt)), 0.0)
-            full = both(b, unfinished, b.ge(at.accepted, spec.max_steps))
+            is_short = self.is_ahead(b, t_end, at.t)
+            full = both(b, is_short, b.ge(at.accepted, spec.max_steps))
             status = fail(full, TOO_MANY_STEPS, status)
         return status
 
-    def start(self, b: Builder, t: Any, y: list[Any], t_end: Any, dt: Any = None) -> Progress:
-        """At the beginning. `dt` is the size of the first step, if it is known."""
+    def start(self, b: Builder, t: Any, y: list[Any]) -> Progress:
+        """At the beginning."""
         f = self.slopes(b, y, t)
-        if dt is None:
-            dt = self.first_size(b, t, y, f, t_end)
+        dt = self.first_size(b, t, y, f)
         zero = filled(b, self.spec.lanes, INT32, 0)
         bad = negated(b, b.is_finite(dt))
         status = b.select_n(bad, zero, filled(b, self.spec.lanes, INT32, NOT_FINITE))

@@ -15,9 +15,11 @@ from functools import partial
 from typing import Any, Final
 
 import jax
+from jaxlib.version import __version__ as JAXLIB
 
 from ..ir.graph import Constant, Graph
 from ..ir.sizes import show_size
+from ..lowering.barriers import loses_barriers
 from ..lowering.call_spec import Call
 from ..lowering.dispatch import Plan, make_dispatcher
 from ..lowering.execute import Executable
@@ -27,14 +29,21 @@ from ..passes.checkpoint import contractions
 from .execute import build, clean, is_tracing, program_hash
 from .export import eval_graph
 from .memory_report import MemoryReport
+from .trace import recording_trace
 
 TOLERANCE: Final = 1.05
 """A plan is honoured if the program needs at most so many times the budget."""
 
 CLOSE: Final = 1.02
-"""So near to the budget a plan is not made anew: it would cost more than it saves."""
+"""So near to the budget a first plan is not made anew: it would cost more than it saves."""
 
-ATTEMPTS: Final = 4
+DOUBT: Final = 1.1
+"""By so much a prediction may be too high: nearer to a budget, no plan may be needed."""
+
+ATTEMPTS: Final = 3
+
+_errors: Final[dict[str, float]] = {}
+"""By a program's hash, how much more than predicted its last plan needed."""
 
 
 Compile = Callable[[MemoryPlan, int], "Fitted"]
@@ -67,25 +76,46 @@ def build_within(
     Raises BudgetError where there is no plan; warns where XLA did not follow the best one.
     """
     compiled = partial(_compiled, arguments=arguments, donated=donated, options=options)
-    target, best = budget, None
+    plain = _in_doubt(graph, budget, compiled)
+    if plain is not None and plain.report.actual <= CLOSE * budget:
+        return plain
+    best = _fitted(graph, budget, compiled)
+    if best.report.actual > TOLERANCE * budget:
+        best = _not_worse(best, plain or compiled(without_plan(graph, budget), budget))
+        warnings.warn(_claim(best.report, graph.name), MemoryBudgetWarning, stacklevel=4)
+    return best
+
+
+def _in_doubt(graph: Graph, budget: int, compiled: Compile) -> Fitted | None:
+    """The program without a plan, if it is nearly predicted to fit: then it may."""
+    plan = without_plan(graph, budget)
+    return compiled(plan, budget) if budget < plan.before.peak <= DOUBT * budget else None
+
+
+def _fitted(graph: Graph, budget: int, compiled: Compile) -> Fitted:
+    """The planned program that needs the least of those tried, up to the first that fits.
+
+    What an earlier budget has shown of the prediction's error is taken from the budget at once.
+    """
+    digest = program_hash(graph)
+    target, best = int(budget / _errors.get(digest, 1.0)), None
     for attempt in range(ATTEMPTS):
         strict = attempt % 2 == 1
         try:
             plan = replace(plan_memory(graph, target), strict=strict)
         except BudgetError as error:
-            if attempt == 0:
+            if attempt == 0 and error.smallest > budget:
                 raise _with_actual(error, graph, compiled) from None
             plan = replace(plan_memory(graph, error.smallest), strict=strict)
         fitted = compiled(plan, budget)
+        _errors[digest] = max(fitted.report.actual / max(plan.after.peak, 1), 1.0)
         if best is None or fitted.report.actual < best.report.actual:
             best = fitted
-        if fitted.report.actual <= CLOSE * budget or plan.after.peak > target:
+        near = CLOSE if attempt == 0 else TOLERANCE
+        if fitted.report.actual <= near * budget or plan.after.peak > target:
             break
         target = _corrected(target, plan, budget, fitted.report.actual)
     assert best is not None
-    if best.report.actual > TOLERANCE * budget:
-        best = _not_worse(best, graph, budget, compiled)
-        warnings.warn(_claim(best.report, graph.name), MemoryBudgetWarning, stacklevel=4)
     return best
 
 
@@ -120,7 +150,7 @@ def execute_within(graph: Graph, arguments: Sequence[Any], budget: int) -> list[
     """`execute`, compiled to a budget; while something is traced the plan becomes part of that."""
     program = clean(graph)
     if is_tracing(arguments):
-        return list(eval_graph(plan_memory(program, budget).graph, arguments))
+        return list(eval_graph(planned_in_trace(graph, budget), arguments))
     key = program_hash(program), budget
     if key not in _runners:
         out_tree = jax.tree.structure([0] * len(program.outputs))
@@ -131,6 +161,24 @@ def execute_within(graph: Graph, arguments: Sequence[Any], budget: int) -> list[
 
         _runners[key] = make_dispatcher(None, compile_for, name=program.name)
     return list(_runners[key](*arguments))
+
+
+def planned_in_trace(graph: Graph, budget: int) -> Graph:
+    """The program by its plan, to become part of one that is traced.
+
+    Warns where that is JAX's, and what JAX makes of it would not follow the plan.
+    """
+    if recording_trace() is None and loses_barriers(jax.default_backend()):
+        warnings.warn(_LOST, MemoryBudgetWarning, stacklevel=4)
+    return plan_memory(clean(graph), budget).graph
+
+
+_LOST: Final = (
+    f"a memory budget inside of a program that JAX compiles: on CPU jaxlib {JAXLIB} removes the "
+    "barriers of the plan too early, so that what should be computed again is kept. Compile with "
+    "covector.jit, or give jax.jit "
+    'compiler_options={"xla_disable_hlo_passes": "cse_barrier_expander"}'
+)
 
 
 def measured(graph: Graph, executable: Executable) -> MemoryReport:
@@ -147,12 +195,8 @@ def _corrected(target: int, plan: MemoryPlan, budget: int, actual: int) -> int:
     return min(int(peak * budget / actual), peak - (actual - budget), peak - 1)
 
 
-def _not_worse(best: Fitted, graph: Graph, budget: int, compiled: Compile) -> Fitted:
+def _not_worse(best: Fitted, plain: Fitted) -> Fitted:
     """The program without a plan, if it needs no more than the planned one."""
-    plan = best.report.plan
-    if plan.is_trivial:
-        return best
-    plain = compiled(without_plan(graph, budget), budget)
     return plain if plain.report.actual <= best.report.actual else best
 
 

@@ -15,7 +15,7 @@ from ..lowering.dispatch import Done, Plan, make_dispatcher
 from ..lowering.jax_compat import configuration
 from ..passes.outline import check_goal
 from .arguments import check_callable, check_one_device
-from .budget import build_within
+from .budget import build_within, planned_in_trace
 from .execute import build, is_tracing, program_hash
 from .export import call_graph, eval_graph
 from .stages import Compiled, Lowered, Passes, Traced
@@ -79,7 +79,8 @@ def jit(
     def plan(call: Call) -> Plan | Done:
         traced = stage_call(function, call)
         if is_tracing(call.leaves) or traced.captured:
-            outputs = into_trace(traced.graph, (*traced.captured, *call.leaves))
+            graph = traced.graph if budget is None else planned_in_trace(traced.graph, budget)
+            outputs = into_trace(graph, (*traced.captured, *call.leaves))
             return Done(jax.tree.unflatten(traced.out_tree, outputs))
         stages = Traced(traced, call, function_name(function), passes, budget, optimize)
         return _plan(stages, compiler_options, keep_unused)

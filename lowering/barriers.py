@@ -19,11 +19,16 @@ _DISABLED: Final = "xla_disable_hlo_passes"
 _LEFT_OUT: Final = ("cse_barrier_expander", "small-while-loop-hoisting")
 
 
+def loses_barriers(platform: str, version: str = JAXLIB) -> bool:
+    """Whether a compile that nobody repairs, as `jax.jit`'s, drops barriers too early."""
+    return platform == "cpu" and _parts(version) < _REPAIRED
+
+
 def barrier_options(
     platform: str, options: Mapping[str, Any], version: str = JAXLIB
 ) -> dict[str, Any]:
     """Compiler options with what a program with barriers needs on a platform."""
-    if platform != "cpu" or _parts(version) >= _REPAIRED:
+    if not loses_barriers(platform, version):
         return dict(options)
     disabled = [name for name in str(options.get(_DISABLED, "")).split(",") if name]
     disabled += [name for name in _LEFT_OUT if name not in disabled]

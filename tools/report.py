@@ -13,8 +13,8 @@ from .switches import HIDDEN_SWITCHES, WithForms, given
 from .targets import load_files, read_target, transformed
 
 SECTIONS = (
-    "totals", "residuals", "memory", "lines", "primitives", "functions", "repeats", "constants",
-    "silent",
+    "totals", "residuals", "memory", "plan", "lines", "primitives", "functions", "repeats",
+    "constants", "silent",
 )  # fmt: skip
 
 
@@ -30,6 +30,11 @@ SECTIONS = (
     "--rows", default=15, show_default=True, help="Rows of a table; the rest is added up."
 )
 @click.option("--xla/--no-xla", default=True, help="Compile, and print XLA's own figures (yes).")
+@click.option(
+    "--memory-budget",
+    metavar="SIZE",
+    help="Say what a plan makes of the program so that it needs at most 24MiB, 8GB, ...",
+)
 @JSON
 def report(
     target: str,
@@ -39,6 +44,7 @@ def report(
     only: tuple[str, ...],
     rows: int,
     xla: bool,
+    memory_budget: str | None,
     as_json: bool,
     **switches: Any,
 ) -> None:
@@ -50,11 +56,13 @@ def report(
 
     Example: covector report examples/gpt.py:loss --passes "grad{wrt=0}" --only residuals
     """
+    from ..ir.sizes import read_size
     from .report_data import report_of
     from .report_text import report_text
 
+    budget = None if memory_budget is None else read_size(memory_budget)
     load_files(load)
     module = transformed(read_target(target, args), passes, given(switches))
     chosen = [name for name in SECTIONS if not only or name in only]
-    data = report_of(module, chosen, xla=xla)
+    data = report_of(module, chosen, xla=xla, budget=budget)
     write(json.dumps(data, indent=1) if as_json else report_text(data, rows), None)

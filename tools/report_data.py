@@ -14,6 +14,7 @@ from ..ir.module import Module
 from ..ir.types import has_tangent
 from ..passes.linearize import Linearize
 from ..passes.residuals import Residual, residuals_of
+from .plan_section import plan_of
 from .repeats import repeats_of
 from .silent import call_sites, silent_costs
 from .spending import KEYS, line_of, measure
@@ -25,12 +26,20 @@ LARGE: Final = 1024
 """Bytes of a captured array from which on it is listed."""
 
 
-def report_of(module: Module, sections: Sequence[str], *, xla: bool = True) -> Data:
-    """The sections asked for. Reads the program only; `xla` compiles its entry too."""
+def report_of(
+    module: Module, sections: Sequence[str], *, xla: bool = True, budget: int | str | None = None
+) -> Data:
+    """The sections asked for. Reads the program only; `xla` compiles its entry too.
+
+    The section plan is there with a memory budget only.
+    """
     data: Data = {"module": module.name, "entry": module.entry, "unknown": {}}
     if "totals" in sections:
         data |= _totals(module, xla, data["unknown"])
-    for name, make in _SECTIONS.items():
+    makers = dict(_SECTIONS)
+    if budget is not None:
+        makers["plan"] = lambda module: plan_of(module, budget)
+    for name, make in makers.items():
         if name not in sections:
             continue
         try:

@@ -56,6 +56,13 @@ def _residuals(section: Data, rows: int) -> list[str]:
     return [head, "", *as_table(table).splitlines(), *more]
 
 
+def _plan(section: Data, rows: int) -> list[str]:
+    table: list[list[Any]] = [["peak of temporaries", "predicted", "actual"]]
+    for name, key in (("without a plan", "before"), ("with it", "after")):
+        table.append([name, *(as_bytes(section[kind][key]) for kind in ("predicted", "actual"))])
+    return [*as_table(table).splitlines(), "", *section["text"].splitlines()]
+
+
 def _memory(section: Data, rows: int) -> list[str]:
     lines = [
         f"{as_bytes(section['peak'])} of temporaries at most, at step {section['at'] + 1} of "
@@ -140,6 +147,7 @@ _WRITERS: Final[dict[str, Callable[[Any, int], list[str]]]] = {
     "totals": _totals,
     "residuals": _residuals,
     "memory": _memory,
+    "plan": _plan,
     "lines": _spending("line"),
     "primitives": _spending("primitive"),
     "functions": _spending("function"),
@@ -151,6 +159,7 @@ _TITLES: Final = {
     "totals": "@{entry}, counted from its text and by XLA",
     "residuals": "residuals",
     "memory": "memory",
+    "plan": "planned for a memory budget",
     "lines": "by line",
     "primitives": "by primitive",
     "functions": "by function",

@@ -55,6 +55,7 @@ def analyse(graph: Graph) -> dict[str, float]:
             unordered_effects=lowered.host.unordered_effects,
             host_callbacks=lowered.host.callbacks,
             keepalive=lowered.host.keepalive,
+            has_barriers=lowered.has_barriers,
         )
     return _memory(executable) | _costs(executable)
 

@@ -6,6 +6,7 @@ its own that nests with its filters, Enzyme differentiates no derivatives) sits 
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,26 +49,39 @@ def is_plain_gradient(program: Program) -> bool:
 
 
 def libraries(names: tuple[str, ...] = ()) -> list[Library]:
-    """Those of the names that are installed, JAX and covector always; all by default."""
+    """Those of the names that are installed, JAX and covector always; all by default.
+
+    The names are those of peers, and of goals of covector's `optimize`.
+    """
     found = [
         Library("jax", lambda p: p.derive(jax, fresh(p.fun)), jax.make_jaxpr, jax.jit),
-        Library(
-            "covector", lambda p: p.derive(covector, fresh(p.fun)), covector.make_ir, covector.jit
-        ),
+        Library("covector", _derive, covector.make_ir, covector.jit),
     ]
-    for name, make in (("equinox", _equinox), ("enzyme_ad", _enzyme)):
-        wanted = not names or name in names
-        if wanted and importlib.util.find_spec(name):
-            found.append(make())
+    peers = {"balanced": _optimizing, "compile-time": _optimizing}
+    peers |= {"equinox": _equinox, "enzyme_ad": _enzyme}
+    for name, make in peers.items():
+        is_there = make is _optimizing or importlib.util.find_spec(name)
+        if is_there and (not names or name in names):
+            found.append(make(name))
     return found
 
 
-def _equinox() -> Library:
+def _derive(program: Program) -> Callable[..., Any]:
+    return program.derive(covector, fresh(program.fun))
+
+
+def _optimizing(goal: str) -> Library:
+    """covector with `optimize`, for programs that repeat blocks."""
+    jit = functools.partial(covector.jit, optimize=goal)
+    return Library(f"covector, {goal}", _derive, None, jit, lambda program: program.repeats)
+
+
+def _equinox(name: str) -> Library:
     import equinox as eqx
 
     library = SimpleNamespace(grad=eqx.filter_grad)
     return Library(
-        "equinox",
+        name,
         lambda p: p.derive(library, fresh(p.fun)),
         jax.make_jaxpr,
         eqx.filter_jit,
@@ -75,11 +89,11 @@ def _equinox() -> Library:
     )
 
 
-def _enzyme() -> Library:
+def _enzyme(name: str) -> Library:
     from enzyme_ad.jax import enzyme_jax_ir
 
     def derive(program: Program) -> Callable[..., Any]:
         fun = enzyme_jax_ir()(lambda *args: program.fun(*args).reshape(1))
         return jax.grad(lambda *args: fun(*args)[0])
 
-    return Library("enzyme_ad", derive, None, jax.jit, is_plain_gradient)
+    return Library(name, derive, None, jax.jit, is_plain_gradient)

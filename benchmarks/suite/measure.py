@@ -19,12 +19,23 @@ RUN_SECONDS = 0.05
 """How long a timed run lasts at least: the program is repeated until then."""
 
 
-def timed(run: Callable[[], Any]) -> tuple[float, Any]:
+Clock = Callable[[], float]
+
+STAGING: Clock = time.thread_time
+"""Staging runs in one thread: what its processor time leaves out is other load on the machine."""
+
+COMPILING: Clock = time.process_time
+"""XLA compiles in several threads, whose processor times add up."""
+
+RUNNING: Clock = time.perf_counter
+
+
+def timed(run: Callable[[], Any], clock: Clock) -> tuple[float, Any]:
     """Seconds of a call and its result, earlier garbage collected before."""
     gc.collect()
-    start = time.perf_counter()
+    start = clock()
     result = run()
-    return time.perf_counter() - start, result
+    return clock() - start, result
 
 
 def disagreement(library: Library, result: Any, expected: Any, rtol: float) -> str | None:
@@ -70,8 +81,9 @@ def agreeing(
     return kept, runs, dropped
 
 
-def stage_times(program: Program, chosen: list[Library], rounds: int, compiles: bool) -> Times:
-    """Tracing, tracing with derivatives, staging to StableHLO, and XLA's compile if it compiles."""
+def stage_times(program: Program, chosen: list[Library], rounds: int, compiles: int) -> Times:
+    """Tracing, tracing with derivatives, staging to StableHLO; in the first `compiles` rounds
+    XLA's compile too."""
     times: Times = {}
 
     def note(stage: str, library: str, seconds: float) -> None:
@@ -79,7 +91,7 @@ def stage_times(program: Program, chosen: list[Library], rounds: int, compiles: 
 
     for i in range(-1, rounds):  # what is done once in a process is not counted
         for library in chosen if i % 2 else reversed(chosen):
-            measured = _one_round(program, library, compiles=compiles and i >= 0)
+            measured = _one_round(program, library, compiles=0 <= i < compiles)
             for stage, seconds in measured.items() if i >= 0 else ():
                 note(stage, library.name, seconds)
     return times
@@ -89,12 +101,13 @@ def _one_round(program: Program, library: Library, compiles: bool) -> dict[str, 
     args, found = program.args, {}
     if library.trace is not None:
         trace = library.trace
-        found["trace"], _ = timed(lambda: trace(fresh(program.fun))(*args))
-        both, _ = timed(lambda: trace(library.derive(program))(*args))
+        found["trace"], _ = timed(lambda: trace(fresh(program.fun))(*args), STAGING)
+        both, _ = timed(lambda: trace(library.derive(program))(*args), STAGING)
         found["autodiff"] = both - found["trace"]
-    found["stage"], lowered = timed(lambda: library.jit(library.derive(program)).lower(*args))
+    lower = lambda: library.jit(library.derive(program)).lower(*args)  # noqa: E731
+    found["stage"], lowered = timed(lower, STAGING)
     if compiles:
-        found["compile"], _ = timed(lowered.compile)
+        found["compile"], _ = timed(lowered.compile, COMPILING)
     return found
 
 
@@ -102,14 +115,14 @@ def run_times(program: Program, runs: dict[str, Any], rounds: int) -> Times:
     """Seconds of a run of what was compiled."""
     args = program.args
     names = list(runs)
-    first, _ = timed(lambda: jax.block_until_ready(runs["jax"](*args)))
+    first, _ = timed(lambda: jax.block_until_ready(runs["jax"](*args)), RUNNING)
     repeat = max(1, min(500, int(RUN_SECONDS / max(first, 1e-6))))
     found: dict[str, list[float]] = {name: [] for name in names}
     for i in range(rounds):
         for name in names if i % 2 else reversed(names):
-            start = time.perf_counter()
+            start = RUNNING()
             for _ in range(repeat):
                 out = runs[name](*args)
             jax.block_until_ready(out)
-            found[name].append((time.perf_counter() - start) / repeat)
+            found[name].append((RUNNING() - start) / repeat)
     return {"run": found}

@@ -34,17 +34,27 @@ def _cell(row: dict[str, Any] | None) -> str:
     if row is None:
         return "-"
     low, high = row["spread"]
-    return f"{row['ratio']:.2f} ({low:.2f}-{high:.2f})"
+    return f"{row['ratio']:.2f} ({low:.2f}-{high:.2f})" if low < high else f"{row['ratio']:.2f}"
 
 
 def _summary(rows: list[dict[str, Any]]) -> Table:
-    table = Table(title="covector / jax")
-    for column in ("programs", "stage", "n", "mean", "aim", "worst", "aim", "worst program"):
+    table = Table()
+    for column in (
+        "library",
+        "programs",
+        "stage",
+        "n",
+        "mean",
+        "aim",
+        "worst",
+        "aim",
+        "worst program",
+    ):
         table.add_column(column)
     for r in rows:
         mean, worst = r["geometric mean"], r["worst"]
         table.add_row(
-            r["kind"], r["stage"], str(r["programs"]),
+            r["library"], r["kind"], r["stage"], str(r["programs"]),
             _judged(mean, r["target mean"]), f"{r['target mean']:.2f}",
             _judged(worst, r["target worst"]), f"{r['target worst']:.2f}", r["worst program"],
         )  # fmt: skip

@@ -49,12 +49,14 @@ def hvp(library: Any, fun: Any) -> Any:
 
 
 def programs(quick: bool) -> list[Program]:
+    large = not quick
     return [
-        Program("GPT, 12 blocks", gpt.loss, arguments(12)),
-        Program("GPT, 48 blocks", gpt.loss, arguments(48), compiles=not quick),
+        Program("GPT, 12 blocks", gpt.loss, arguments(12), repeats=True),
+        Program("GPT, 48 blocks", gpt.loss, arguments(48), compiles=large, repeats=True),
         Program("GPT, scan of 12 blocks", scanned_loss, stacked(12)),
-        Program("GPT, scan of 48 blocks", scanned_loss, stacked(48), compiles=not quick),
+        Program("GPT, scan of 48 blocks", scanned_loss, stacked(48), compiles=large),
         Program(
-            "hvp of GPT, 12 blocks", gpt.loss, arguments(12), hvp, "higher", compiles=not quick
+            "hvp of GPT, 12 blocks", gpt.loss, arguments(12), hvp, "higher",
+            compiles=large, repeats=True,
         ),
-    ]
+    ]  # fmt: skip

@@ -22,6 +22,7 @@ class Program:
     derive: (library, fun) -> the function that is staged, compiled and run.
     kind: "gradient" or "higher" (order), which have targets of their own.
     compiles: whether it is compiled and run too, or only staged (where compiling takes minutes).
+    repeats: whether its blocks are unrolled, so that `optimize` finds them.
     rtol: how closely the libraries have to agree, relative to the largest entry of a result.
     """
 
@@ -31,6 +32,7 @@ class Program:
     derive: Callable[[Any, Callable[..., Any]], Callable[..., Any]] = gradient
     kind: str = "gradient"
     compiles: bool = True
+    repeats: bool = False
     rtol: float = 1e-3
 
 

@@ -17,6 +17,7 @@ from ..passes.outline import check_goal
 from .arguments import check_callable, check_one_device
 from .budget import build_within, planned_in_trace
 from .execute import build, is_tracing, program_hash
+from .explain import Listener, Record, found_again, listener, reason
 from .export import call_graph, eval_graph
 from .stages import Compiled, Lowered, Passes, Traced
 from .staging import function_name, stage_call
@@ -46,6 +47,7 @@ def jit(
     passes: Passes = (),
     memory_budget: int | str | None = None,
     optimize: str = "run-time",
+    explain: bool | Listener = False,
 ) -> Any:
     """Compile fun when it is called, once for each signature, as `jax.jit`.
 
@@ -54,7 +56,9 @@ def jit(
     `passes` is a pipeline to run over the program before it is lowered. `memory_budget` is the
     temporary memory ("24MiB", or bytes) that the program may need, beside arguments and results:
     what would not fit is computed again instead of kept. `optimize` says what to save: "run-time",
-    "balanced" or "compile-time". See `compile`.
+    "balanced" or "compile-time". See `compile`. With `explain`, each compile is explained on
+    standard error, or to the function given: which type or part of the program differs from the
+    nearest program compiled before.
 
     Arguments that the program does not read are not handed to it, except with `keep_unused`. With
     `inline`, a call in a trace leaves its equations there instead of one call. A program is of one
@@ -67,13 +71,13 @@ def jit(
             keep_unused=keep_unused, device=device, backend=backend, inline=inline,
             in_shardings=in_shardings, out_shardings=out_shardings,
             compiler_options=compiler_options, passes=passes, memory_budget=memory_budget,
-            optimize=optimize,
+            optimize=optimize, explain=explain,
         )  # fmt: skip
     check_callable(fun, "jit")
     check_one_device("jit", backend, (device, in_shardings, out_shardings))
     into_trace = eval_graph if inline else call_graph
     budget = _read_budget(memory_budget, optimize)
-    function = fun
+    function, tell = fun, listener(explain)
     spec = CallSpec.resolve(fun, static_argnums, static_argnames, donate_argnums, donate_argnames)
 
     def plan(call: Call) -> Plan | Done:
@@ -83,7 +87,7 @@ def jit(
             outputs = into_trace(graph, (*traced.captured, *call.leaves))
             return Done(jax.tree.unflatten(traced.out_tree, outputs))
         stages = Traced(traced, call, function_name(function), passes, budget, optimize)
-        return _plan(stages, compiler_options, keep_unused)
+        return _plan(stages, compiler_options, keep_unused, tell)
 
     dispatch = make_dispatcher(
         fun, plan, static_argnums=static_argnums, static_argnames=static_argnames,
@@ -119,7 +123,12 @@ def _read_budget(memory_budget: int | str | None, optimize: str) -> int | None:
     return read_size(memory_budget)
 
 
-def _plan(traced: Traced, options: Mapping[str, Any] | None, keep_unused: bool) -> Plan:
+def _plan(
+    traced: Traced,
+    options: Mapping[str, Any] | None,
+    keep_unused: bool,
+    tell: Listener | None = None,
+) -> Plan:
     """The executable of a program for arguments where they are, found by its structure."""
     call, graph, budget = traced.call, traced.program, traced.memory_budget
     kept = (True,) * len(call.leaves) if keep_unused else read_inputs(graph)
@@ -129,6 +138,10 @@ def _plan(traced: Traced, options: Mapping[str, Any] | None, keep_unused: bool) 
         program_hash(graph), where, call.donated, traced.out_tree, chosen, configuration(), budget,
         kept,
     )  # fmt: skip
+    if tell is not None:
+        is_known = key in _executables
+        record = Record(traced.name, graph, _facts(call, key))
+        tell(found_again(traced.name) if is_known else reason(record))
     if key not in _executables:
         taken = [i for i, is_kept in enumerate(kept) if is_kept]
         leaves = [call.leaves[i] for i in taken]
@@ -143,6 +156,16 @@ def _plan(traced: Traced, options: Mapping[str, Any] | None, keep_unused: bool) 
         arrays = [c.array for c in constants]
         _executables[key] = Plan(executable, traced.out_tree, arrays, kept)
     return _executables[key]
+
+
+def _facts(call: Call, key: tuple[Any, ...]) -> dict[str, Any]:
+    """What a compiled program is for, beside its structure: by what it is called."""
+    names = (
+        "places of the arguments", "donated arguments", "nesting of the results",
+        "compiler options", "configuration of JAX", "memory budget", "arguments handed over",
+    )  # fmt: skip
+    facts = dict(zip(names, key[1:], strict=True))
+    return {"nesting of the arguments": call.tree, "static arguments": call.static, **facts}
 
 
 def read_inputs(graph: Graph) -> tuple[bool, ...]:

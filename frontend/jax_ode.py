@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-from jax.extend.core import Primitive as JaxPrimitive
 from jax.interpreters import ad, batching, mlir
 
 from ..ir.builder import Builder
@@ -26,6 +25,7 @@ from .avals import to_aval, to_type
 from .export import eval_graph, jitted
 from .export_rules import binds
 from .importer import Params, records
+from .jax_compat import Primitive as JaxPrimitive
 
 solve_p = JaxPrimitive("covector_ode")
 solve_p.multiple_results = True

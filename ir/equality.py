@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import zip_longest
 from typing import Any
 
@@ -77,27 +78,35 @@ class _Numbers(dict[Any, str]):
 def _hash_graph(graph: Graph) -> str:
     import hashlib  # slow to start, and most programs in text form are never hashed
 
+    hasher = hashlib.blake2b(digest_size=20)
+    lines: list[str] = []
+    for line in structural_lines(graph):
+        lines.append(line)
+        if len(lines) > _CHUNK:
+            hasher.update("\n".join(lines).encode())
+            lines = [""]
+    hasher.update("\n".join(lines).encode())
+    return hasher.hexdigest()
+
+
+def structural_lines(graph: Graph) -> Iterator[str]:
+    """What the digest is of: a line for the inputs, for each equation, and for the outputs. The
+    graphs that it calls must have their digests."""
     numbers = _Numbers()
     linear = graph.linear_from
     for value in graph.inputs:
         numbers[value] = str(len(numbers))
     made = len(numbers)
-    hasher = hashlib.blake2b(digest_size=20)
     types = " ".join([v.type.text for v in graph.inputs])
-    lines = [types if linear is None else f"{types}|{linear}"]
+    yield types if linear is None else f"{types}|{linear}"
     for eqn in graph.equations:
         params = ""
         if eqn.params:
             params = value_text(tuple(eqn.params.values()), _refer)
         inputs = " ".join([numbers[x] for x in eqn.inputs])
         types = " ".join([v.type.text for v in eqn.outputs])
-        lines.append(f"{types}={eqn.primitive.name}{params} {inputs}")
+        yield f"{types}={eqn.primitive.name}{params} {inputs}"
         for value in eqn.outputs:
             numbers[value] = str(made)
             made += 1
-        if len(lines) >= _CHUNK:
-            hasher.update("\n".join(lines).encode())
-            lines = [""]
-    lines.append(" ".join([numbers[x] for x in graph.outputs]))
-    hasher.update("\n".join(lines).encode())
-    return hasher.hexdigest()
+    yield " ".join([numbers[x] for x in graph.outputs])

@@ -13,9 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-from jax.extend import random as jax_random
-from jax.extend.core import Primitive
-from jax.extend.core import primitives as jax_primitives
 from jaxlib.mlir import ir
 
 from .jax_compat import (
@@ -46,10 +43,6 @@ def wide_types(avals: Sequence[Any]) -> Iterator[None]:
 
 def find_primitive(name: str) -> Any:
     """JAX's own primitive of this name."""
-    for home in (jax_primitives, jax_random):
-        for value in vars(home).values():
-            if isinstance(value, Primitive) and value.name == name:
-                return value
     if name in private_primitives():
         return private_primitives()[name]
     raise KeyError(f"JAX has no primitive named {name}")

@@ -32,7 +32,6 @@ from jax._src.interpreters import pxla
 # The registry of key types: a type name such as key<fry> can only be resolved through its
 # implementations.
 from jax._src.random import prng
-from jax.extend import backend as jax_backend
 from jax.interpreters import mlir as jax_mlir
 
 # DeviceList is the only form of a device assignment that the compile path accepts; ArrayImpl is
@@ -200,7 +199,7 @@ def devices_for(platform: str | None) -> tuple[Any, ...]:
     platform's first.
     """
     if platform is not None:
-        return (jax_backend.get_backend(platform).local_devices()[0],)
+        return (jax.local_devices(backend=platform)[0],)
     chosen = settings.jax_default_device
     if isinstance(chosen, str):
         return (jax.local_devices(backend=chosen)[0],)

@@ -1,0 +1,111 @@
+"""From process start to the first gradient, with the persistent cache filled, ours beside JAX's.
+
+    python benchmarks/second_start.py [--blocks 12] [--rounds 3]
+
+Each run is a process of its own: it imports the library, makes the GPT of examples/gpt.py with
+unrolled blocks, and computes one gradient. The first run of each library fills its cache; the
+rounds after it, interleaved, find everything there. What XLA compiles is counted by JAX's own
+events: hits and misses of the cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+CHILD = """
+import json, sys, time
+import jax
+
+library, blocks = sys.argv[1], int(sys.argv[2])
+counts = {"cache_hits": 0, "cache_misses": 0}
+
+def count(event, **_):
+    word = event.rsplit("/", 1)[-1]
+    if word in counts:
+        counts[word] += 1
+
+jax.monitoring.register_event_listener(count)
+if library == "covector":
+    import covector as autodiff
+else:
+    autodiff = jax
+import gpt
+
+config = gpt.Config(blocks=blocks, width=64, context=32, batch=4)
+params, batch = gpt.init(config), next(iter(gpt.batches(config, 1)))
+jax.block_until_ready(params)
+counts = dict.fromkeys(counts, 0)
+start = time.process_time()
+gradient = autodiff.jit(autodiff.grad(gpt.loss))(params, batch)
+jax.block_until_ready(gradient)
+checksum = float(sum(abs(x).sum() for x in jax.tree.leaves(jax.device_get(gradient))))
+print(json.dumps(dict(counts, checksum=checksum, gradient=time.process_time() - start)))
+"""
+
+
+def run(library: str, blocks: int, folder: Path) -> dict[str, Any]:
+    """One process: its wall and processor seconds, and what it printed."""
+    environment = {
+        **os.environ,
+        "JAX_COMPILATION_CACHE_DIR": str(folder / library),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        "PYTHONPATH": str(ROOT / "examples"),
+    }
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
+    before, start = os.times(), time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, library, str(blocks)],
+        env=environment, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wall, after = time.perf_counter() - start, os.times()
+    processor = after.children_user + after.children_system
+    processor -= before.children_user + before.children_system
+    return json.loads(done.stdout) | {"wall": wall, "processor": processor}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--blocks", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    libraries = ("jax", "covector")
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in libraries}
+    with tempfile.TemporaryDirectory() as folder:
+        first = {name: run(name, options.blocks, Path(folder)) for name in libraries}
+        for i in range(options.rounds):
+            for name in libraries if i % 2 else reversed(libraries):
+                found[name].append(run(name, options.blocks, Path(folder)))
+    want = first["jax"]["checksum"]
+    for name, runs in found.items():
+        for one in (first[name], *runs):
+            assert abs(one["checksum"] - want) < 1e-3 * abs(want), f"{name}: {one}"
+    print(f"GPT of {options.blocks} blocks, medians of {options.rounds} processes")
+    print(f"{'':34}{'covector':>12}{'jax':>12}{'ratio':>8}")
+    for what, title in (
+        ("wall", "process to gradient, wall s"),
+        ("processor", "process to gradient, processor s"),
+        ("gradient", "of it the gradient, processor s"),
+    ):
+        ours, theirs = (
+            statistics.median(one[what] for one in found[name]) for name in ("covector", "jax")
+        )
+        print(f"{title:34}{ours:12.2f}{theirs:12.2f}{ours / theirs:8.2f}")
+    for word in ("cache_hits", "cache_misses"):
+        ours, theirs = (max(one[word] for one in found[name]) for name in ("covector", "jax"))
+        print(f"{word.replace('_', ' '):34}{ours:12}{theirs:12}")
+
+
+if __name__ == "__main__":
+    main()

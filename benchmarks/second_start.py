@@ -2,8 +2,8 @@
 
     python benchmarks/second_start.py [--blocks 12] [--rounds 3]
 
-Each run is a process of its own: it imports the library, makes the GPT of examples/gpt.py with
-unrolled blocks, and computes one gradient. The first run of each library fills its cache; the
+Each run is a process of its own: it imports the library, reads the parameters of the GPT of
+examples/gpt.py with unrolled blocks, and computes one gradient. The first run of each library fills its cache; the
 rounds after it, interleaved, find everything there. What XLA compiles is counted by JAX's own
 events: hits and misses of the cache.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pickle
 import statistics
 import subprocess
 import sys
@@ -21,13 +22,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
+
 ROOT = Path(__file__).resolve().parent.parent
 
 CHILD = """
-import json, sys, time
+import json, pickle, sys, time
 import jax
 
-library, blocks = sys.argv[1], int(sys.argv[2])
+library, inputs = sys.argv[1:]
 counts = {"cache_hits": 0, "cache_misses": 0}
 
 def count(event, **_):
@@ -42,10 +46,8 @@ else:
     autodiff = jax
 import gpt
 
-config = gpt.Config(blocks=blocks, width=64, context=32, batch=4)
-params, batch = gpt.init(config), next(iter(gpt.batches(config, 1)))
-jax.block_until_ready(params)
-counts = dict.fromkeys(counts, 0)
+with open(inputs, "rb") as file:
+    params, batch = pickle.load(file)
 start = time.process_time()
 gradient = autodiff.jit(autodiff.grad(gpt.loss))(params, batch)
 jax.block_until_ready(gradient)
@@ -54,7 +56,17 @@ print(json.dumps(dict(counts, checksum=checksum, gradient=time.process_time() - 
 """
 
 
-def run(library: str, blocks: int, folder: Path) -> dict[str, Any]:
+def write_inputs(blocks: int, path: Path) -> None:
+    """Parameters and a batch, as NumPy arrays."""
+    sys.path.insert(0, str(ROOT / "examples"))
+    import gpt
+
+    config = gpt.Config(blocks=blocks, width=64, context=32, batch=4)
+    values = gpt.init(config), next(iter(gpt.batches(config, 1)))
+    path.write_bytes(pickle.dumps(jax.tree.map(np.asarray, values)))
+
+
+def run(library: str, folder: Path) -> dict[str, Any]:
     """One process: its wall and processor seconds, and what it printed."""
     environment = {
         **os.environ,
@@ -66,7 +78,7 @@ def run(library: str, blocks: int, folder: Path) -> dict[str, Any]:
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
     before, start = os.times(), time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, library, str(blocks)],
+        [sys.executable, "-c", CHILD, library, str(folder / "inputs")],
         env=environment, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     wall, after = time.perf_counter() - start, os.times()
@@ -83,10 +95,11 @@ def main() -> None:
     libraries = ("jax", "covector")
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in libraries}
     with tempfile.TemporaryDirectory() as folder:
-        first = {name: run(name, options.blocks, Path(folder)) for name in libraries}
+        write_inputs(options.blocks, Path(folder) / "inputs")
+        first = {name: run(name, Path(folder)) for name in libraries}
         for i in range(options.rounds):
             for name in libraries if i % 2 else reversed(libraries):
-                found[name].append(run(name, options.blocks, Path(folder)))
+                found[name].append(run(name, Path(folder)))
     want = first["jax"]["checksum"]
     for name, runs in found.items():
         for one in (first[name], *runs):

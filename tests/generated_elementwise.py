@@ -154,6 +154,8 @@ def polynomial(d: Drawing) -> None:
 @step("complex")
 def complex_of(d: Drawing) -> None:
     x = d.value("f")
+    if x.type.dtype.itemsize < 4:
+        x = d.coerce(x, x.type.shape, F32)
     d.keep(d.emit("complex", x, d.like(x)))
 
 

@@ -8,14 +8,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from generated import F32, Drawing, Step
+from generated import F32, I32, U32, Drawing, Step
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 from jax.custom_batching import custom_vmap
 from jax.custom_derivatives import linear_call
+from jax.experimental.layout import Layout, with_layout_constraint
 from jax.experimental.xla_metadata import set_xla_metadata
 
 import covector
+from covector.ir.types import TensorType
 
 
 @jax.custom_jvp
@@ -65,6 +67,10 @@ def scattered(x: Any, y: Any, name: str) -> Any:
     return getattr(lax, name)(x, indices, rows, numbers)
 
 
+def key() -> Any:
+    return jax.random.key(3)
+
+
 WINDOWS: dict[str, Any] = {
     "window_dimensions": (2, 2), "window_strides": (1, 2), "padding": ((1, 0), (0, 1)),
 }  # fmt: skip
@@ -97,11 +103,31 @@ FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
     "householder_product": lambda a, v: lax.linalg.householder_product(a, v[:2] / 4),
     "tridiagonal": lambda a, v: lax.linalg.tridiagonal(symmetric(a))[1],
     "schur": lambda a, v: jnp.diagonal(lax.linalg.schur(symmetric(a))[0]),
-    "random_gamma": lambda a, v: jax.random.gamma(jax.random.key(3), jnp.abs(v) + 1),
-    "threefry2x32": lambda a, v: jax.random.uniform(jax.random.key(3), (3,)) * v,
-    "rng_bit_generator": lambda a, v: (
-        v * jax.random.uniform(jax.random.key(3, impl="unsafe_rbg"), (3,))
+    "composite": lambda a, v: lax.composite(jnp.sin, "mine.sine")(a),
+    "layout_constraint": lambda a, v: with_layout_constraint(jnp.sin(a), Layout((1, 0))),
+    "qr": lambda a, v: jnp.abs(lax.linalg.qr(spread(a), pivoting=True, full_matrices=False)[1]),
+    "scaled_dot": lambda a, v: lax.scaled_dot(
+        a.astype(jnp.bfloat16), a.astype(jnp.bfloat16)
+    ).astype(jnp.float32),
+    "float8": lambda a, v: sum(
+        v.astype(dtype).astype(jnp.float32) for dtype in (jnp.float8_e4m3fn, jnp.float8_e5m2)
     ),
+    "float16": lambda a, v: jnp.sin(a.astype(jnp.float16)).astype(jnp.float32) @ v,
+    "random_split": lambda a, v: v * jax.random.uniform(jax.random.split(key())[1], (3,)),
+    "random_clone": lambda a, v: v * jax.random.normal(jax.random.clone(key()), (3,)),
+    "random_wrap": lambda a, v: (
+        jax.random.key_data(
+            jax.random.fold_in(jax.random.wrap_key_data(jnp.uint32([1, 2])), jnp.uint32(7))
+        )
+        >> 28
+    ),
+    "debug_print": lambda a, v: (jax.debug.print("", ordered=False), v * 2)[1],
+    "odeint": lambda a, v: covector.odeint(
+        lambda y, t: jnp.sin(y) - t, v, jnp.linspace(0.0, 0.2, 3), rtol=1e-6, atol=1e-6
+    ),
+    "random_gamma": lambda a, v: jax.random.gamma(jax.random.key(3), jnp.abs(v) + 1),
+    "random_uniform": lambda a, v: jax.random.uniform(jax.random.key(3), (3,)) * v,
+    "random_rbg": lambda a, v: v * jax.random.uniform(jax.random.key(3, impl="unsafe_rbg"), (3,)),
     "mulhi": lambda a, v: lax.mulhi(lax.bitcast_convert_type(v, jnp.uint32), jnp.uint32(77)) >> 24,
     "igamma_grad_a": lambda a, v: lax.igamma_grad_a(jnp.float32(2.5), jnp.abs(v) + 0.5),
     "random_gamma_grad": lambda a, v: lax.random_gamma_grad(jnp.float32(2.5), jnp.abs(v) + 0.5),
@@ -118,4 +144,42 @@ def library(d: Drawing, name: str) -> None:
     d.keep(*outputs)
 
 
+def reflectors(d: Drawing, name: str) -> None:
+    """Factors and exchanges of rows, which no public function of JAX's returns."""
+    a = d.of_type((3, 3), F32)
+    if name == "geqp3":
+        free = d.b.full(TensorType((3,), I32), 0)
+        d.keep(*d.emit("geqp3", a, free))
+    elif name == "ormqr":
+        packed, taus = d.emit("geqrf", a)
+        d.keep(d.emit("ormqr", packed, taus, d.of_type((3, 2), F32), transpose=d.bool()))
+    elif name == "lu_pivots_to_permutation":
+        first = d.emit("iota", dtype=I32, shape=(3,), dimension=0)
+        pivots = d.emit("clamp", first, d.of_type((3,), I32), d.b.full(first.type, 2))
+        d.keep(d.emit(name, pivots, permutation_size=3))
+    else:
+        d.keep(*d.emit(name, a))
+
+
+def random_words(d: Drawing, name: str) -> None:
+    """Of generators and counters, as keys use them."""
+    if name == "iota_2x32_shape":
+        words = d.emit(name, shape=(2, 3))
+    elif name == "rng_bit_generator":
+        words = d.emit(name, d.of_type((4,), U32), shape=(3,), dtype=U32)
+    else:
+        count = {"philox2x32": 3, "philox4x32": 6, "threefry2x32": 4, "threefry4x32": 8}[name]
+        words = d.emit(name, *(d.of_type((3,), U32) for _ in range(count)))
+    d.keep(*(d.emit("shift_right_logical", w, 28) for w in words))
+
+
+WORDS = (
+    "iota_2x32_shape", "philox2x32", "philox4x32", "rng_bit_generator", "threefry2x32",
+    "threefry4x32",
+)  # fmt: skip
 STEPS: dict[str, Step] = {name: lambda d, n=name: library(d, n) for name in FUNCTIONS}  # type: ignore[misc]
+for _names, _step in (
+    (("geqrf", "geqp3", "ormqr", "hessenberg", "lu_pivots_to_permutation"), reflectors),
+    (WORDS, random_words),
+):
+    STEPS.update({name: lambda d, n=name, s=_step: s(d, n) for name in _names})  # type: ignore[misc]

@@ -122,7 +122,10 @@ def ormqr(s: Sample) -> Case:
 
 
 @sampler("geqp3", ranks=(2, 5))
-def geqp3(s: Sample) -> Case:
+def geqp3(s: Sample) -> Case | None:
+    """LAPACK's own divides by zero if there is nothing to factorise, in JAX as well."""
+    if s.is_empty:
+        return None
     pivots = s.type((*s.shape[:-2], s.shape[-1]), "i32")
     return s.case([s.type(), pivots], {}, [draw, (0, 0)], wrt=(), tol=100)
 

@@ -17,6 +17,7 @@ from ..ir.graph import Graph, Literal, Thunk
 from ..ir.ops.call import Flags, custom_jvp_call, custom_vjp_call
 from ..ir.primitive import Primitive
 from ..ir.types import TensorType
+from ..passes import asking
 from .avals import to_aval
 from .captures import closure_tracers
 from .flat_functions import function_key, reset_stores, restore, stored_values
@@ -34,7 +35,7 @@ from .jax_compat import (
     trace_context,
     vjp_rule_from_params,
 )
-from .known import KnownValues, Later
+from .known import KnownValues, Later, Place
 from .rule_batches import with_batch_axes
 from .trace import GraphTrace, Recording, trace_flat
 
@@ -67,10 +68,7 @@ def record_custom_vjp(
         types: list[TensorType], consts: Sequence[Any], values: Sequence[Later] | None
     ) -> dict[str, Thunk]:
         rules = VjpRules(fwd, bwd, out_trees, types, symbolic_zeros, consts, values)
-        return {
-            "fwd": Thunk(flat_name(fwd), under_these_axes(rules.forward)),
-            "bwd": Thunk(flat_name(bwd), under_these_axes(rules.backward)),
-        }
+        return rules.thunks()
 
     return _record(trace, custom_vjp_call, (fun, fwd, bwd), tracers, symbolic_zeros, make_rules)
 
@@ -245,6 +243,15 @@ class VjpRules:
         self.backward_aliases = closure_tracers(bwd) if aliases else []
         self.values = values
         self._n_outputs = 0
+        self._thunk: Thunk | None = None
+
+    def thunks(self) -> dict[str, Thunk]:
+        """Both, as parameters of an equation."""
+        self._thunk = Thunk(flat_name(self.bwd), under_these_axes(self.backward))
+        return {
+            "fwd": Thunk(flat_name(self.fwd), under_these_axes(self.forward)),
+            "bwd": self._thunk,
+        }
 
     def forward(self, nonzero: Flags) -> Graph:
         """inputs -> (outputs, residuals)."""
@@ -293,14 +300,28 @@ class VjpRules:
 
         ct_types = [y.type for y, f in zip(outputs, ct_nonzero, strict=True) if f]
         types = [*(x.type for x in residuals), *ct_types]
-        values = None
-        if self.values is not None and recording.trace is not None:
-            values = [Later(recording.trace, x) for x in residuals]
+        values = self._operand_values(recording, len(ct_types))
         made = trace_flat(
             flat_backward, types, name=flat_name(self.bwd), aliases=self.backward_aliases,
-            known=_known(values, len(ct_types)),
+            known=None if values is None else KnownValues(values, asking.asked.get() is not None),
         )  # fmt: skip
         return made.graph, tuple(in_nonzero)
+
+    def _operand_values(self, recording: Recording, n_cts: int) -> list[Any] | None:
+        """What is known of residuals and cotangents: from where the rule is asked for, and of the
+        residuals from the forward rule."""
+        found: list[Any] | None = None
+        if self.values is not None and recording.trace is not None:
+            n_kept = self._n_outputs + len(self.backward_aliases)
+            residuals = recording.graph.outputs[n_kept:]
+            found = [*(Later(recording.trace, x) for x in residuals), *[None] * n_cts]
+        asked = asking.asked.get()
+        if asked is None or asked.rule is not self._thunk:
+            return found
+        place = Place(asked.builder, asking.values.get())
+        operands = asked.operands[len(self.backward_aliases) :]
+        others = found or [None] * len(operands)
+        return [Later(place, x, other) for x, other in zip(operands, others, strict=True)]
 
 
 def _known_residual(output: Any, value: Any) -> Any:
@@ -338,8 +359,7 @@ def _record_custom_vjp(b: Builder, inputs: tuple[Any, ...], params: Params) -> t
         custom_vjp_call,
         *inputs,
         graph=graph_of(params["call_jaxpr"]),
-        fwd=Thunk(flat_name(fwd), under_these_axes(rules.forward)),
-        bwd=Thunk(flat_name(bwd), under_these_axes(rules.backward)),
+        **rules.thunks(),
         num_consts=params["num_consts"],
         symbolic_zeros=params["symbolic_zeros"],
     )

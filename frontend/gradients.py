@@ -11,6 +11,7 @@ import numpy as np
 from ..ir.sizes import read_size
 from ..ir.types import has_tangent
 from ..passes import watched
+from ..passes.asking import having
 from .arguments import (
     check_argnums,
     check_callable,
@@ -101,7 +102,7 @@ def _value_and_grad(
         staged = stage(fun, arrays, in_tree, types=types, has_aux=has_aux, known=arrays, held=held)
         check_scalar_output(fun, staged, holomorphic)
         flags = staged.active([a and has_tangent(t) for a, t in zip(active, types, strict=True)])
-        with as_jax_errors():
+        with as_jax_errors(), having(staged.known):
             graph = watched.grad(staged.graph, flags, staged.n_aux, with_value)
         operands = (*staged.captured, *arrays)
         outputs = (

@@ -66,6 +66,31 @@ class GraphTracer(Tracer):  # type: ignore[misc]
         trace = self._trace
         return None if trace.known is None else trace.known.value_of(trace, self.atom)
 
+    def _array(self) -> Any | None:
+        """The value, where JAX has an array and not a tracer: in backward rules."""
+        known = self._trace.known
+        return self.to_concrete_value() if known is not None and known.has_arrays else None
+
+    def __float__(self) -> float:
+        value = self._array()
+        return float(super().__float__() if value is None else value)
+
+    def __complex__(self) -> complex:
+        value = self._array()
+        return complex(super().__complex__() if value is None else value)
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        value = self._array()
+        if value is None:
+            return super().__array__(*args, **kwargs)
+        return np.asarray(value, *args, **kwargs)
+
+    def __repr__(self) -> str:
+        """The type, and the value where Python may know it: debuggers show it."""
+        shown = f"{type(self).__name__}<{self.aval.str_short()}>"
+        value = self.to_concrete_value() if self._trace.known is not None else None
+        return shown if value is None else f"{shown}({value})"
+
     def _origin_msg(self) -> str:
         origin: str = self._trace.describe_origin(self.atom)
         site, _ = find_site(sys._getframe(1))

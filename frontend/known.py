@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..ir.builder import Builder
 from ..ir.graph import Atom, Equation, Graph, Literal, Value
 from .export import eval_graph
 from .graph_trace import GraphTrace, GraphTracer
@@ -29,7 +30,7 @@ class Promise:
 
     __slots__ = ("_atom", "_known", "_trace")
 
-    def __init__(self, known: KnownValues, trace: GraphTrace, atom: Value) -> None:
+    def __init__(self, known: KnownValues, trace: GraphTrace | Place, atom: Value) -> None:
         self._known, self._trace, self._atom = known, trace, atom
 
     def value(self) -> Any:
@@ -74,18 +75,36 @@ class Promise:
     def __repr__(self) -> str:
         return repr(self.value())
 
+    def __str__(self) -> str:
+        return str(self.value())
+
+
+class Place:
+    """A program that is being made of a recording, whose inputs have the recording's values."""
+
+    __slots__ = ("builder", "captured", "known")
+
+    def __init__(self, builder: Builder, known: KnownValues) -> None:
+        self.builder, self.known, self.captured = builder, known, known.captured
+
 
 class Later:
-    """What a recording has for one of its atoms, asked when the recording may be over."""
+    """What a recording has for one of its atoms, asked when the recording may be over; or what
+    another has, `otherwise`."""
 
-    __slots__ = ("_atom", "_trace")
+    __slots__ = ("_atom", "_otherwise", "_trace")
 
-    def __init__(self, trace: GraphTrace, atom: Atom) -> None:
-        self._trace, self._atom = trace, atom
+    def __init__(
+        self, trace: GraphTrace | Place, atom: Atom, otherwise: Later | None = None
+    ) -> None:
+        self._trace, self._atom, self._otherwise = trace, atom, otherwise
 
     def value(self) -> Any | None:
         known = self._trace.known
-        return None if known is None else known.value_of(self._trace, self._atom)
+        found = None if known is None else known.value_of(self._trace, self._atom)
+        if found is None and self._otherwise is not None:
+            return self._otherwise.value()
+        return found
 
 
 def _without_tracer(x: Any) -> Any:
@@ -104,13 +123,16 @@ class KnownValues:
     """The concrete values of one recording: those of its inputs, and what was computed from them.
 
     `leaves` are the inputs' values, in order; None, or a tracer that has no value, is an unknown.
+    `has_arrays` says that in JAX the inputs would be arrays, which Python may convert as well.
     """
 
-    def __init__(self, leaves: Sequence[Any]) -> None:
+    def __init__(self, leaves: Sequence[Any], has_arrays: bool = False) -> None:
+        self.has_arrays = has_arrays
         self._leaves = [_without_tracer(x) for x in leaves]
         self._inputs: dict[Value, Any] = {}
         self._values: dict[Value, Any] = {}
         self._knowable: dict[Value, bool] = {}
+        self.captured: dict[int, tuple[Any, Value]] = {}
 
     def forget(self) -> None:
         """Let go of the values, when the call is over that they are of."""
@@ -119,11 +141,16 @@ class KnownValues:
         self._values.clear()
         self._knowable.clear()
 
-    def bind(self, inputs: Sequence[Value]) -> None:
-        """Say which values the leaves are those of. Tracers are asked only when it is needed."""
+    def bind(
+        self, inputs: Sequence[Value], captured: dict[int, tuple[Any, Value]] | None = None
+    ) -> None:
+        """Say which values the leaves are those of, and where captured tracers will be found.
+        Tracers are asked only when it is needed."""
+        if captured is not None:
+            self.captured = captured
         self._inputs = dict(zip(inputs, self._leaves, strict=True))
 
-    def value_of(self, trace: GraphTrace, atom: Atom) -> Any | None:
+    def value_of(self, trace: GraphTrace | Place, atom: Atom) -> Any | None:
         """The concrete value of an atom of the recording, as a promise if it must be computed
         first; None if it has none.
         """
@@ -133,14 +160,14 @@ class KnownValues:
             return self._values[atom]
         return Promise(self, trace, atom) if self._is_knowable(trace, atom) else None
 
-    def computed(self, trace: GraphTrace, value: Value) -> Any:
+    def computed(self, trace: GraphTrace | Place, value: Value) -> Any:
         """A value that can be known, computed with all that it depends on."""
         if value not in self._values:
             self._compute(trace, value)
         value_ = self._values[value] = forced(self._values[value])
         return value_
 
-    def _is_knowable(self, trace: GraphTrace, value: Value) -> bool:
+    def _is_knowable(self, trace: GraphTrace | Place, value: Value) -> bool:
         """Whether all that a value depends on can be known, and can be computed twice."""
         known = self._knowable
         stack = [value]
@@ -164,7 +191,7 @@ class KnownValues:
                 known[v] = all([known[x] for x in operands])
         return value in self._values or known[value]
 
-    def _compute(self, trace: GraphTrace, value: Value) -> None:
+    def _compute(self, trace: GraphTrace | Place, value: Value) -> None:
         """Evaluate the equations that a value depends on and that were not evaluated before."""
         needed = self._needed(trace, value)
         inputs = dict.fromkeys(
@@ -176,7 +203,7 @@ class KnownValues:
             found = eval_graph(graph, [forced(self._values[v]) for v in inputs])
         self._values.update(zip(made, found, strict=True))
 
-    def _needed(self, trace: GraphTrace, value: Value) -> list[Equation]:
+    def _needed(self, trace: GraphTrace | Place, value: Value) -> list[Equation]:
         """Those equations, in the order of the data flow."""
         order: dict[Equation, None] = {}
         stack: list[tuple[Value, bool]] = [(value, False)]
@@ -192,7 +219,7 @@ class KnownValues:
             stack.extend((x, False) for x in eqn.inputs if isinstance(x, Value))
         return list(order)
 
-    def _read_input(self, trace: GraphTrace, value: Value) -> bool:
+    def _read_input(self, trace: GraphTrace | Place, value: Value) -> bool:
         """Take the value of an input or of a captured tracer, if it has one."""
         found = self._inputs.get(value)
         if isinstance(found, weakref.ref):

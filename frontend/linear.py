@@ -10,13 +10,17 @@ import jax
 import numpy as np
 
 from ..ir.errors import ArgumentError, UsageError
-from ..ir.graph import Graph
+from ..ir.graph import Graph, Thunk, Value, memoised
+from ..ir.ops.call import custom_vjp_linear
 from ..ir.types import TensorType, has_tangent
 from ..passes import watched
+from ..passes.asking import having
+from ..passes.transpose import cotangent_name
 from .arguments import check_callable, check_reduce_axes
 from .avals import type_of
 from .error_types import as_jax_errors
 from .execute import execute
+from .known import KnownValues
 from .staging import function_name, split_outputs, stage
 from .tangents import cotangent_leaves, float0_zeros, tangent_leaves, zero_tangent
 
@@ -125,7 +129,7 @@ class PullBack(_AtPoint):
     def __call__(self, residuals: Sequence[Any], *cotangents: Any) -> tuple[Any, ...]:
         flat = self._cotangent_leaves(cotangents)
         live = [ct for ct, nz in zip(flat, self.nonzero, strict=True) if nz]
-        backward, has_ct = watched.transpose(self.graph)
+        backward, has_ct = self._transposed((*residuals, *live))
         pulled = iter(execute(backward, (*residuals, *live)))
         flags = iter(has_ct)
         leaves = []
@@ -137,6 +141,18 @@ class PullBack(_AtPoint):
         args: tuple[Any, ...] = jax.tree.unflatten(self.in_tree, leaves)[0]
         return args
 
+    def _transposed(self, operands: Sequence[Any]) -> tuple[Graph, tuple[bool, ...]]:
+        """The backward program; where rules are Python that may branch on values, the one for these
+        residuals and cotangents."""
+        graph = self.graph
+        if not _has_python_rules(graph):
+            return watched.transpose(graph)
+        cts = [Value(y.type, cotangent_name(y.name)) for y in graph.outputs]
+        known = KnownValues(operands)
+        known.bind([*graph.inputs[: graph.linear_from], *cts])
+        with having(known):
+            return watched.transpose(graph, cts)
+
     def _cotangent_leaves(self, cotangents: tuple[Any, ...]) -> list[Any]:
         if len(cotangents) != 1:
             raise ArgumentError(
@@ -146,6 +162,17 @@ class PullBack(_AtPoint):
                 hint=_ONE_COTANGENT,
             )
         return cotangent_leaves(self.name, cotangents[0], self.out_tree, self.out_types)
+
+
+def _has_python_rules(graph: Graph) -> bool:
+    def search() -> bool:
+        return any(
+            eqn.primitive is custom_vjp_linear and isinstance(eqn.params["bwd"], Thunk)
+            for eqn in graph.equations
+        )
+
+    found: bool = memoised(graph, "python rules", search)
+    return found
 
 
 _ONE_COTANGENT = """for example, of a function that returns a pair:

@@ -62,7 +62,7 @@ def trace_flat(
     values = [Value(t, n) for t, n in zip(in_types, names, strict=True)]
     trace.inputs += values
     if known is not None:
-        known.bind(values)
+        known.bind(values, trace.captured)
         trace.known = known
     with set_current_trace(trace), room_for_calls():
         outputs = flat_fun(*[GraphTracer(trace, v) for v in values])

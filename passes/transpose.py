@@ -56,11 +56,21 @@ def transpose_graph(
 def _transpose(
     graph: Graph, linear: tuple[bool, ...], nonzero: tuple[bool, ...], forced: tuple[bool, ...]
 ) -> tuple[Graph, tuple[bool, ...]]:
-    b = Builder()
     out_cts: list[Operand] = [
         Value(y.type, cotangent_name(y.name)) if given and has_tangent(y.type) else Zero(y.type)
         for y, given in zip(graph.outputs, nonzero, strict=True)
     ]
+    return pulled_by(graph, linear, out_cts, forced)
+
+
+def pulled_by(
+    graph: Graph,
+    linear: Sequence[bool],
+    out_cts: Sequence[Operand],
+    forced: Sequence[bool] = (),
+) -> tuple[Graph, tuple[bool, ...]]:
+    """`transpose_graph` for these cotangents, which become inputs where they are not Zero."""
+    b = Builder()
     in_cts = transpose_into(b, graph, linear, out_cts)
     if forced:
         in_cts = [b.instantiate(ct) if f else ct for ct, f in zip(in_cts, forced, strict=True)]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from ..ir.errors import CovectorError
-from ..ir.graph import Graph
+from ..ir.graph import Graph, Value
 from ..ir.module import Module
 from ..ir.reproducer import explain, keep, runs_rules_of_users
 from ..ir.types import has_tangent
@@ -22,7 +22,7 @@ from .linearize import Linearize, Linearized, linearize_graph
 from .manager import Manager, is_refusal
 from .reverse import Grad, grad_graph
 from .settings import Settings, is_switched
-from .transpose import Transpose, linear_flags, transpose_graph
+from .transpose import Transpose, linear_flags, pulled_by, transpose_graph
 from .wrt import derived_module
 
 Result = TypeVar("Result")
@@ -114,9 +114,13 @@ def linearize(graph: Graph, active: Sequence[bool]) -> Linearized:
     return watched(step, graph, split, lambda made: [made.primal, made.linear])
 
 
-def transpose(linear: Graph) -> tuple[Graph, tuple[bool, ...]]:
-    """`transpose_graph` of a linear half, watched."""
-    flip = lambda: transpose_graph(linear, linear_flags(linear))  # noqa: E731
+def transpose(linear: Graph, cts: Sequence[Value] | None = None) -> tuple[Graph, tuple[bool, ...]]:
+    """`transpose_graph` of a linear half, or `pulled_by` cotangents, watched."""
+    flags = linear_flags(linear)
+
+    def flip() -> tuple[Graph, tuple[bool, ...]]:
+        return transpose_graph(linear, flags) if cts is None else pulled_by(linear, flags, cts)
+
     return watched(Transpose(), linear, flip, lambda made: made[:1])
 
 

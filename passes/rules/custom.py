@@ -16,6 +16,7 @@ from ...ir.graph import Equation, Graph, Thunk, Value
 from ...ir.ops import call as c
 from ...ir.ops.call import Flags, call, custom_jvp_call, custom_vjp_call, custom_vjp_linear
 from .. import tables
+from ..asking import ask_backward
 from ..batch import batch_graph
 from ..dce import dce_graph, region_of
 from ..regions import append_typed, instantiated, nonzero, select, spread
@@ -149,9 +150,9 @@ def transpose_custom_vjp_linear(
     given = thunks.ct_flags(params["out_types"], nonzero(cts))
     if not params["symbolic_zeros"] or isinstance(params["bwd"], Graph):
         given = thunks.ct_flags(params["out_types"], [True] * len(cts))
-    backward, in_active = c.bwd_rule_graph(params["bwd"], active, given)
     out_cts = instantiated(b, cts, select(given, thunks.ct_flags(params["out_types"])))
     operands = (*eqn.inputs[:n_residuals], *out_cts)
+    backward, in_active = ask_backward(b, params["bwd"], operands, active, given)
     check_rule(eqn, f"bwd rule of @{params['name']}", backward, operands, backward.outputs)
     found = iter(b.emit(call, *operands, graph=backward))
     made = [next(found) if has_ct else None for has_ct in in_active]

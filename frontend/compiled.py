@@ -104,6 +104,11 @@ def jit(
         """`.trace(*args, **kwargs).lower()`."""
         return trace(*args, **kwargs).lower()
 
+    def eval_shape(*args: Any, **kwargs: Any) -> Any:
+        """The types of the results for these arguments, as a tree of jax.ShapeDtypeStruct."""
+        return trace(*args, **kwargs).out_info
+
+    dispatch.eval_shape = eval_shape  # type: ignore[attr-defined]
     dispatch.trace = trace  # type: ignore[attr-defined]
     dispatch.lower = lower  # type: ignore[attr-defined]
     return dispatch
@@ -135,8 +140,8 @@ def _plan(
     where = tuple(x.sharding if getattr(x, "committed", False) else None for x in call.leaves)
     chosen = tuple(sorted(options.items())) if options else ()
     key = (
-        program_hash(graph), where, call.donated, traced.out_tree, chosen, configuration(), budget,
-        kept,
+        program_hash(graph), where, call.donated, traced.result_tree, chosen, configuration(),
+        budget, kept,
     )  # fmt: skip
     if tell is not None:
         is_known = key in _executables
@@ -154,7 +159,7 @@ def _plan(
             fitted = build_within(program, leaves, budget, **how)
             executable, constants = fitted.executable, fitted.constants
         arrays = [c.array for c in constants]
-        _executables[key] = Plan(executable, traced.out_tree, arrays, kept)
+        _executables[key] = Plan(executable, traced.result_tree, arrays, kept)
     return _executables[key]
 
 

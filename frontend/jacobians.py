@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from .gradients import grad
 from .jax_compat import cast_as
 from .linear import vjp
 from .no_numbers import is_float0
-from .staging import function_name
+from .staging import dress_as, function_name
 from .vectorize import vmap
 
 
@@ -36,7 +35,6 @@ def jacfwd(
     """
     check_callable(fun, "jacfwd")
 
-    @functools.wraps(fun)
     def jacobian_fun(*args: Any, **kwargs: Any) -> Any:
         partial, chosen = _at_arguments(fun, argnums, args, kwargs)
         _check_pushed_inputs(chosen, holomorphic)
@@ -54,6 +52,7 @@ def jacfwd(
         jacobian = _for_argnums(jacobian, out, argnums)
         return (jacobian, result[2]) if has_aux else jacobian
 
+    dress_as(jacobian_fun, fun)
     return jacobian_fun
 
 
@@ -71,7 +70,6 @@ def jacrev(
     """
     check_callable(fun, "jacrev")
 
-    @functools.wraps(fun)
     def jacobian_fun(*args: Any, **kwargs: Any) -> Any:
         partial, chosen = _at_arguments(fun, argnums, args, kwargs)
         _check_inputs(chosen, holomorphic, allow_int)
@@ -84,6 +82,7 @@ def jacrev(
         jacobian = _for_argnums(jacobian, out, argnums)
         return (jacobian, result[2]) if has_aux else jacobian
 
+    dress_as(jacobian_fun, fun)
     return jacobian_fun
 
 

@@ -16,16 +16,19 @@ from ..lowering.emit import lower_graph
 from ..lowering.execute import Executable
 from ..passes import Pass, run_passes
 from ..passes.outline import compiled_for
+from .arguments import check_one_device
 from .budget import Fitted, build_within, measured
 from .execute import clean, default_platform, load, tidy
 from .memory_report import MemoryReport
+from .modules import to_jaxpr
+from .stage_info import StageInfo, shapes_of
 from .staging import Staged
 from .trees import skeleton
 
 Passes = str | Sequence[Pass | str]
 
 
-class Traced:
+class Traced(StageInfo):
     """A function traced for given types: `.module`, and the next stage by `.lower()`."""
 
     def __init__(
@@ -37,32 +40,70 @@ class Traced:
         memory_budget: int | None = None,
         optimize: str = "run-time",
     ) -> None:
-        if staged.captured:
-            raise UsageError(
-                f"{name} uses values of an enclosing trace; stages can be looked at outside of it"
-            )
         self.call = call
         self.name = name
         self.memory_budget = memory_budget
         self.optimize = optimize
-        traced = Module(
-            {name: staged.graph.renamed(name)},
-            name=name,
-            in_tree=skeleton(call.tree),
-            out_tree=skeleton(staged.out_tree),
-        )
-        self.module = run_passes(traced, passes) if passes else traced
-        # A pass that changes the signature makes arguments or results flat.
-        self.in_tree = call.tree
-        self.out_tree = staged.out_tree
-        if self.module.main.input_types != traced.main.input_types:
-            self.in_tree = _flat_arguments(len(self.module.main.inputs))
-        if self.module.main.output_types != traced.main.output_types:
-            self.out_tree = jax.tree.structure([0] * len(self.module.main.outputs))
+        self.argument_tree, self.result_tree = call.tree, staged.out_tree
+        self.in_types = staged.graph.input_types[staged.n_captured :]
+        self.out_types = staged.graph.output_types
+        self._module = None if staged.captured else self._run(staged, passes)
 
-    def lower(self, *, platforms: Sequence[str] | None = None) -> Lowered:
-        """Lower to StableHLO, for other platforms than the arguments' if asked for."""
-        return Lowered(self, tuple(platforms or (default_platform(self.call.leaves),)))
+    def _run(self, staged: Staged, passes: Passes) -> Module:
+        """The program after the passes. One that changes the signature makes arguments or results
+        flat."""
+        traced = Module(
+            {self.name: staged.graph.renamed(self.name)},
+            name=self.name,
+            in_tree=skeleton(self.argument_tree),
+            out_tree=skeleton(self.result_tree),
+        )
+        module = run_passes(traced, passes) if passes else traced
+        main = module.main
+        if main.input_types != self.in_types:
+            self.argument_tree, self.in_types = _flat_arguments(len(main.inputs)), main.input_types
+        if main.output_types != self.out_types:
+            self.result_tree = jax.tree.structure([0] * len(main.outputs))
+            self.out_types = main.output_types
+        return module
+
+    @property
+    def _signature(self) -> Traced:
+        return self
+
+    @property
+    def module(self) -> Module:
+        """The program. Raises UsageError for one that uses values of an enclosing trace."""
+        if self._module is None:
+            raise UsageError(
+                f"{self.name} uses values of an enclosing trace; its program can be looked at "
+                "outside of it"
+            )
+        return self._module
+
+    _num_consts = 0  # what jax.make_jaxpr of a compiled function asks for
+    _consts = ()
+
+    @property
+    def jaxpr(self) -> Any:
+        """The program as a closed jaxpr."""
+        return to_jaxpr(self.module)
+
+    @property
+    def effects(self) -> frozenset[str]:
+        """The names of what the program does beside computing its results."""
+        return self.module.main.effects
+
+    def lower(
+        self,
+        *,
+        platforms: Sequence[str] | None = None,
+        lowering_platforms: Sequence[str] | None = None,
+    ) -> Lowered:
+        """Lower to StableHLO, for other platforms than the arguments' if asked for
+        (`lowering_platforms` is JAX's name for them)."""
+        chosen = platforms or lowering_platforms
+        return Lowered(self, tuple(chosen or (default_platform(self.call.leaves),)))
 
     @property
     def program(self) -> Graph:
@@ -75,7 +116,7 @@ class Traced:
         return f"Traced({self.module!r})"
 
 
-class Lowered:
+class Lowered(StageInfo):
     """A program in StableHLO: `.as_text()`, and the next stage by `.compile()`."""
 
     def __init__(self, traced: Traced, platforms: tuple[str, ...]) -> None:
@@ -84,12 +125,28 @@ class Lowered:
         self.program = traced.program
         self._lowering = lower_graph(self.program, platforms, traced.name)
 
-    def as_text(self, *, debug_info: bool = False) -> str:
-        """The StableHLO as text; `debug_info` prints locations."""
-        return self._lowering.as_text(locations=debug_info)
+    @property
+    def _signature(self) -> Traced:
+        return self.traced
 
-    def compile(self, compiler_options: Mapping[str, Any] | None = None) -> Compiled:
-        """Compile with XLA for where the arguments are. Raises UsageError for other platforms."""
+    def as_text(self, dialect: str | None = None, *, debug_info: bool = False) -> str:
+        """The program as text, in "stablehlo" or "hlo"; `debug_info` prints locations."""
+        return self._lowering.as_text(locations=debug_info, dialect=dialect or "stablehlo")
+
+    def compiler_ir(self, dialect: str | None = None) -> Any:
+        """The program as the compiler's own object, in "stablehlo" or "hlo"."""
+        return self._lowering.compiler_ir(dialect or "stablehlo")
+
+    def cost_analysis(self) -> dict[str, float]:
+        """XLA's estimates for the program as it is, before anything is optimised."""
+        return self._lowering.cost_analysis()
+
+    def compile(
+        self, compiler_options: Mapping[str, Any] | None = None, *, device_assignment: Any = None
+    ) -> Compiled:
+        """Compile with XLA for where the arguments are. Raises UsageError for other platforms and
+        devices."""
+        check_one_device("compile", None, device_assignment)
         here = default_platform(self.traced.call.leaves)
         if self.platforms != (here,):
             raise UsageError(
@@ -106,7 +163,7 @@ class Lowered:
         return Compiled(self, fitted.executable, arrays, fitted)
 
 
-class Compiled:
+class Compiled(StageInfo):
     """A compiled function of one signature.
 
     Call it with arguments of the types it was compiled for (static ones left out).
@@ -133,12 +190,53 @@ class Compiled:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._dispatch(*args, **kwargs)
 
+    call = __call__
+
+    @property
+    def _signature(self) -> Traced:
+        return self.lowered.traced
+
+    @property
+    def in_shardings(self) -> Sequence[Any]:
+        """Where each flat argument is to be."""
+        return self.executable.in_shardings[len(self.constants) :]
+
+    @property
+    def input_shardings(self) -> Any:
+        """Where each argument is to be."""
+        return jax.tree.unflatten(self.in_tree, self.in_shardings)
+
+    @property
+    def output_shardings(self) -> Any:
+        """Where each result is."""
+        return jax.tree.unflatten(self.out_tree, self.executable.out_shardings)
+
+    @property
+    def input_formats(self) -> Any:
+        """Where each argument is to be, and how it is laid out there."""
+        flat = self.executable.formats()[0]
+        return jax.tree.unflatten(self.in_tree, flat[len(self.constants) :])
+
+    @property
+    def output_formats(self) -> Any:
+        """Where each result is, and how it is laid out there."""
+        return jax.tree.unflatten(self.out_tree, self.executable.formats()[1])
+
+    @property
+    def out_info(self) -> Any:
+        """For each result a jax.ShapeDtypeStruct that says where it is."""
+        return shapes_of(self.out_tree, self._signature.out_types, self.executable.formats()[1])
+
+    def runtime_executable(self) -> Any:
+        """What the runtime (PJRT) has loaded."""
+        return self.executable.loaded.xla_executable
+
     def _plan(self, call: Call) -> Plan:
         """Asked once for each signature. Raises ArgumentError for one that this is not for."""
         traced = self.lowered.traced
-        if call.tree != traced.in_tree:
+        if call.tree != self.in_tree:
             raise ArgumentError(
-                f"{traced.name} was compiled for arguments nested as {traced.in_tree}; "
+                f"{traced.name} was compiled for arguments nested as {self.in_tree}; "
                 f"got {call.tree}"
             )
         if any(isinstance(x, jax.core.Tracer) for x in call.leaves):
@@ -146,7 +244,7 @@ class Compiled:
                 f"{traced.name} is compiled, and was called with values that are being traced",
                 hint="call the function itself, or one that covector.jit made, inside of traces",
             )
-        return Plan(self.executable, traced.out_tree, self.constants)
+        return Plan(self.executable, self.out_tree, self.constants)
 
     def memory_analysis(self) -> Any:
         """XLA's account of argument, output, temporary and code bytes."""

@@ -234,11 +234,21 @@ def _step(key: Any) -> str:
     return f"[{getattr(key, 'idx', inner)!r}]"
 
 
+_OF_COMPILED = ("clear_cache", "eval_shape", "lower", "trace")
+
+
+def dress_as(wrapper: Any, fun: Any) -> None:
+    """`functools.update_wrapper`, without what a compiled function says of itself alone."""
+    functools.update_wrapper(wrapper, fun)
+    for name in _OF_COMPILED:
+        vars(wrapper).pop(name, None)
+
+
 def wraps(fun: Callable[..., Any], transformation: str) -> Callable[[Function], Function]:
     """Dress a transformed function with the name and documentation of the function."""
 
     def dress(wrapper: Function) -> Function:
-        functools.update_wrapper(wrapper, fun)
+        dress_as(wrapper, fun)
         wrapper.__doc__ = f"{transformation} of {function_name(fun)}.\n\n{fun.__doc__ or ''}"
         return wrapper
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from .arguments import check_callable
 from .execute import execute
 from .jax_compat import extended_axes
 from .no_numbers import nest_mapped, shown
-from .staging import Staged, divide, function_name, leaf_names, stage
+from .staging import Staged, divide, dress_as, function_name, leaf_names, stage
 
 
 def vmap(
@@ -82,7 +81,7 @@ def vmap(
         return nest_mapped(staged.out_tree, outputs, wanted, size)
 
     if hasattr(fun, "__name__"):
-        functools.update_wrapper(vmap_fun, fun)
+        dress_as(vmap_fun, fun)
     return vmap_fun
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from jaxlib.mlir import ir
 
-from ..ir.errors import CovectorError
+from ..ir.errors import CovectorError, UsageError
 from ..ir.graph import Constant, Equation, Graph
 from ..ir.module import Module
 from ..ir.ops.call import checkpoint
@@ -44,9 +45,26 @@ class Lowering:
     has_barriers: bool = False
     out_on_host: tuple[bool, ...] = ()
 
-    def as_text(self, locations: bool = False) -> str:
-        """The StableHLO text."""
-        return str(self.mlir_module.operation.get_asm(enable_debug_info=locations))
+    def as_text(self, locations: bool = False, dialect: str = "stablehlo") -> str:
+        """The program as text. Raises UsageError for another dialect than stablehlo and hlo."""
+        found = self.compiler_ir(dialect)
+        if dialect == "hlo":
+            return str(found.as_hlo_text())
+        return str(found.operation.get_asm(enable_debug_info=locations))
+
+    def compiler_ir(self, dialect: str = "stablehlo") -> Any:
+        """The program as the compiler's own object, in the dialect stablehlo or hlo."""
+        if dialect == "hlo":
+            return jax_compat.to_hlo(self.mlir_module)
+        if dialect != "stablehlo":
+            raise UsageError(
+                f"a lowered program is to be had in stablehlo and in hlo, not in {dialect!r}"
+            )
+        return self.mlir_module
+
+    def cost_analysis(self) -> dict[str, float]:
+        """XLA's estimates before it optimises: flops, bytes accessed, ..."""
+        return jax_compat.unoptimised_costs(self.mlir_module, self.platforms[0])
 
 
 def lower_module(module: Module, platforms: Sequence[str] = ("cpu",)) -> Lowering:

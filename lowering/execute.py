@@ -152,11 +152,15 @@ class Executable:
 
     @property
     def in_shardings(self) -> list[Any]:
-        return list(self.loaded.input_shardings())
+        return jax_compat.shardings(self.loaded)[0]
 
     @property
     def out_shardings(self) -> list[Any]:
-        return list(self.loaded.output_shardings())
+        return jax_compat.shardings(self.loaded)[1]
+
+    def formats(self) -> tuple[list[Any], list[Any]]:
+        """Placement and layout of all inputs, and of all outputs."""
+        return jax_compat.formats(self.loaded)
 
     def memory_analysis(self) -> Any:
         """XLA's account of argument, output, temporary and code bytes."""

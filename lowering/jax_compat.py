@@ -26,12 +26,15 @@ import numpy as np
 # key array is a container of words.
 from jax._src import api_util, config, core, dispatch, sharding_impls, tree_util
 
-# UnloadedMeshExecutable compiles a module the way jax.jit does; shard_args places arguments.
+# UnloadedMeshExecutable compiles a module the way jax.jit does; shard_args places arguments;
+# private_mlir writes modules as bytes.
+from jax._src.interpreters import mlir as private_mlir
 from jax._src.interpreters import pxla
 
 # The registry of key types: a type name such as key<fry> can only be resolved through its
 # implementations.
 from jax._src.random import prng
+from jax.experimental.layout import Format
 from jax.interpreters import mlir as jax_mlir
 
 # DeviceList is the only form of a device assignment that the compile path accepts; ArrayImpl is
@@ -258,6 +261,32 @@ _FURTHER: dict[str, Any] = (
     else {}
 )
 """What jax 0.10.0 wants to know besides."""
+
+
+def to_hlo(module: ir.Module) -> Any:
+    """A StableHLO module as XLA's own computation."""
+    return cpp.mlir.mlir_module_to_xla_computation(private_mlir.module_to_bytecode(module))
+
+
+def unoptimised_costs(module: ir.Module, platform: str) -> dict[str, float]:
+    """XLA's estimates for a module as it is."""
+    backend = jax.devices(platform)[0].client
+    return dict(cpp.hlo_module_cost_analysis(backend, to_hlo(module).as_hlo_module()))
+
+
+def shardings(loaded: Any) -> tuple[list[Any], list[Any]]:
+    """Where all inputs and outputs of an executable are."""
+    return list(loaded._in_shardings), list(loaded._out_shardings)
+
+
+def formats(loaded: Any) -> tuple[list[Any], list[Any]]:
+    """Placement and layout of all inputs and outputs of an executable."""
+    layouts = loaded._xla_in_layouts, loaded._xla_out_layouts
+    ins, outs = (
+        [Format(*x) for x in zip(*pair, strict=True)]
+        for pair in zip(layouts, shardings(loaded), strict=True)
+    )
+    return ins, outs
 
 
 # --- calling

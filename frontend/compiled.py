@@ -8,17 +8,21 @@ from typing import Any
 import jax
 
 from ..ir.errors import UsageError
-from ..ir.graph import Graph
+from ..ir.graph import Constant, Graph
 from ..ir.sizes import read_size
 from ..lowering.call_spec import Call, CallSpec
 from ..lowering.dispatch import Done, Plan, make_dispatcher
+from ..lowering.execute import Executable
 from ..lowering.jax_compat import configuration
+from ..lowering.plan import is_written_out
 from ..passes.outline import check_goal
 from .arguments import check_callable, check_one_device
 from .budget import build_within, planned_in_trace
+from .captured import arrays_of, lifted
 from .execute import build, is_tracing, program_hash
 from .explain import Listener, Record, found_again, listener, reason
 from .export import call_graph, eval_graph
+from .program_cache import ProgramCache
 from .stages import Compiled, Lowered, Passes, Traced
 from .staging import function_name, stage_call
 
@@ -26,8 +30,9 @@ Numbers = int | Sequence[int] | None
 Names = str | Iterable[str] | None
 
 
-_executables: dict[Any, Plan] = {}
-"""Plans by structural hash, argument placement, trees and donation: equal programs compile once."""
+_executables: ProgramCache[tuple[Executable, Sequence[Constant]]] = ProgramCache()
+"""Executables, and the arrays that they take first, by structural hash, placement and donation:
+equal programs compile once."""
 
 
 def jit(
@@ -137,30 +142,36 @@ def _plan(
     """The executable of a program for arguments where they are, found by its structure."""
     call, graph, budget = traced.call, traced.program, traced.memory_budget
     kept = (True,) * len(call.leaves) if keep_unused else read_inputs(graph)
-    where = tuple(x.sharding if getattr(x, "committed", False) else None for x in call.leaves)
+    taken = [i for i, is_kept in enumerate(kept) if is_kept]
+    program = graph if all(kept) else with_inputs(graph, taken)
+    program, captured = (program, ()) if budget is not None else lifted(program, _is_handed_over)
+    leaves = [*arrays_of(captured), *[call.leaves[i] for i in taken]]
+    donated = [len(captured) + taken.index(i) for i in call.donated if kept[i]]
+    where = tuple(x.sharding if getattr(x, "committed", False) else None for x in leaves)
     chosen = tuple(sorted(options.items())) if options else ()
     key = (
-        program_hash(graph), where, call.donated, traced.result_tree, chosen, configuration(),
+        program_hash(program), where, tuple(donated), traced.result_tree, chosen, configuration(),
         budget, kept,
     )  # fmt: skip
     if tell is not None:
         is_known = key in _executables
-        record = Record(traced.name, graph, _facts(call, key))
+        record = Record(traced.name, program, _facts(call, key))
         tell(found_again(traced.name) if is_known else reason(record))
     if key not in _executables:
-        taken = [i for i, is_kept in enumerate(kept) if is_kept]
-        leaves = [call.leaves[i] for i in taken]
-        program = graph if all(kept) else with_inputs(graph, taken)
-        donated = [taken.index(i) for i in call.donated if kept[i]]
         how: dict[str, Any] = {"donated": donated, "options": options}
         if budget is None:
-            executable, constants = build(program, leaves, **how)
+            _executables[key] = build(program, leaves, **how)
         else:
             fitted = build_within(program, leaves, budget, **how)
-            executable, constants = fitted.executable, fitted.constants
-        arrays = [c.array for c in constants]
-        _executables[key] = Plan(executable, traced.result_tree, arrays, kept)
-    return _executables[key]
+            _executables[key] = fitted.executable, fitted.constants
+    executable, constants = _executables[key]
+    held = [c.array for c in constants] + leaves[: len(captured)]
+    return Plan(executable, traced.result_tree, held, kept)
+
+
+def _is_handed_over(captured: Constant) -> bool:
+    """Whether a captured array is passed to the program, which then serves for any of its type."""
+    return not is_written_out(captured)
 
 
 def _facts(call: Call, key: tuple[Any, ...]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Running programs: compiled, or equation by equation; re-bound when a trace is under way.
 
 What is known of a program is found by its structural hash, so a new closure with an equal program
-compiles nothing.
+compiles nothing; that it captures other arrays does not count.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from ..lowering.emit import Lowering, lower_graph
 from ..lowering.execute import Executable, compile_module, place
 from ..lowering.jax_compat import is_trace_clean
 from ..passes.pipeline import cleaned, tidied
+from .captured import arrays_of, lifted
 from .export import eval_graph
 from .offloading import check_offloaded
+from .program_cache import ProgramCache
 from .stepwise import compile_seconds, run_stepwise, stepwise_seconds
 
 Runner = Callable[..., list[Any]]
@@ -93,13 +95,15 @@ class _Program:
     long, and all of them together at most twice as long as with the better choice from the start.
     """
 
-    __slots__ = ("digest", "graph")
+    __slots__ = ("captured", "digest", "graph")
 
     def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        self.digest = program_hash(graph)
+        self.graph, captured = lifted(graph, lambda _: True)
+        self.captured = arrays_of(captured)
+        self.digest = program_hash(self.graph)
 
-    def __call__(self, *arguments: Any) -> list[Any]:
+    def __call__(self, *own: Any) -> list[Any]:
+        arguments = (*self.captured, *own)
         run = _compiled.get(self.digest)
         if run is not None:
             return run(*arguments)
@@ -126,10 +130,10 @@ class _Program:
 
 IMPATIENT: Final = 0.5
 
-_compiled: Final[dict[str, Runner]] = {}
+_compiled: Final[ProgramCache[Runner]] = ProgramCache()
 """Dispatchers by the structural hash of their program."""
 
-_running: Final[dict[str, float]] = {}
+_running: Final[ProgramCache[float]] = ProgramCache()
 """By the same, how many seconds programs ran equation by equation, the first time not counted."""
 
 

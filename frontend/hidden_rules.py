@@ -18,6 +18,7 @@ from .jax_compat import (
     CotangentZero,
     Primitive,
     SymbolicZero,
+    ordinary_checkpoint,
     ordinary_custom_vjp,
     typeof,
 )
@@ -60,6 +61,8 @@ def told(called: Any) -> Callable[..., Any] | None:
     if hasattr(called, "prim") and hasattr(called, "in_dims"):  # a batch of calls
         one = told(called.prim)
         return None if one is None else _batch_of(called, one)
+    if hasattr(called, "policy") and hasattr(called, "jaxpr"):  # jax.checkpoint under jax_remat3
+        return ordinary_checkpoint(called.expand, called.policy)
     if is_root(called):
         root: Callable[..., Any] = as_custom_jvp(called)
         return root
@@ -128,11 +131,13 @@ def _named(function: Any, called: Any) -> Any:
 
 
 def _has_reverse_rule(called: Any) -> bool:
-    """Whether an operation that JAX expands to others has a rule for reverse mode."""
+    """Whether an operation that JAX expands to others has a rule for reverse mode only."""
     names = ("HiPrim", "VJPHiPrimitive")
     plain: list[Any] = [cls for cls in type(called).__mro__ if cls.__name__ in names]
+    if not plain or (hasattr(called, "fwd") and hasattr(called, "bwd")):
+        return bool(plain)
     own: Any = type(called)
-    return bool(plain) and own.vjp_fwd is not plain[-1].vjp_fwd
+    return own.vjp_fwd is not plain[-1].vjp_fwd and own.jvp is plain[-1].jvp
 
 
 def _collect_cotangents(called: Any, residuals: Any, ct: Any) -> list[Any]:

@@ -349,6 +349,12 @@ def vjp_rule_from_params(params: dict[str, Any]) -> tuple[Any, Any, Any]:
     return tuple(custom_derivatives.custom_vjp_call_p.get_bind_params(params)["subfuns"])
 
 
+def ordinary_checkpoint(fun: Any, policy: Any) -> Any:
+    """jax.checkpoint in the form that we read, whatever is set."""
+    with config.remat3(False):
+        return jax.checkpoint(fun, policy=policy)
+
+
 def ordinary_custom_vjp(fun: Any) -> Any:
     """jax.custom_vjp, whose functions keep the form in which we read rules, whatever is set."""
     with config.custom_vjp3(False):

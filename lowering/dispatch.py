@@ -5,9 +5,10 @@ through one callback.
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 import jax
 
@@ -94,7 +95,7 @@ def _finish(
     """Dress it as the user's function; instance attributes hide what JAX has put on the C++ class
     for itself.
     """
-    forget_cpp = getattr(function, "_clear_cache", None)
+    known = weakref.ref(function)  # a bound method of it would be a cycle that nobody can collect
     if fun is not None:
         functools.update_wrapper(function, fun)
         function._fun = fun  # where JAX's debug_nans finds the function to run again, op by op
@@ -103,14 +104,26 @@ def _finish(
 
     def clear_cache() -> None:
         lookup.plans.clear()
-        if forget_cpp is not None:
-            forget_cpp()
+        found: Any = known()
+        if hasattr(found, "_clear_cache"):
+            found._clear_cache()
 
     function.clear_cache = clear_cache
     return function  # type: ignore[no-any-return]
 
 
-@dataclass
+_lookups: Final[weakref.WeakSet[_Lookup]] = weakref.WeakSet()
+
+
+def _forget_plans() -> None:
+    for lookup in list(_lookups):
+        lookup.plans.clear()
+
+
+jax_compat.on_clear_caches(_forget_plans)
+
+
+@dataclass(eq=False)
 class _Lookup:
     """What C++ calls when it does not know a signature: it may still be known here.
 
@@ -120,6 +133,9 @@ class _Lookup:
     cache_miss: CacheMiss
     spec: CallSpec
     plans: dict[Hashable, Plan] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _lookups.add(self)
 
     def answer(self, *args: Any, **kwargs: Any) -> tuple[Any, Any, bool]:
         """Outputs, data for the C++ fast path or None, and whether C++ must forget an earlier

@@ -23,8 +23,8 @@ import numpy as np
 # when nothing may be cached. should_tuple_args: TPU wants very long argument lists passed as one
 # tuple. UNSPECIFIED is how "XLA may choose this sharding" is said; physical_sharding is a key
 # array's, in its base words. dispatch_registry: the pytree registry of the C++ dispatch, in which a
-# key array is a container of words.
-from jax._src import api_util, config, core, dispatch, sharding_impls, tree_util
+# key array is a container of words. util: where caches are registered.
+from jax._src import api_util, config, core, dispatch, sharding_impls, tree_util, util
 
 # UnloadedMeshExecutable compiles a module the way jax.jit does; shard_args places arguments;
 # private_mlir writes modules as bytes.
@@ -371,6 +371,27 @@ def cpp_function(
         )  # fmt: skip
     except (AttributeError, TypeError):
         return None
+
+
+_clearing: list[Any] = []
+"""JAX knows caches by weak references: these are held here."""
+
+
+def on_clear_caches(clear: Callable[[], Any]) -> None:
+    """Have something cleared by jax.clear_caches, too."""
+
+    class Cache:
+        def cache_clear(self) -> None:
+            clear()
+
+        def cache_info(self) -> None:
+            """JAX may ask; what is cached here has no statistics."""
+
+        def cache_keys(self) -> list[Any]:
+            return []
+
+    _clearing.append(Cache())
+    util.register_cache(_clearing[-1], "covector")
 
 
 def is_trace_clean() -> bool:

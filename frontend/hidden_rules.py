@@ -62,7 +62,8 @@ def told(called: Any) -> Callable[..., Any] | None:
         one = told(called.prim)
         return None if one is None else _batch_of(called, one)
     if hasattr(called, "policy") and hasattr(called, "jaxpr"):  # jax.checkpoint under jax_remat3
-        return ordinary_checkpoint(called.expand, called.policy)
+        saving: Callable[..., Any] = ordinary_checkpoint(called.expand, called.policy)
+        return saving
     if is_root(called):
         root: Callable[..., Any] = as_custom_jvp(called)
         return root

@@ -182,6 +182,20 @@ def test_rules_of_custom_vjp3_count(hidden: Any, wrap: Any) -> None:
     assert_close(in_batch(jnp.array([1.0, 2.0])), several)
 
 
+def test_checkpoint_of_remat3() -> None:
+    """It stays a checkpoint, with its policy, and has derivatives of all orders and both modes."""
+    before = jax.config.values["jax_remat3"]
+    jax.config.update("jax_remat3", True)
+    try:
+        policy = jax.checkpoint_policies.dots_saveable
+        f = jax.checkpoint(lambda x: jnp.sin(jnp.sin(x)), policy=policy)
+        assert "checkpoint[" in str(covector.make_ir(f)(2.0))
+        assert_close(covector.grad(in_scan(f))(2.0), jax.grad(in_scan(f))(2.0))
+        assert_close(covector.hessian(f)(2.0), jax.hessian(lambda x: jnp.sin(jnp.sin(x)))(2.0))
+    finally:
+        jax.config.update("jax_remat3", before)
+
+
 def test_symbolic_zeros_of_custom_vjp3(hidden: Any) -> None:
     """`hidden` switches the setting on."""
 

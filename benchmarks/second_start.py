@@ -3,9 +3,9 @@
     python benchmarks/second_start.py [--blocks 12] [--rounds 3]
 
 Each run is a process of its own: it imports the library, reads the parameters of the GPT of
-examples/gpt.py with unrolled blocks, and computes one gradient. The first run of each library fills its cache; the
-rounds after it, interleaved, find everything there. What XLA compiles is counted by JAX's own
-events: hits and misses of the cache.
+examples/gpt.py with unrolled blocks, and computes one gradient. The first run of each library
+fills its cache; the rounds after it, interleaved, find everything there. What XLA compiles is
+counted by JAX's own events: hits and misses of the cache.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ value may stand in several graphs (a program and its derivative), but is made on
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -364,8 +365,8 @@ def memoised(graph: Graph, key: Any, make: Callable[[], Any]) -> Any:
     """`make()`, computed once for this graph and key."""
     found = graph.derived.get(key)
     if found is None:
-        allow_nesting(graph)
-        found = graph.derived[key] = make()
+        with room_to_nest(graph):
+            found = graph.derived[key] = make()
     return found
 
 
@@ -399,8 +400,25 @@ def transformed(graph: Graph, key: Any, change: Callable[[Graph], Graph]) -> Gra
 FRAMES_PER_LEVEL: Final = 16
 
 
-def allow_nesting(graph: Graph) -> None:
-    """Let Python recurse as deep as the graph's regions are nested, a few frames a level."""
-    wanted = 500 + FRAMES_PER_LEVEL * graph.nesting
-    if wanted > 1000 and sys.getrecursionlimit() < wanted:
-        sys.setrecursionlimit(wanted)
+class room_to_nest:
+    """Lets Python recurse as deep as the graph's regions are nested, a few frames a level.
+
+    Not longer than that: at a high limit other code's endless recursion may overflow the stack of C
+    before Python sees it.
+    """
+
+    __slots__ = ("before", "wanted")
+
+    def __init__(self, graph: Graph) -> None:
+        self.wanted = 500 + FRAMES_PER_LEVEL * graph.nesting
+        self.before = 0
+
+    def __enter__(self) -> None:
+        if self.wanted > 1000 and (limit := sys.getrecursionlimit()) < self.wanted:
+            self.before = limit
+            sys.setrecursionlimit(self.wanted)
+
+    def __exit__(self, *_: object) -> None:
+        if self.before:
+            with contextlib.suppress(RecursionError):  # called from deeper than that
+                sys.setrecursionlimit(self.before)

@@ -18,6 +18,7 @@ from ...ir.steps import Step, Steps, steps_of
 from ..stacks import WORTH, with_fewer_stacks
 from .bodies import with_smaller_bodies
 from .evict import evict_to
+from .exact import exact_order
 from .flat import Flat, flat_graph
 from .improve import improved
 from .loop_choices import Choice, path_of
@@ -177,8 +178,7 @@ class Search:
 
     def _fits(self, place: int, budget: int) -> bool:
         return any(
-            least_bytes(program) <= budget
-            and evict_to(program, budget, self.kept(program)) is not None
+            least_bytes(program) <= budget and _has_order(program, budget, self.kept(program))
             for program in self._smaller(self._at(place), budget)
         )
 
@@ -200,7 +200,21 @@ def least_bytes(program: Steps) -> int:
 
 
 def find_order(program: Steps, budget: int, kept: frozenset[int]) -> list[int] | None:
-    """The cheapest order that fits, of those that the planners find."""
+    """The cheapest order that fits: of a small program; else of those that the planners find."""
+    exact = exact_order(program, budget, kept)
+    if exact is not None:
+        return exact
+    return cheapest_eviction(program, budget, kept)
+
+
+def _has_order(program: Steps, budget: int, kept: frozenset[int]) -> bool:
+    if evict_to(program, budget, kept) is not None:
+        return True
+    return exact_order(program, budget, kept) is not None
+
+
+def cheapest_eviction(program: Steps, budget: int, kept: frozenset[int]) -> list[int] | None:
+    """The cheapest order that fits of those that evicting finds, improved."""
     best: list[int] | None = None
     least = float("inf")
     for far in FARNESS if len(program.steps) <= LARGE else FARNESS[:1]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from ..ir.graph import Equation
 from ..ir.liveness import held_at
@@ -12,7 +13,10 @@ from ..ir.steps import Steps
 from ..passes.budget.plan import MemoryPlan
 from ..passes.statistics import as_table
 
-SHOWN = 12
+SHOWN: Final = 12
+
+TOLERANCE: Final = 1.05
+"""A plan is honoured if the program needs at most so many times the budget."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class MemoryReport:
     @property
     def honoured(self) -> bool:
         """Whether the compiled program keeps to the budget, within 5 %."""
-        return self.budget is None or self.actual <= 1.05 * self.budget
+        return self.budget is None or self.actual <= TOLERANCE * self.budget
 
     def held_before(self) -> list[Held]:
         """What is live at the peak of the program without the plan, the largest first."""

@@ -17,8 +17,9 @@ from ..lowering.execute import Executable
 from ..passes import Pass, run_passes
 from ..passes.outline import compiled_for
 from .arguments import check_one_device
-from .budget import Fitted, build_within, measured
+from .budget import build_within, measured
 from .execute import clean, default_platform, load, tidy
+from .fitting import Fitted
 from .memory_report import MemoryReport
 from .modules import to_jaxpr
 from .stage_info import StageInfo, shapes_of

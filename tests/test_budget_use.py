@@ -13,8 +13,8 @@ import pytest
 from jax import lax
 
 import covector
-from covector.frontend import budget as budgets
 from covector.frontend.budget import MemoryBudgetWarning, build_within
+from covector.frontend.fitting import DOUBT
 from covector.ir.errors import CovectorError, SolveError, UsageError
 from covector.ir.sizes import read_size
 from covector.ir.steps import peak_bytes
@@ -128,7 +128,7 @@ def test_no_plan_is_made_where_none_is_needed() -> None:
     leaves = jax.tree.leaves((WS, X))
     actual = build_within(graph, leaves, 10**9).report.actual
     predicted = peak_bytes(graph)
-    report = build_within(graph, leaves, max(actual, int(predicted / budgets.DOUBT) + 1)).report
+    report = build_within(graph, leaves, max(actual, int(predicted / DOUBT) + 1)).report
     assert report.honoured
     assert report.plan.is_trivial
 
@@ -141,23 +141,6 @@ def test_a_plan_is_never_larger_than_none(share: float) -> None:
     report = build_within(graph, leaves, int(share * plain)).report
     assert report.actual <= plain
     assert report.plan.is_trivial or report.actual < plain
-
-
-def test_what_was_learned_of_the_prediction_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second budget for the same program starts from the error that the first one showed."""
-    graph = covector.make_ir(covector.grad(loss))(WS, X).main
-    targets: list[int] = []
-    plan_memory = budgets.plan_memory
-
-    def spied(graph: Any, budget: int) -> Any:
-        targets.append(budget)
-        return plan_memory(graph, budget)
-
-    monkeypatch.setattr(budgets, "plan_memory", spied)
-    monkeypatch.setitem(budgets._errors, budgets.program_hash(graph), 1.25)
-    half = peak_bytes(graph) // 2
-    build_within(graph, jax.tree.leaves((WS, X)), half)
-    assert targets[0] == int(half / 1.25)
 
 
 # -- the command line ------------------------------------------------------------------------------

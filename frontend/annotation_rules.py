@@ -22,7 +22,7 @@ from .export_rules import binds
 from .export_rules import converts as exports
 from .importer import Params, body_graph, records
 from .importer import converts as imports
-from .jax_compat import jax_primitives
+from .jax_primitives import jax_primitives
 
 Atoms = tuple[Any, ...]
 Pairs = tuple[tuple[str, str], ...]

@@ -13,7 +13,7 @@ from ..lowering.rules.effect import jax_params
 from .avals import to_dtype
 from .export_rules import binds
 from .importer import Params, records
-from .jax_compat import jax_primitives
+from .jax_primitives import jax_primitives
 from .opaque import bound, callable_name
 
 Atoms = tuple[Any, ...]

@@ -8,8 +8,9 @@ from typing import Final
 
 from ..ir.primitive import PRIMITIVES
 from . import importer
-from .jax_compat import jax_primitives, registered_rules, scan_primitives
-from .refused import refusal
+from .jax_compat import registered_rules
+from .jax_primitives import jax_primitives, scan_primitives
+from .refused import kernel_refusal, refusal
 
 MODULES: Final = (
     "jax.numpy", "jax.scipy", "jax.lax.linalg", "jax.nn", "jax.random", "jax.export", "jax.ffi",
@@ -21,6 +22,7 @@ MODULES: Final = (
 CARRIED: Final[dict[str, str]] = {
     "call_exported": "a program that jax.export has saved",
     "cudnn_fusion": "a fusion for cuDNN",
+    "custom_fusion": "a function that Pallas may fuse into a kernel",
     "custom_partitioning": "a function with a partitioning rule of its own",
     **dict.fromkeys(
         (
@@ -31,6 +33,9 @@ CARRIED: Final[dict[str, str]] = {
         ),
         "a call of cuDNN, inside of a custom_vjp whose rules are native",
     ),
+    "buffer_callback": "a Python function that is given buffers",
+    "compute_on": "a function that runs on another kind of processor",
+    "tpu_custom_call": "a compiled kernel for TPUs",
     "ffi_call": "a function of a foreign library",
     "pallas_call": "a Pallas kernel",
 }  # fmt: skip
@@ -92,7 +97,8 @@ def find_row(name: str) -> Row | None:
     if ours in PRIMITIVES:
         return Row(name, "native", "" if ours == name else f"as {ours}")
     if name not in CARRIED:
-        return None
+        reason = kernel_refusal(name)
+        return None if reason is None else Row(name, "refused", reason)
     primitive = jax_primitives().get(name)
     rules = frozenset(registered_rules(primitive)) if primitive is not None else frozenset()
     return Row(name, "foreign", CARRIED[name], rules)

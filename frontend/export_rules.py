@@ -19,7 +19,8 @@ from ..ir.graph import Equation
 from ..ir.primitive import Primitive
 from ..ir.types import ExtendedDtype
 from .avals import to_jax_dtype
-from .jax_compat import jax_primitives, key_implementation
+from .jax_compat import key_implementation
+from .jax_primitives import jax_primitives
 
 Bind = Callable[[Equation, Sequence[Any]], Sequence[Any]]
 ToJax = Callable[[dict[str, Any]], dict[str, Any]]

@@ -29,11 +29,11 @@ from .jax_compat import (
     equation_context,
     is_default_sharding,
     is_extended,
-    is_of_jax,
     lowered,
 )
+from .jax_primitives import is_of_jax
 from .locations import Naming, site_of_traceback
-from .refused import refusal
+from .refused import kernel_refusal, refusal
 
 Params = Mapping[str, Any]
 Record = Callable[[Builder, tuple[Any, ...], Params], tuple[Any, ...]]
@@ -137,10 +137,12 @@ def _make_rule(primitive: Any) -> Record:
     if jax_name in SPECIAL:
         return SPECIAL[jax_name]
     reason = refusal(jax_name)
-    if reason is not None:
-        raise MissingRule(f"the JAX primitive {jax_name} is not supported: {reason}")
     name = RENAMED.get(jax_name, jax_name.replace("-", "_"))
     ours = PRIMITIVES.get(name)
+    if ours is None and reason is None:
+        reason = kernel_refusal(jax_name)
+    if reason is not None:
+        raise MissingRule(f"the JAX primitive {jax_name} is not supported: {reason}")
     if ours is None:
         return record_foreign(primitive)
     convert = _converter(name, jax_name)

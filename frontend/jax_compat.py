@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import enum
 import functools
-import sys
 from collections.abc import Callable, Mapping
 from inspect import isfunction
 from typing import Any
@@ -73,8 +72,12 @@ escaped_tracer_error: Any = core.escaped_tracer_error
 
 
 def _canonicalize(x: Any) -> Any:
-    """jax 0.10.0 knows nothing of tracers here; later ones, in C++, hand them back."""
-    return x if isinstance(x, core.Tracer) else dtypes.canonicalize_value(x)
+    """jax 0.10.0 knows nothing of tracers here, and its error for what is no array is no TypeError;
+    later ones, in C++, hand tracers back."""
+    try:
+        return x if isinstance(x, core.Tracer) else dtypes.canonicalize_value(x)
+    except dtypes.InvalidInputException as error:
+        raise TypeError(str(error)) from None
 
 
 canonicalize: Callable[[Any], Any] = (
@@ -182,36 +185,18 @@ def scan_sizes(params: Mapping[str, Any]) -> tuple[int, int]:
     return len(consts), len(carry)
 
 
+def newly_manual_axes(params: Mapping[str, Any]) -> frozenset[Any]:
+    """The axes that a shard_map makes manual; before jax 0.10.2 by another name."""
+    name = "newly_manual_axes" if "newly_manual_axes" in params else "manual_axes"
+    return frozenset(params[name])
+
+
 def typed_scalar(value: Any, weak: bool) -> Any:
     """A scalar as an operand of exactly this type, whether 64-bit types are on or not."""
     if not weak or value.dtype.kind not in "ifc":
         return value
     kind = {"i": literals.TypedInt, "f": literals.TypedFloat, "c": literals.TypedComplex}
     return kind[value.dtype.kind](value.item(), value.dtype)
-
-
-@functools.cache
-def jax_primitives() -> dict[str, Any]:
-    """JAX's own primitives by name: those that its modules define, not other people's."""
-    return scan_primitives()
-
-
-def is_of_jax(primitive: Any) -> bool:
-    """Whether a primitive is JAX's own. Some of its modules are loaded late."""
-    if jax_primitives().get(primitive.name) is not primitive:
-        jax_primitives().update(scan_primitives())
-    return jax_primitives().get(primitive.name) is primitive
-
-
-def scan_primitives() -> dict[str, Any]:
-    """The same, of the modules that are loaded now."""
-    found: dict[str, Any] = {}
-    for name, module in list(sys.modules.items()):
-        if name.startswith("jax._src") and module is not None:
-            for value in list(vars(module).values()):
-                if isinstance(value, core.Primitive):
-                    found.setdefault(value.name, value)
-    return found
 
 
 def registered_rules(primitive: Any) -> set[str]:

@@ -16,7 +16,7 @@ from .export_rules import binds, jax_operation
 from .export_rules import converts as exports
 from .importer import Params, graph_of, plain, records
 from .importer import converts as imports
-from .jax_compat import jax_primitives
+from .jax_primitives import jax_primitives
 
 Arrays = Sequence[Any]
 """The arrays that an equation reads or makes."""

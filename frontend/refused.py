@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from .jax_primitives import is_of_kernels
+
 _REFS = "it reads or writes mutable arrays (refs), which programs do not hold"
 _KERNEL = "it stands only inside of a Pallas kernel"
+_OF_KERNELS: Final = ("pallas_call", "custom_fusion")
 _MESH = "it stands only inside of shard_map"
 _SHAPES = "it stands for a dimension of unknown size, and shapes here are known"
 _HIGH = "its operands are of a type that is not an array"
@@ -57,7 +60,12 @@ REFUSED: Final[dict[str, str]] = {
 
 
 def refusal(name: str) -> str | None:
-    """Why a primitive of JAX's is refused; None if it is not."""
+    """Why a primitive of JAX's is refused by its name; None if it is not."""
     if name.endswith(("_start", "_done")):
         return "it is one half of an asynchronous collective, which stands only inside of shard_map"
     return REFUSED.get(name)
+
+
+def kernel_refusal(name: str) -> str | None:
+    """The same for one of Pallas's many, which no name here has to list. (It is slow.)"""
+    return _KERNEL if name not in _OF_KERNELS and is_of_kernels(name) else None

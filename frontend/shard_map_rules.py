@@ -23,7 +23,7 @@ from .collective_rules import MESH, axis_names
 from .export import eval_graph
 from .export_rules import binds
 from .importer import Params, graph_of_open, records
-from .jax_compat import current_trace, typeof
+from .jax_compat import current_trace, newly_manual_axes, typeof
 from .locations import find_site
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _refuse_explicit_axes(params: Params) -> None:
     """JAX takes in_specs from the types of arguments there, which do not say it here."""
     mesh, (site, _) = params["mesh"], find_site(sys._getframe(1))
     kinds = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
-    manual = [name for name in kinds if name in params["newly_manual_axes"]]
+    manual = [name for name in kinds if name in newly_manual_axes(params)]
     if any(kinds[name] == jax.sharding.AxisType.Explicit for name in manual):
         raise UsageError(
             f"a shard_map over axes of explicit sharding ({', '.join(map(str, manual))}) is not "
@@ -93,7 +93,7 @@ def _record_shard_map(b: Builder, inputs: Atoms, params: Params) -> Atoms:
     mesh = tuple((str(name), int(size)) for name, size in params["mesh"].shape.items())
     with _reading(mesh):
         graph = graph_of_open(jaxpr)
-    manual = frozenset(axis_names(tuple(params["newly_manual_axes"])))
+    manual = frozenset(axis_names(tuple(newly_manual_axes(params))))
     outputs = graph.outputs
     return b.emit(
         ops.shard_map,

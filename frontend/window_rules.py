@@ -9,7 +9,8 @@ from .export import closed_jaxpr
 from .export_rules import converts as exports
 from .importer import Params, graph_of, plain
 from .importer import converts as imports
-from .jax_compat import ClosedJaxpr, jax_primitives
+from .jax_compat import ClosedJaxpr
+from .jax_primitives import jax_primitives
 
 GRAPHS: Final = {
     "reduce_window": {"graph": ("jaxpr", "consts")},

@@ -17,7 +17,7 @@ from harness_laws import RTOL, SHORT
 import covector
 from covector.frontend.export import eval_graph
 from covector.frontend.export_rules import jax_operation
-from covector.frontend.jax_compat import jax_primitives
+from covector.frontend.jax_primitives import jax_primitives
 from covector.ir.graph import Graph
 from covector.ir.interpret import evaluate
 from covector.ir.types import TensorType, dtype_from_name, has_tangent

@@ -199,6 +199,11 @@ def typed_scalar(value: Any, weak: bool) -> Any:
     return kind[value.dtype.kind](value.item(), value.dtype)
 
 
+MODULES = "jax._src"
+KERNEL_MODULES = "jax._src.pallas"
+"""How the names of the modules begin that define JAX's primitives, and those of its kernels."""
+
+
 def registered_rules(primitive: Any) -> set[str]:
     """Which of jvp, transpose and batch someone has registered with JAX."""
     tables = {

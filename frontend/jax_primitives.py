@@ -9,6 +9,8 @@ from typing import Any
 
 from jax.extend.core import Primitive
 
+from .jax_compat import KERNEL_MODULES, MODULES
+
 
 @functools.cache
 def jax_primitives() -> dict[str, Any]:
@@ -34,7 +36,7 @@ def scan_primitives() -> dict[str, Any]:
 def _found_primitives() -> Iterator[tuple[str, Any]]:
     """The names of JAX's modules and the primitives in each."""
     for name, module in list(sys.modules.items()):
-        if name.startswith("jax._src") and module is not None:
+        if name.startswith(MODULES) and module is not None:
             for value in list(vars(module).values()):
                 if isinstance(value, Primitive):
                     yield name, value
@@ -43,4 +45,4 @@ def _found_primitives() -> Iterator[tuple[str, Any]]:
 def is_of_kernels(name: str) -> bool:
     """Whether JAX's primitives of that name are of Pallas alone, whose kernels hold them."""
     homes = [home for home, primitive in _found_primitives() if primitive.name == name]
-    return bool(homes) and all(home.startswith("jax._src.pallas") for home in homes)
+    return bool(homes) and all(home.startswith(KERNEL_MODULES) for home in homes)

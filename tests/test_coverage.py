@@ -112,3 +112,18 @@ def test_places() -> None:
     assert covector.grad(lambda x: f(x).sum())(x).tolist() == [2.0, 2.0, 2.0]
     with pytest.raises(CovectorError, match=r"device_put to .* is not supported"):
         covector.make_ir(lambda x: jax.device_put(x, jax.devices()[1]))(x)
+
+
+def test_what_kernels_are_made_of_has_a_row() -> None:
+    """Pallas defines its primitives when it is imported, in each version of JAX others."""
+    probe = (
+        "import jax.experimental.pallas.tpu, jax.experimental.pallas.triton\n"
+        "from covector.frontend import api\n"
+        "from covector.frontend.coverage import coverage, find_row\n"
+        "print(find_row('matmul_push_rhs').kind, find_row('pallas_call').kind, *coverage()[1])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["refused", "foreign"]

@@ -106,6 +106,12 @@ def test_timeline_of_nothing() -> None:
     assert (timeline.peak, timeline.values) == (0, ())
 
 
+def test_captured_arrays_are_no_temporaries() -> None:
+    table = np.ones((64, 8), np.float32)
+    timeline = timeline_of(covector.make_ir(lambda x: jnp.sin(table @ x).sum())(jnp.ones(8)).main)
+    assert timeline.peak == 2 * 64 * 4
+
+
 # -- repeats, constants, silent costs --------------------------------------------------------------
 
 
@@ -118,6 +124,17 @@ def test_repeated_blocks_are_seen() -> None:
     module = covector.make_ir(deep)(jnp.ones((2, 4)), [jnp.ones((4, 4))] * 12)
     (repeat,) = repeats_of(module)
     assert (repeat.kind, repeat.equations, repeat.times) == ("block", 5, 12)
+
+
+def test_repeated_blocks_are_seen_through_what_differs() -> None:
+    def deep(x, ws):  # type: ignore[no-untyped-def]
+        for i in range(4):
+            x = jnp.tanh(x @ ws[i]) + jnp.sin(x) * 0.5  # slices from i on
+        return x.sum()
+
+    module = covector.make_ir(deep)(jnp.ones((2, 4)), jnp.ones((4, 4, 4)))
+    (repeat,) = repeats_of(module)
+    assert (repeat.kind, repeat.equations, repeat.times) == ("block", 6, 4)
 
 
 def test_equal_functions_are_seen() -> None:

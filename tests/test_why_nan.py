@@ -126,6 +126,36 @@ def test_what_is_known(function: Callable[..., Any], x: float, pattern: str) -> 
     assert findings[0].advice.pattern == pattern
 
 
+@pytest.mark.parametrize(
+    ("function", "x", "remedy"),
+    [
+        (lambda x: jnp.where(x > 0, jnp.sqrt(x), 0.0), -1.0, "jnp.sqrt(x_safe)"),
+        (lambda x: jnp.where(x > 0, 3 * jnp.sqrt(x) + 1, 0.0), -1.0, "jnp.sqrt(x_safe)"),
+        (lambda x: jnp.where(x > 0, x**0.5, 0.0), -1.0, "x_safe ** 0.5"),
+        (lambda x: jnp.where(abs(x) < 1, jnp.arcsin(x), 0.0), 2.0, "jnp.arcsin(x_safe)"),
+        (lambda x: jnp.where(x != 0, 2.0 / x, 0.0), 0.0, "2.0 / x_safe"),
+        (lambda x: jnp.where(x != 0, x / x, 0.0), 0.0, "x / x_safe"),
+        (lambda x: jax.lax.scan(
+            lambda c, r: (c + jnp.where(r > 0, jnp.sqrt(r), 0.0), None), 0.0, x[None])[0],
+         -1.0, "jnp.sqrt(r_safe)"),
+    ],
+)  # fmt: skip
+def test_what_a_where_leaves_out_is_differentiated(
+    function: Callable[..., Any], x: float, remedy: str
+) -> None:
+    x = np.float32(x)
+    (found,) = diagnose_numbers(covector.make_ir(function)(x).main, [x]).findings
+    assert found.direction == "backward" and found.what == "NaN"
+    assert found.advice is not None and found.advice.pattern == "where"
+    assert remedy in found.advice.remedy
+
+
+def test_the_branch_that_a_where_takes_is_not_left_out() -> None:
+    module = covector.make_ir(lambda x: jnp.where(x < 1, jnp.arctan2(x, 2 * x), 0.0))(0.0)
+    (found,) = diagnose_numbers(module.main, [0.0]).findings
+    assert found.advice is not None and found.advice.pattern == "atan2 at 0"
+
+
 # -- the command line ------------------------------------------------------------------------------
 
 

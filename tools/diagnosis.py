@@ -15,10 +15,11 @@ from ..ir.printer import atom_texts
 from ..ir.types import has_tangent
 from ..passes.inline import inline_graph
 from ..passes.reverse import vjp_graph
+from .cases import Advice, Case
 from .derivations import NO_PATH, Path, PrimalTexts, cotangent_path
 from .nonfinite import INFINITY, NAN, Source, extent, find_source, record
 from .progress import say
-from .remedies import Advice, Case, advise
+from .remedies import advise
 
 _SAID: Final = {
     FORWARD: "the program itself",
@@ -115,7 +116,7 @@ def diagnose_numbers(
     findings += [] if findings else _not_finite(FORWARD, flat, values, flat.outputs, texts)
     directions: tuple[str, ...] = (FORWARD,)
     if backward and not any(f.what == NAN.name for f in findings):
-        findings += _backward(flat, arrays, active, texts)
+        findings += _backward(flat, arrays, active, texts, unseen=not findings)
         directions += (BACKWARD,)
     return Diagnosis(graph.name, inputs, tuple(findings), directions)
 
@@ -127,7 +128,11 @@ def _given(graph: Graph, values: dict[Any, Any], texts: PrimalTexts) -> list[Fin
 
 
 def _backward(
-    graph: Graph, arrays: Sequence[Any], active: Sequence[bool] | None, texts: PrimalTexts
+    graph: Graph,
+    arrays: Sequence[Any],
+    active: Sequence[bool] | None,
+    texts: PrimalTexts,
+    unseen: bool,
 ) -> list[Finding]:
     flags = active if active is not None else [has_tangent(v.type) for v in graph.inputs]
     say("running backward")
@@ -138,7 +143,7 @@ def _backward(
     cts = pullback.outputs[len(graph.outputs) :]
     differentiated = [v for v, flag in zip(graph.inputs, flags, strict=True) if flag]
     labels = {ct: v for ct, v in zip(cts, differentiated, strict=False) if isinstance(ct, Value)}
-    return _not_finite(BACKWARD, pullback, values, cts, texts, labels, n)
+    return _not_finite(BACKWARD, pullback, values, cts, texts, labels, n, unseen)
 
 
 def _ones(v: Value) -> Any:
@@ -153,6 +158,7 @@ def _not_finite(
     texts: PrimalTexts,
     labels: dict[Any, Value] | None = None,
     n_primals: int = 0,
+    unseen: bool = False,
 ) -> list[Finding]:
     """A finding about NaN among the outputs; without NaN, about infinity."""
     names = atom_texts(graph)
@@ -167,7 +173,7 @@ def _not_finite(
         path = NO_PATH
         if role_of(source.equation) == BACKWARD:
             path = cotangent_path(source.frames, n_primals)
-        advice = advise(Case(source, texts, path))
+        advice = advise(Case(source, texts, path, unseen))
         return [Finding(direction, kind.name, shown, source, texts, path, advice)]
     return []
 

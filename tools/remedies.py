@@ -6,74 +6,13 @@ A rule looks at a `Case` and returns an `Advice`, or None for a case that is not
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 
 from ..ir.graph import Equation
-from ..ir.origins import BACKWARD, FORWARD, primal_of, role_of
-from .derivations import Path, PrimalTexts
-from .nonfinite import Source, as_floats
-
-
-@dataclass(frozen=True)
-class Advice:
-    """pattern: a word for the kind; claim: why it happens here; remedy: what to write instead."""
-
-    pattern: str
-    claim: str
-    remedy: str
-
-
-@dataclass(frozen=True)
-class Case:
-    """The equation of the program that is at fault, what it reads there, and how one came to it.
-
-    source: where NaN (or, without any, infinity) is first made; fault: the same, or what made the
-    infinity that became NaN. operands are None where they are not known.
-    """
-
-    source: Source
-    texts: PrimalTexts
-    path: Path
-    fault: Source = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "fault", self.source.cause or self.source)
-
-    @property
-    def equation(self) -> Equation:
-        return primal_of(self.fault.equation)
-
-    @property
-    def name(self) -> str:
-        return self.equation.primitive.name
-
-    @property
-    def is_derivative(self) -> bool:
-        return role_of(self.fault.equation) != FORWARD
-
-    @property
-    def operands(self) -> list[Any]:
-        """What the primal equation reads: the elements concerned, or the whole arrays."""
-        return [self._value(x) for x in self.equation.inputs]
-
-    def _value(self, x: Any) -> Any:
-        if hasattr(x, "value"):
-            return as_floats(x.value)
-        for frame in reversed(self.fault.frames):
-            if x in frame.values:
-                return self.fault.at_element(frame.values[x])
-        return None
-
-    def called(self, i: int) -> str:
-        """What to call an operand in a remedy: its name in the program, or x, y."""
-        return getattr(self.equation.inputs[i], "name", None) or "xyz"[min(i, 2)]
-
-    def readers(self, eqn: Equation) -> list[Equation]:
-        return [r for v in eqn.outputs for r in self.texts.readers.get(v, ())]
-
+from .cases import Advice, Case, number
+from .wheres import NUMPY_NAMES, where_gradient, where_left_out
 
 Rule = Callable[[Case], Advice | None]
 
@@ -87,47 +26,6 @@ def advise(case: Case) -> Advice | None:
     return None
 
 
-# -- where -----------------------------------------------------------------------------------------
-
-
-def where_gradient(case: Case) -> Advice | None:
-    """The cotangent is 0 because a `where` took the other branch, but 0 times infinity is NaN."""
-    if role_of(case.source.equation) != BACKWARD or case.source.what != "NaN":
-        return None
-    selects = [
-        s.equation for s in case.path.steps if s.equation.primitive.name in ("select_n", "clamp")
-    ]
-    arrived = case.path.arrived
-    if not selects or arrived is None or not np.any(case.source.at_element(arrived) == 0):
-        return None
-    select, eqn = selects[-1], case.equation
-    condition, x = _condition(case, select), case.called(0)
-    place = f" at {select.location}" if select.location else ""
-    function = _NUMPY_NAMES.get(case.name, case.name)
-    call = f"{function}({x}_safe)" if len(eqn.inputs) == 1 else f"f({x}_safe, ...)"
-    return Advice(
-        "where",
-        f"the where{place} takes the other branch here, so the cotangent is 0, but the derivative "
-        f"of `{_short(case.texts[eqn])}` is not finite, and 0 times that is NaN",
-        f"select before the operation too, with {x} what {case.name} reads: {x}_safe = "
-        f"jnp.where({condition}, {x}, 1.0), then jnp.where({condition}, {call}, ...)",
-    )
-
-
-def _condition(case: Case, select: Equation) -> str:
-    """What a select asks, as Python where it is a comparison of named values."""
-    asked = select.inputs[0]
-    eqn = next((e for e in case.texts.texts if asked in e.outputs), None)
-    if eqn is not None and eqn.primitive.name in _COMPARISONS:
-        words = [f"{x.value}" if hasattr(x, "value") else x.name for x in eqn.inputs]
-        if all(words):
-            return f"{words[0]} {_COMPARISONS[eqn.primitive.name]} {words[1]}"
-    return getattr(asked, "name", None) or "condition"
-
-
-_COMPARISONS: Final = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "eq": "==", "ne": "!="}
-
-
 # -- overflow --------------------------------------------------------------------------------------
 
 
@@ -138,7 +36,7 @@ def exp_overflow(case: Case) -> Advice | None:
     if not np.any(np.isfinite(x) & (np.abs(x) > 10)):
         return None
     name, dtype = case.called(0), case.equation.outputs[0].type.dtype
-    claim = f"{case.name} of {_number(x)} is larger than any {dtype}"
+    claim = f"{case.name} of {number(x)} is larger than any {dtype}"
     follows = _follows(case, case.equation)
     if "log1p" in follows or {"add", "log"} <= follows:
         remedy = f"log(1 + exp({name})) is jnp.logaddexp({name}, 0.0), or jax.nn.softplus({name})"
@@ -238,12 +136,6 @@ _DOMAIN: Final[dict[str, tuple[Callable[[Any], Any], str]]] = {
     "acosh": (lambda x: x < 1, "acosh is defined from 1 on"),
 }
 
-_NUMPY_NAMES: Final = {
-    name: f"jnp.{name.replace('asin', 'arcsin').replace('acos', 'arccos')}"
-    for name in (*_SINGULAR, "exp", "tan")
-    if name not in ("integer_pow", "rsqrt")
-} | {"atanh": "jnp.arctanh", "rsqrt": "jax.lax.rsqrt", "acosh": "jnp.arccosh"}
-
 
 def norm_at_zero(case: Case) -> Advice | None:
     """The root of a sum of squares that are all 0."""
@@ -271,9 +163,9 @@ def singular(case: Case) -> Advice | None:
         return None
     name = case.called(0)
     condition = found[2].format(x=name)
-    function = _NUMPY_NAMES.get(case.name, case.name)
+    function = NUMPY_NAMES.get(case.name, case.name)
     return Advice(
-        f"{case.name} at {_number(x)}",
+        f"{case.name} at {number(x)}",
         found[1],
         f"keep that point out of it: jnp.where({condition}, {function}(jnp.where({condition}, "
         f"{name}, 1.0)), 0.0), or give the whole a derivative of its own (custom_jvp)",
@@ -286,7 +178,7 @@ def out_of_domain(case: Case) -> Advice | None:
     if found is None or x is None or not np.any(found[0](x)):
         return None
     remedy = f"bound {case.called(0)} before: rounding may have taken it over the edge"
-    return Advice(f"{case.name} of {_number(x)}", found[1], remedy)
+    return Advice(f"{case.name} of {number(x)}", found[1], remedy)
 
 
 def division(case: Case) -> Advice | None:
@@ -307,8 +199,11 @@ def division(case: Case) -> Advice | None:
         return Advice("atan2 at 0", "atan2(0, 0) has no derivative", "keep that point out of it")
     if not np.any(y == 0):
         return None
-    remedy = f"guard the divisor: jnp.where({name} != 0, {name}, 1.0), and select the result too"
-    return Advice("division by 0", f"{name} is 0 here", remedy)
+    known = getattr(case.equation.inputs[-1], "name", None)
+    claim = f"the divisor {known} is 0 here" if known else "the divisor is 0 here"
+    which = "the divisor" if known else f"the divisor {name}"
+    remedy = f"guard {which}: jnp.where({name} != 0, {name}, 1.0), and select the result too"
+    return Advice("division by 0", claim, remedy)
 
 
 def degenerate(case: Case) -> Advice | None:
@@ -333,15 +228,6 @@ def zero_times_infinity(case: Case) -> Advice | None:
 
 
 RULES: Final[tuple[Rule, ...]] = (
-    where_gradient, exp_overflow, norm_at_zero, singular, out_of_domain, division, masked_row,
-    degenerate, overflow, zero_times_infinity,
+    where_gradient, where_left_out, exp_overflow, norm_at_zero, singular, out_of_domain, division,
+    masked_row, degenerate, overflow, zero_times_infinity,
 )  # fmt: skip
-
-
-def _number(x: Any) -> str:
-    flat = np.ravel(x)
-    return f"{flat[0]:g}" if flat.size == 1 else "some elements"
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -5,7 +5,7 @@ equations that are alike, one after the other.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -79,19 +79,43 @@ def _blocks(graph: Graph) -> list[Repeat]:
     n = len(words)
     found: list[Repeat] = []
     taken = np.zeros(n, bool)
-    for period in _periods(words):
-        same = np.concatenate([words[period:] == words[:-period], [False]])
-        edges = np.flatnonzero(np.diff(np.concatenate([[False], same]).astype(np.int8)))
-        for start, stop in zip(edges[::2], edges[1::2], strict=False):
-            times = int(stop - start) // period + 1
+    periods = _periods(words)
+    for period in periods:
+        for start, stop in _runs(words, period):
+            times = (stop - start) // period + 1
             if times < 2 or taken[start : stop + period].any():
                 continue
-            end = int(start) + times * period
-            taken[start:end] = True
-            eqns = graph.equations
-            places = (eqns[int(start)].location, eqns[end - 1].location)
-            found.append(Repeat("block", graph.name, period, times, *places))
+            found.append(_block(graph, taken, start, period, times, period))
+    for period in periods:
+        found += _interrupted(graph, words, period, taken)
     return found
+
+
+def _interrupted(graph: Graph, words: Any, period: int, taken: Any) -> Iterator[Repeat]:
+    """Blocks at one distance with other equations between, which take at most half of it."""
+    alike = dict(_runs(words, period))
+    for start, stop in alike.items():
+        length, times = stop - start, 2
+        if not max(LEAST, period // 2) <= length < period or taken[start:stop].any():
+            continue
+        while (last := start + (times - 1) * period) in alike:
+            length, times = min(length, alike[last] - last), times + 1
+        if length >= LEAST and not taken[last : last + length].any():
+            yield _block(graph, taken, start, length, times, period)
+
+
+def _runs(words: Any, period: int) -> list[tuple[int, int]]:
+    """From where to where equations are like those one period later."""
+    same = np.concatenate([words[period:] == words[:-period], [False]])
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], same]).astype(np.int8)))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=False))
+
+
+def _block(graph: Graph, taken: Any, start: int, length: int, times: int, period: int) -> Repeat:
+    end = start + (times - 1) * period + length
+    taken[start:end] = True
+    places = (graph.equations[start].location, graph.equations[end - 1].location)
+    return Repeat("block", graph.name, length, times, *places)
 
 
 def _periods(words: Any) -> list[int]:

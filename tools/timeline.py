@@ -50,7 +50,7 @@ def timeline_of(graph: Graph) -> Timeline:
         return Timeline((), 0, None, ())
     at = live.index(max(live))
     ends = _last_uses(graph)
-    kept = set(graph.outputs)
+    kept = _not_temporary(graph)
     names = atom_texts(graph)
     values = [
         (f"{names[v]}: {v.type}", v.type.nbytes, str(e.location) if e.location else None)
@@ -60,6 +60,12 @@ def timeline_of(graph: Graph) -> Timeline:
     ]
     values.sort(key=lambda row: -row[1])
     return Timeline(live, at, graph.equations[at], tuple(values))
+
+
+def _not_temporary(graph: Graph) -> set[Any]:
+    """Outputs, and captured arrays, which are there before and after."""
+    captured = (e.outputs for e in graph.equations if e.primitive.name == "constant")
+    return set(graph.outputs).union(*captured)
 
 
 def _last_uses(graph: Graph) -> dict[Value, int]:
@@ -73,7 +79,7 @@ def _last_uses(graph: Graph) -> dict[Value, int]:
 
 def _live_bytes(graph: Graph) -> tuple[int, ...]:
     ends = _last_uses(graph)
-    kept = set(graph.outputs)
+    kept = _not_temporary(graph)
     dying: dict[int, int] = {}
     now, live = 0, []
     for i, eqn in enumerate(graph.equations):

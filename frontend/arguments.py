@@ -11,6 +11,7 @@ import numpy as np
 
 from ..ir.errors import ArgumentError, UsageError
 from ..ir.types import TensorType, dtype_category
+from ..lowering.jax_compat import devices_for
 
 if TYPE_CHECKING:
     from .staging import Staged
@@ -31,8 +32,8 @@ def check_callable(fun: Any, caller: str) -> None:
 
 def check_one_device(caller: str, backend: str | None, places: Any) -> None:
     """Raise UsageError unless all devices and shardings in a tree are where programs run anyway."""
-    here = jax.devices()[0] if backend is None else jax.devices(backend)[0]
-    default = getattr(jax.config, "jax_default_device", None) or jax.devices()[0]
+    (default,) = devices_for(None)
+    here = default if backend is None else jax.devices(backend)[0]
     leaves: list[Any] = [here, *jax.tree.leaves(places)]
     for place in leaves:
         if not isinstance(place, (jax.Device, jax.sharding.Sharding)):

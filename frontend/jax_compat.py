@@ -14,6 +14,8 @@ from typing import Any
 
 import jax
 
+# NotNeeded stands in a pull-back for an argument that is not a residual; DontWant, DidntWant and
+# GradRef for cotangents that are not to be, were not, or were added to a ref (also in jax.ad).
 # Trace, Tracer: the protocol that a tracing interpreter implements; ours is a subclass of each.
 # set_current_trace, trace_ctx: which trace records the operations that run now;
 # eval_context: none does.
@@ -33,6 +35,7 @@ import jax
 # register_exclusion: our frames are not the user's, in JAX's tracebacks as in ours.
 from jax._src import (
     ad_util,
+    api,
     config,
     core,
     custom_derivatives,
@@ -65,6 +68,10 @@ JaxprLiteral: Any = core.Literal
 SymbolicZero: Any = ad_util.SymbolicZero
 CotangentZero: Any = ad_util.Zero
 CotangentSum: Any = ad.ValAccum
+NotNeeded: Any = api.NotNeeded
+DontWant: Any = api.DontWant
+DidntWant: Any = api.DidntWant
+GradRef: Any = api.GradRef
 typeof = core.typeof
 set_current_trace = core.set_current_trace
 eval_context = core.eval_context

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..ir.errors import ArgumentError, UsageError
 from ..ir.graph import Graph, Thunk, Value, memoised
+from ..ir.module import Module
 from ..ir.ops.call import custom_vjp_linear
 from ..ir.types import TensorType, has_tangent
 from ..passes import watched
@@ -21,6 +22,8 @@ from .avals import type_of
 from .error_types import as_jax_errors
 from .execute import execute
 from .known import KnownValues
+from .modules import to_jaxpr
+from .pulled import Pulled, sources
 from .staging import function_name, split_outputs, stage
 from .tangents import cotangent_leaves, float0_zeros, tangent_leaves, zero_tangent
 
@@ -73,8 +76,14 @@ def _at_point(
         out_types=staged.graph.output_types[:n_out],
         name=function_name(fun),
     )
-    result = (out, jax.tree_util.Partial(apply, tuple(outputs[n:])))
-    return (*result, aux) if has_aux else result
+    residuals = tuple(outputs[n:])
+    at: Any
+    if isinstance(apply, PullBack):
+        origin = sources(parts.primal, n, len(staged.captured))
+        at = Pulled.at(apply, origin, residuals)
+    else:
+        at = jax.tree_util.Partial(apply, residuals)
+    return (out, at, aux) if has_aux else (out, at)
 
 
 def _without_aux(linear: Graph, nonzero: Sequence[bool], n_out: int) -> Graph:
@@ -106,6 +115,11 @@ class _AtPoint:
 class LinearFunction(_AtPoint):
     """Maps tangents of the primals to tangents of the output."""
 
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """The linear program as a jaxpr, where JAX's linearized functions have theirs."""
+        return (to_jaxpr(Module({self.graph.name: self.graph})),)
+
     def __call__(self, residuals: Sequence[Any], *tangents: Any) -> Any:
         primals = jax.tree.unflatten(self.in_tree, self.types)[0]
         caller = f"the linearized {self.name}"
@@ -127,9 +141,24 @@ class PullBack(_AtPoint):
     """Maps a cotangent of the output to cotangents of the primals."""
 
     def __call__(self, residuals: Sequence[Any], *cotangents: Any) -> tuple[Any, ...]:
+        leaves = self.flat_cotangents(residuals, cotangents)
+        args: tuple[Any, ...] = jax.tree.unflatten(self.in_tree, leaves)[0]
+        return args
+
+    def flat_cotangents(
+        self,
+        residuals: Sequence[Any],
+        cotangents: tuple[Any, ...],
+        wanted: tuple[bool, ...] | None = None,
+    ) -> list[Any]:
+        """The cotangents of the primals' leaves; nothing is computed for those not `wanted`, whose
+        places hold zeros."""
         flat = self._cotangent_leaves(cotangents)
         live = [ct for ct, nz in zip(flat, self.nonzero, strict=True) if nz]
         backward, has_ct = self._transposed((*residuals, *live))
+        if wanted is not None:
+            asked = [w for w, t in zip(wanted, self.types, strict=True) if has_tangent(t)]
+            backward, has_ct = _only(backward, has_ct, tuple(asked))
         pulled = iter(execute(backward, (*residuals, *live)))
         flags = iter(has_ct)
         leaves = []
@@ -138,8 +167,7 @@ class PullBack(_AtPoint):
                 leaves.append(float0_zeros(t))
             else:
                 leaves.append(next(pulled) if next(flags) else zero_tangent(t))
-        args: tuple[Any, ...] = jax.tree.unflatten(self.in_tree, leaves)[0]
-        return args
+        return leaves
 
     def _transposed(self, operands: Sequence[Any]) -> tuple[Graph, tuple[bool, ...]]:
         """The backward program; where rules are Python that may branch on values, the one for these
@@ -162,6 +190,22 @@ class PullBack(_AtPoint):
                 hint=_ONE_COTANGENT,
             )
         return cotangent_leaves(self.name, cotangents[0], self.out_tree, self.out_types)
+
+
+def _only(
+    backward: Graph, has_ct: tuple[bool, ...], wanted: tuple[bool, ...]
+) -> tuple[Graph, tuple[bool, ...]]:
+    """A backward program that makes the wanted cotangents only, and which of them it makes."""
+
+    def prune() -> Graph:
+        kept = [w for w, h in zip(wanted, has_ct, strict=True) if h]
+        outputs = [x for x, k in zip(backward.outputs, kept, strict=True) if k]
+        return Graph(
+            backward.inputs, backward.equations, outputs, backward.name, backward.linear_from
+        )
+
+    pruned: Graph = memoised(backward, ("only", wanted), prune)
+    return pruned, tuple([h and w for h, w in zip(has_ct, wanted, strict=True)])
 
 
 def _has_python_rules(graph: Graph) -> bool:

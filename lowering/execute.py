@@ -232,9 +232,8 @@ def compile_module(
             host,
         )
     except jax.errors.JaxRuntimeError as error:
-        raise RuntimeError(
-            f"XLA could not compile {name} for {_ids(where.devices)}: {error}"
-        ) from error
+        message = f"XLA could not compile {name} for {_ids(where.devices)}: {error}"
+        raise jax.errors.JaxRuntimeError(message) from error
     return Executable(name, ins, outs, where, tuple(donated), loaded)
 
 

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from typing import Any, NamedTuple
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest

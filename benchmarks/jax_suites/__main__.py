@@ -71,7 +71,8 @@ def run(tests: Path, module: str, select: str, seconds: int) -> dict[str, Any]:
 
 def differences() -> list[dict[str, Any]]:
     """What is known to differ: `tests` (patterns), and `why`."""
-    return list(tomllib.loads((HERE / "differences.toml").read_text(encoding="utf-8"))["difference"])
+    text = (HERE / "differences.toml").read_text(encoding="utf-8")
+    return list(tomllib.loads(text)["difference"])
 
 
 def reason(test: str, known: list[dict[str, Any]]) -> str | None:

@@ -77,7 +77,9 @@ def as_weak(x: Any, weak: bool = True) -> Any:
     """An array weakly typed or not."""
     if typeof(x).weak_type == weak:
         return x
-    return jax.lax.convert_element_type_p.bind(x, new_dtype=x.dtype, weak_type=weak, sharding=None)
+    return jax.lax.convert_element_type_p.bind(
+        x, new_dtype=jax.typeof(x).dtype, weak_type=weak, sharding=None
+    )
 
 
 def to_struct(type: TensorType) -> jax.ShapeDtypeStruct:

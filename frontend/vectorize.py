@@ -162,7 +162,7 @@ def _mapped_graph(
     force = [axis is not None for axis in wanted]
     batched, out_batched = watched.batch(staged.graph, mapped, size, force, axis_name)
     if not any(axes) and not any(wanted) and wanted.count(None) == 0:  # every axis is the first
-        return batched, wanted
+        return batched, all_wanted
     b = Builder()
     inputs = [Value(v.type, v.name) for v in staged.graph.inputs[: staged.n_captured]]
     moved: list[Any] = list(inputs)

@@ -54,6 +54,7 @@ def test_every_file_with_rules_belongs_to_a_family():
         "counted",
         "custom_thunks",
         "matrix",
+        "policies",
         "prefix",
         "recompute",
         "revolve",

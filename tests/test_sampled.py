@@ -64,6 +64,7 @@ ELSEWHERE = {
     "shard_map": "test_shard_map.py",
     "all_gather all_gather_invariant all_to_all axis_index pbroadcast pmax pmin ppermute psum "
     "psum_invariant pvary reduce_scatter": "test_collectives.py",
+    "call_hi_primitive": "test_custom_rule_batches.py",
     "composite": "test_composite.py",
     "debug_callback debug_print io_callback pure_callback": "test_effects.py",
     "device_put reshard sharding_constraint zeros_like": "test_coverage.py",

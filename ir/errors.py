@@ -42,6 +42,7 @@ class CovectorError(Exception):
         self.stage = stage
         self.hint = hint
         self.reproducer: str | None = None
+        self.load = ""
         super().__init__(claim)
 
     def __str__(self) -> str:
@@ -55,7 +56,8 @@ class CovectorError(Exception):
         if self.hint:
             lines.append(f"  {self.hint}")
         if self.reproducer:
-            lines.append(f"  to repeat it: covector opt --run-reproducer {self.reproducer}")
+            file = f"{self.reproducer}{self.load}"
+            lines.append(f"  to repeat it: covector opt --run-reproducer {file}")
         return "\n".join(line for line in lines if line.strip())
 
     def as_json(self) -> dict[str, str | None]:

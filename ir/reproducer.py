@@ -2,12 +2,14 @@
 
     // RUN: covector opt --run-reproducer %s
     // passes: linearize,cse
+    // load: --load my_passes.py
     // settings: verify_roundtrip=true
     // versions: covector 0.1.0, python 3.13.1, numpy 2.4.0, jax 0.12.0
     // error: VerifyError: y is made twice
     module @main { ... }
 
 The program is the one that the failing pass was given, and `passes` what was still to be run.
+`load` names the files that define passes of the user's own; reading a reproducer runs none of them.
 """
 
 from __future__ import annotations
@@ -15,8 +17,9 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shlex
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +35,7 @@ RUN_LINE: Final = "// RUN: covector opt --run-reproducer %s"
 LARGEST: Final = 64 << 20
 """Bytes of constants beyond which their contents are left out."""
 
-_FIELD: Final = re.compile(r"// (passes|lower|settings|versions|error): ?(.*)")
+_FIELD: Final = re.compile(r"// (passes|load|lower|settings|versions|error): ?(.*)")
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Reproducer:
     settings: Mapping[str, str] = field(default_factory=dict)
     error: str = ""
     lower: str = ""
+    load: str = ""
 
     def text(self) -> str:
         """The contents of the file."""
@@ -52,6 +56,7 @@ class Reproducer:
         settings = " ".join(f"{k}={v}" for k, v in self.settings.items())
         header = {
             "passes": self.passes,
+            "load": self.load,
             "lower": self.lower,
             "settings": settings,
             "versions": _versions(),
@@ -102,6 +107,7 @@ def read_reproducer(text: str, file: str) -> Reproducer:
         settings,
         found.get("error", ""),
         found.get("lower", ""),
+        found.get("load", ""),
     )
 
 
@@ -113,8 +119,9 @@ def keep(
     settings: Mapping[str, str] | None = None,
     lower: str = "",
     path: str | None = None,
+    files: Iterable[str] = (),
 ) -> None:
-    """Write a reproducer and have the error name it.
+    """Write a reproducer and have the error name it. `files` define passes of the user's own.
 
     `path` says where, or the environment variable COVECTOR_REPRODUCER; `off` writes none. If the
     file cannot be written there is none: the error itself matters more.
@@ -124,8 +131,10 @@ def keep(
         return
     claim = f"{type(error).__name__}: {error.claim}"
     try:
-        found = Reproducer(module, passes, settings or {}, claim, lower)
+        load = " ".join(f"--load {shlex.quote(file)}" for file in files)
+        found = Reproducer(module, passes, settings or {}, claim, lower, load)
         error.reproducer = str(found.save(path))
+        error.load = f" {load}" if load else ""
     except Exception:
         return
 

@@ -124,11 +124,23 @@ class Manager:
         place = f"{'pass' if after is None else 'after pass'} {step}"
         shown.stage = f"{shown.stage}, {place}" if shown.stage else place
         if self.settings.reproducer is not None or not is_refusal(error):
-            rest = ",".join(map(str, self.passes[i:]))
-            keep(shown, before, passes=rest, settings=self._kept(), path=self.settings.reproducer)
+            self._keep(shown, before, self.passes[i:])
         if shown is error:
             raise error
         raise shown from error
+
+    def _keep(self, error: CovectorError, module: Module, rest: Sequence[Pass]) -> None:
+        modules = [sys.modules.get(type(step).__module__) for step in rest]
+        own = __name__.partition(".")[0]
+        files = [m.__file__ for m in modules if m and m.__name__.partition(".")[0] != own]
+        keep(
+            error,
+            module,
+            passes=",".join(map(str, rest)),
+            settings=self._kept(),
+            path=self.settings.reproducer,
+            files=dict.fromkeys(filter(None, files)),
+        )
 
     def _kept(self) -> dict[str, str]:
         """The settings that a reproducer records: those that decide what fails."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -292,6 +294,33 @@ def test_a_reproducer_that_does_not_fail_any_more(
         cli.main(["opt", "--run-reproducer", str(file)])
     assert exit_.value.code == 0
     assert "does not fail any more; it did with VerifyError" in capsys.readouterr().err
+
+
+def test_a_reproducer_names_the_files_of_its_passes(tmp_path: Path) -> None:
+    own = tmp_path / "own_passes.py"
+    own.write_text(
+        "from covector.passes import Pass\n"
+        "class Unlucky(Pass):\n"
+        '    """Fail."""\n'
+        "    name, law = 'unlucky', 'equal outputs'\n"
+        "    def run(self, module):\n"
+        "        raise RuntimeError('bad luck')\n"
+    )
+    program, file = tmp_path / "p.cvir", tmp_path / "again.cvir"
+    program.write_text("func @f(x: f32[]) -> (f32[]) {\n  return x\n}\n")
+    command = [sys.executable, "-m", "covector.tools.cli", "opt"]
+
+    def said(*arguments: str) -> str:
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode != 0
+        return done.stderr
+
+    error = said(
+        str(program), "--load", str(own), "--passes", "cse,unlucky", "--reproducer", str(file)
+    )
+    assert f"covector opt --run-reproducer {file} --load {own}" in error
+    assert f"give: --load {own}" in said("--run-reproducer", str(file))
+    assert "bad luck" in said("--run-reproducer", str(file), "--load", str(own))
 
 
 def test_by_default_reproducers_go_to_the_temporary_folder(

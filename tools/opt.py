@@ -173,7 +173,13 @@ def repeat(file: str, settings: Settings) -> int:
     found = read_reproducer(read_text(file), file)
     known = {"reproducer": "off", **found.settings}
     found_settings = Settings.of({**known, **_differences(settings)})
-    module = Pipeline(parse_pipeline(found.passes), found_settings).run(found.module)
+    try:
+        passes = parse_pipeline(found.passes)
+    except UsageError as error:
+        if found.load:
+            error.hint = f"its passes are the user's own; beside {file}, give: {found.load}"
+        raise
+    module = Pipeline(passes, found_settings).run(found.module)
     if found.lower:
         from ..lowering.emit import lower_graph
 

@@ -156,9 +156,9 @@ def _numbers(
 
 
 def _check_names(word: str, parameters: list[inspect.Parameter], names: tuple[str, ...]) -> None:
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return
     known = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     unknown = [name for name in names if name not in known]
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        unknown = [name for name in unknown if any(name == p.name for p in parameters)]
     if unknown:
         raise ValueError(f"{word}_argnames={names}: the function has no argument {unknown[0]!r}")

@@ -163,6 +163,13 @@ def test_call_spec_resolves_as_jit_does() -> None:
         CallSpec.resolve(f, static_argnums=3)
     with pytest.raises(ValueError, match="no argument 'e'"):
         CallSpec.resolve(f, static_argnames="e")
+
+    def g(a: Any, /, b: Any, *args: Any, **kwargs: Any) -> None: ...
+
+    assert CallSpec.resolve(g, static_argnames=("b", "e")) == CallSpec((1,), ("b", "e"))
+    for name in ("a", "args"):
+        with pytest.raises(ValueError, match="no argument"):
+            CallSpec.resolve(g, static_argnames=name)
     with pytest.raises(ValueError, match="both static and donated"):
         CallSpec.resolve(f, static_argnums=0, donate_argnums=0)
     call = CallSpec.resolve(f, static_argnums=0, donate_argnums=2).split(

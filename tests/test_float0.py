@@ -44,6 +44,7 @@ def looped(x: Any, i: Any) -> Any:
 CALLS: dict[str, Callable[[Any], Any]] = {
     "jacrev": lambda m: m.jacrev(**both(times))(X, COUNTS),
     "jacrev, scalar": lambda m: m.jacrev(**both(lambda x, i: (x * i).sum()))(X, 2),
+    "jacrev of numbers": lambda m: m.jacrev(**both(times))(2.0, 3),
     "jit of grad": lambda m: m.jit(m.grad(**both(times)))(2.0, 3),
     "vmap of grad": lambda m: m.vmap(m.grad(**both(times)))(X, COUNTS),
     "vmap of grad to another axis": lambda m: m.vmap(

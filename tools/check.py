@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -69,7 +70,9 @@ def check(
     found = [rows[key] for key in sorted(rows, key=lambda k: (k[0], k[2] is None, k[1], k[2] or 0))]
     write(json.dumps(found, indent=1) if as_json else _as_text(found), None)
     if any(row["verdict"] == "wrong" for row in found):
-        click.echo(f"which equation is it? covector bisect {target} --passes {passes!r}", err=True)
+        files = "".join(f" --load {shlex.quote(file)}" for file in load)
+        again = f"covector bisect {target}{files} --passes {passes!r}"
+        click.echo(f"which equation is it? {again}", err=True)
         return BAD_PROGRAM
     return 0
 

@@ -7,7 +7,8 @@ ODE. Four tasks: the solution, its jvp along a random direction of all arguments
 random cotangent, the Hessian of half its square times a random direction (forward over reverse;
 reverse over reverse for JAX's, which has no forward mode). Everybody is given the loosest tolerance
 at which the result is as accurate as is asked (that accuracy, a tenth of it, ...), measured against
-a solve with a tight one; then all of a task are timed in turn. Memory is XLA's own figure for
+a solve with a tight one; then all of a task are timed in turn. Times are medians; beside them the
+median over rounds of the ratio to the first of ours within a round. Memory is XLA's own figure for
 temporaries. Diffrax's adjoints: "checkpoint" is RecursiveCheckpointAdjoint, its default;
 "backsolve", "direct", "forward".
 """
@@ -252,10 +253,12 @@ def compare(title: str, s: System, task: str, rounds: int) -> None:
     entries = [prepare(name, s, task, point, want) for name in contestants(s, task)]
     measure([e for e in entries if e], point, rounds)
     print(f"{title}, {task}, error at most {s.accuracy:g}")
+    first = next(e for e in entries if e)
     for e in entries:
         if e:
+            ratio = statistics.median(a / b for a, b in zip(e.times, first.times, strict=True))
             print(
-                f"    {e.name:20}{statistics.median(e.times) * 1e3:10.3f} ms"
+                f"    {e.name:20}{statistics.median(e.times) * 1e3:10.3f} ms  x {ratio:5.2f}"
                 f"{e.memory / 1e3:12.1f} kB   error {e.error:.0e} at tolerance {e.tolerance:.0e}",
                 flush=True,
             )

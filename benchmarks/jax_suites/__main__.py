@@ -41,8 +41,8 @@ The script has written this page. A test that fails is listed with the reason, o
 """
 
 
-def run(tests: Path, module: str, select: str, seconds: int) -> dict[str, Any]:
-    """The numbers of tests of one module that passed and were skipped, and those that failed."""
+def run(tests: Path, module: str, select: str, seconds: int) -> dict[str, list[str]]:
+    """The names of the tests of one module by outcome: passed, failed, skipped."""
     with tempfile.TemporaryDirectory() as folder:
         lines = Path(folder) / "results.jsonl"
         environment = {
@@ -65,8 +65,23 @@ def run(tests: Path, module: str, select: str, seconds: int) -> dict[str, Any]:
             found[result["outcome"]].add(result["test"])
     found["passed"] -= found["failed"]  # parameterized tests may share a name
     found["skipped"] -= found["failed"] | found["passed"]
-    counts = {outcome: len(found[outcome]) for outcome in ("passed", "skipped")}
-    return {**counts, "select": select, "failed": sorted(found["failed"])}
+    return {outcome: sorted(names) for outcome, names in found.items()}
+
+
+def updated(old: dict[str, Any] | None, found: dict[str, list[str]], select: str) -> dict[str, Any]:
+    """The results of a module: of this run, or earlier ones in which selected tests have run again.
+
+    A selection of a module that was run before is for what failed then.
+    """
+    failed, passed = set(found["failed"]), set(found["passed"])
+    if old is None or not select:
+        counts = {outcome: len(found[outcome]) for outcome in ("passed", "skipped")}
+        return {**counts, "select": select, "failed": sorted(failed)}
+    mended = passed & set(old["failed"])
+    left = (set(old["failed"]) - passed) | failed
+    broken = failed - set(old["failed"])
+    counts = {"passed": old["passed"] + len(mended) - len(broken), "skipped": old["skipped"]}
+    return {**counts, "select": old["select"], "failed": sorted(left)}
 
 
 def differences() -> list[dict[str, Any]]:
@@ -126,7 +141,9 @@ def main(tests: Path, modules: tuple[str, ...], select: str, seconds: int) -> No
     results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     results = {"jax": jax.__version__, "modules": results.get("modules", {})}
     for module in modules:
-        results["modules"][module] = run(tests.resolve(), module, select, seconds)
+        found = run(tests.resolve(), module, select, seconds)
+        old = results["modules"].get(module)
+        results["modules"][module] = updated(old, found, select)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(page(results), encoding="utf-8")
     known = differences()

@@ -94,7 +94,16 @@ def test_some_budgets(name: str) -> None:
     sweep(name, (1.0, 0.5, 0.0))
 
 
+DEARER = pytest.mark.xfail(
+    reason="near the whole, a smaller budget of dropout may get a cheaper plan than a larger one",
+    raises=AssertionError,
+    strict=True,
+)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[DEARER] if n == "dropout" else []) for n in PROGRAMS]
+)
 def test_all_budgets(name: str) -> None:
     sweep(name, np.linspace(1, 0, 13))

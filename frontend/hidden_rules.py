@@ -18,8 +18,8 @@ from .jax_compat import (
     CotangentZero,
     Primitive,
     SymbolicZero,
+    call_ordinary_custom_vjp,
     ordinary_checkpoint,
-    ordinary_custom_vjp,
     typeof,
 )
 
@@ -118,9 +118,8 @@ def _as_custom_vjp(called: Any) -> Callable[..., Any]:
             cts = _collect_cotangents(called, residuals, ct)
             return tuple(cts[len(cts) - n :])
 
-        f = ordinary_custom_vjp(_named(lambda *flat: called.expand(*whole(flat)), called))
-        f.defvjp(fwd, bwd, symbolic_zeros=symbolic_zeros)
-        return f(*leaves)
+        f = _named(lambda *flat: called.expand(*whole(flat)), called)
+        return call_ordinary_custom_vjp(f, fwd, bwd, leaves, symbolic_zeros)
 
     return function
 

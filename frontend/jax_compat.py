@@ -348,14 +348,23 @@ def vjp_rule_from_params(params: dict[str, Any]) -> tuple[Any, Any, Any]:
 
 def ordinary_checkpoint(fun: Any, policy: Any) -> Any:
     """jax.checkpoint in the form that we read, whatever is set."""
-    with config.remat3(False):
-        return jax.checkpoint(fun, policy=policy)
+
+    def call(*args: Any) -> Any:
+        with config.remat3(False):
+            return jax.checkpoint(fun, policy=policy)(*args)
+
+    return call
 
 
-def ordinary_custom_vjp(fun: Any) -> Any:
-    """jax.custom_vjp, whose functions keep the form in which we read rules, whatever is set."""
+def call_ordinary_custom_vjp(
+    fun: Any, fwd: Any, bwd: Any, operands: Any, symbolic_zeros: bool
+) -> Any:
+    """Call a jax.custom_vjp function in the form in which we read rules, whatever is set: jax 0.10
+    reads the setting where such a function is made, 0.12 where it is called."""
     with config.custom_vjp3(False):
-        return jax.custom_vjp(fun)
+        f = jax.custom_vjp(fun)
+        f.defvjp(fwd, bwd, symbolic_zeros=symbolic_zeros)
+        return f(*operands)
 
 
 def trace_context() -> Any:

@@ -6,6 +6,7 @@ Law: the same outputs.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -37,16 +38,24 @@ def _inline(graph: Graph, key: Any, inlined: frozenset[Graph] | None) -> Graph:
         inputs = tuple([env.get(x, x) for x in eqn.inputs])
         if _is_inlined(eqn, inlined):
             outputs = b.inline(eqn.params["graph"].derived[key], inputs)
-            for old, new in zip(eqn.outputs, outputs, strict=True):
-                env[old] = new
-                if new.__class__ is Value and new.name is None:
-                    new.name = old.name
+            enter_results(b, env, eqn, outputs)
             continue
         if eqn.primitive.has_regions:
             eqn = with_regions(eqn, lambda region: region.derived[key])
         b.append(eqn if inputs == eqn.inputs else eqn.replace(inputs=inputs))
     outputs = [env.get(x, x) for x in graph.outputs]
     return Graph(graph.inputs, b.equations, outputs, graph.name, graph.linear_from)
+
+
+def enter_results(b: Builder, env: dict[Any, Any], eqn: Equation, outputs: Sequence[Any]) -> None:
+    """Note what stands for the outputs of a call that was written out: under their names, and as
+    weakly typed as they are stated to be. (On other arguments a body may make a strong type.)"""
+    for old, new in zip(eqn.outputs, outputs, strict=True):
+        if new.type is not old.type:
+            new = b.convert(new, old.type.dtype, old.type.weak)
+        env[old] = new
+        if new.__class__ is Value and new.name is None:
+            new.name = old.name
 
 
 def _is_inlined(eqn: Equation, inlined: frozenset[Graph] | None) -> bool:

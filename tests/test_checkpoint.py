@@ -154,3 +154,25 @@ def test_weakly_typed_results_of_what_is_computed_again() -> None:
         return lax.custom_root(f, 1.0, solve, lambda g, b: b / g(1.0))
 
     check_all(jax.checkpoint(root), 1.3)
+
+
+def test_rules_on_weakly_typed_numbers_in_a_region_are_differentiated_twice() -> None:
+    """What a rule calls is written out on arguments that are typed strongly where it was traced on
+    weakly typed ones: what reads the results goes on reading weak ones."""
+
+    @jax.custom_vjp
+    def sin(x: Any) -> Any:
+        return jnp.sin(x)
+
+    sin.defvjp(lambda x: (sin(x), x), lambda x, ct: (jnp.cos(x) * ct,))
+    region = jax.checkpoint(lambda x: sin(x * 0.1) * 0.1)
+
+    def pulled(api: Any) -> Any:
+        def pull(x: Any, ct: Any) -> Any:
+            return api.vjp(region, x)[1](ct)[0]
+
+        return api.vjp(pull, 3.0, 1.0)[1](1.0)
+
+    module = covector.make_ir(lambda x, ct: covector.vjp(region, x)[1](ct))(3.0, 1.0)
+    covector.run_passes(module, "linearize,transpose,cse,dce").verify()
+    np.testing.assert_allclose(pulled(covector), pulled(jax), rtol=1e-5)

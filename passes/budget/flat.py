@@ -13,6 +13,7 @@ from ...ir.builder import Builder
 from ...ir.graph import Equation, Graph, Value, memoised, walk_graphs
 from ...ir.ops.call import call, checkpoint, custom_jvp_call, custom_vjp_call
 from ...ir.ops.shape import optimization_barrier
+from ..inline import enter_results
 
 _WRITTEN_OUT = frozenset({call, checkpoint, custom_jvp_call, custom_vjp_call})
 
@@ -49,12 +50,9 @@ def _flat(graph: Graph) -> Flat:
             inputs = behind_barrier(b, eqn, inputs)
         flat: Flat = eqn.params["graph"].derived["flat"]
         outputs = b.inline(flat.graph, inputs)
-        for old, new in zip(eqn.outputs, outputs, strict=True):
-            env[old] = new
-            if new.__class__ is Value and new.name is None:
-                new.name = old.name
+        enter_results(b, env, eqn, outputs)
         if eqn.primitive is checkpoint and eqn.params["policy"] and not _is_again(eqn):
-            kept.update(x for x in outputs if isinstance(x, Value))
+            kept.update(x for x in map(env.get, eqn.outputs) if isinstance(x, Value))
     outputs = [env.get(x, x) for x in graph.outputs]
     flat_one = Graph(graph.inputs, b.equations, outputs, graph.name, graph.linear_from)
     return Flat(flat_one, frozenset(kept))

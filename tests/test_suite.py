@@ -19,6 +19,7 @@ SUITE = Path(__file__).resolve().parent.parent / "benchmarks" / "suite"
 def load(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Modules of the suite, which is run as a program and is no package."""
     monkeypatch.syspath_prepend(str(SUITE))
+    monkeypatch.delitem(sys.modules, "programs", raising=False)  # that of the tests
     kept = set(sys.modules)
 
     def by_name(name: str) -> ModuleType:

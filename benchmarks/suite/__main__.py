@@ -58,6 +58,7 @@ def measure_program(
 @click.option("--library", "-l", "peers", multiple=True, help="peers, or goals of `optimize`")
 @click.option("--out", type=Path, default=Path("build/suite"), help="the folder to write to")
 @click.option("--show", "saved", type=Path, default=None, help="only show these results")
+@click.option("--summary", is_flag=True, help="of these, only the means")
 def main(
     quick: bool,
     rounds: int | None,
@@ -66,9 +67,10 @@ def main(
     peers: tuple[str, ...],
     out: Path,
     saved: Path | None,
+    summary: bool,
 ) -> None:
     if saved is not None:
-        show(json.loads(saved.read_text()), Console(width=110))
+        show(json.loads(saved.read_text()), Console(width=100 if summary else 110), summary)
         return
     console = Console()
     stages = stages or ("stage", "compile", "run", "dispatch")

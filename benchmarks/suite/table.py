@@ -10,12 +10,19 @@ from rich.table import Table
 STAGES = ("trace", "autodiff", "stage", "compile", "run", "dispatch")
 
 
-def show(results: dict[str, Any], console: Console) -> None:
-    """Ratios to JAX of every program, library and stage, then the means beside the targets."""
+def show(results: dict[str, Any], console: Console, summary: bool = False) -> None:
+    """Ratios to JAX of every program, library and stage, then the means beside the targets; with
+    `summary`, only these."""
     where = results["environment"]
     versions = ", ".join(f"{name} {number}" for name, number in where["versions"].items())
     console.print(f"{where['date']}, {where['machine']}, {where['cores']} cores; {versions}")
     console.print("time in units of JAX's in the same round: median (quartiles); below 1 is faster")
+    if not summary:
+        _show_programs(results, console)
+    console.print(_summary(results["summary"]))
+
+
+def _show_programs(results: dict[str, Any], console: Console) -> None:
     rows = [r for r in results["rows"] if "ratio" in r]
     table = Table()
     for column in ("program", "library", *STAGES):
@@ -27,7 +34,6 @@ def show(results: dict[str, Any], console: Console) -> None:
     for program, reasons in results.get("left out", {}).items():
         for library, reason in reasons.items():
             console.print(f"{program}: {library} is left out: {reason}", markup=False)
-    console.print(_summary(results["summary"]))
 
 
 def _cell(row: dict[str, Any] | None) -> str:

@@ -10,7 +10,8 @@ import ml_dtypes
 from ...ir.builder import Builder, Operand
 from ...ir.ops import special as s
 from ...ir.primitive import Primitive
-from .elementwise import Entry, define_pushes
+from .elementwise import Entry, define_pushes, ones
+from .incomplete_gamma import shape_curvature
 
 
 def gauss(b: Builder, x: Operand, factor: float, accuracy: Any = None) -> Operand:
@@ -30,9 +31,20 @@ def beta_density(b: Builder, p: Operand, q: Operand, x: Operand) -> Operand:
     return b.exp(b.sub(powers, log_beta))
 
 
+def push_gamma_grad_a(b: Builder, t: Operand, z: Operand, a: Operand, x: Operand) -> Operand:
+    return b.mul(t, b.mul(gamma_density(b, a, x), shape_curvature(b, a, x, z.type)))
+
+
 def push_gamma_grad_x(b: Builder, t: Operand, z: Operand, a: Operand, x: Operand) -> Operand:
     """d/dx dP/da = dp/da = p (log(x) - digamma(a)), for the density p."""
     return b.mul(t, b.mul(gamma_density(b, a, x), b.sub(b.log(x), b.digamma(a))))
+
+
+def push_sample_grad_a(b: Builder, t: Operand, z: Operand, a: Operand, x: Operand) -> Operand:
+    """z = -(dP/da) / p, so dz/da = -(d^2 P/da^2) / p - z (dp/da) / p; 0 at x = 0, where z is."""
+    is_zero = b.eq(x, 0)
+    slope = b.sub(b.log(b.select_n(is_zero, x, ones(b, x))), b.digamma(a))
+    return b.mul(t, b.neg(b.add(shape_curvature(b, a, x, z.type), b.mul(z, slope))))
 
 
 def push_sample_grad_x(b: Builder, t: Operand, z: Operand, a: Operand, x: Operand) -> Operand:
@@ -68,8 +80,8 @@ PUSH: dict[Primitive, tuple[Entry, ...]] = {
         lambda b, t, z, a, x: b.mul(t, b.neg(b.igamma_grad_a(a, x))),
         lambda b, t, z, a, x: b.mul(t, b.neg(gamma_density(b, a, x))),
     ),
-    s.igamma_grad_a: ("of second order in its shape parameter", push_gamma_grad_x),
-    s.random_gamma_grad: ("of second order in its shape parameter", push_sample_grad_x),
+    s.igamma_grad_a: (push_gamma_grad_a, push_gamma_grad_x),
+    s.random_gamma_grad: (push_sample_grad_a, push_sample_grad_x),
     s.regularized_incomplete_beta: (
         "in its shape parameters",
         "in its shape parameters",

@@ -1,4 +1,4 @@
-"""Layouts and metadata, which JAX keeps in objects of its own."""
+"""Layouts, metadata and composites, which JAX keeps in objects of its own."""
 
 from __future__ import annotations
 
@@ -8,15 +8,20 @@ from typing import Any
 import jax
 from jax import lax
 from jax.experimental.layout import Layout
+from jax.experimental.xla_metadata import set_xla_metadata
 
 from ..ir.builder import Builder
+from ..ir.errors import UsageError
 from ..ir.graph import Equation
 from ..ir.ops.annotation import (
     attribute_value,
     composite,
     layout_constraint,
     plain_attribute,
+    xla_metadata_call,
 )
+from ..ir.ops.placement import DEVICE, HOST
+from .compiler_attributes import PROCESSORS, processor_attributes, texts
 from .export import closed_jaxpr, eval_graph, jitted
 from .export_rules import binds
 from .export_rules import converts as exports
@@ -25,7 +30,6 @@ from .importer import converts as imports
 from .jax_primitives import jax_primitives
 
 Atoms = tuple[Any, ...]
-Pairs = tuple[tuple[str, str], ...]
 
 
 @records("zeros_like")
@@ -61,14 +65,41 @@ def _export_layout_constraint(params: dict[str, Any]) -> dict[str, Any]:
 # -- metadata --------------------------------------------------------------------------------------
 
 
-def _texts(pairs: Any) -> Pairs:
-    """Values as XLA is told them."""
-    return tuple((k, str(v).lower() if isinstance(v, bool) else str(v)) for k, v in pairs)
-
-
 @imports("xla_metadata_value")
 def _metadata_value(params: Params) -> dict[str, Any]:
-    return {"xla_metadata_kvs": _texts(params["xla_metadata_kvs"])}
+    return {"xla_metadata_kvs": texts(params["xla_metadata_kvs"])}
+
+
+@binds("annotated")
+def _bind_annotated(eqn: Equation, arrays: Sequence[Any]) -> Sequence[Any]:
+    with set_xla_metadata(**dict(eqn.params["attributes"])):
+        return eval_graph(eqn.params["graph"], arrays)
+
+
+# -- calls -----------------------------------------------------------------------------------------
+
+
+@records("compute_on")
+def _compute_on(b: Builder, inputs: Atoms, params: Params) -> Atoms:
+    """A call with the attributes, and its results in the memories that are asked for."""
+    attributes = processor_attributes(params["compute_type"])
+    options = params["compiler_options_json"]
+    if options is not None:
+        attributes = (*attributes, ("backend_config", options))
+    elif attributes == (("_xla_compute_type", PROCESSORS["device"]),):
+        attributes = (*attributes, ("inlineable", "false"))
+    graph = body_graph(params)
+    outputs = b.emit(xla_metadata_call, *inputs, graph=graph, xla_metadata=attributes)
+    spaces = zip(outputs, params["out_memory_spaces"], strict=True)
+    return tuple([_in_memory(b, x, space) for x, space in spaces])
+
+
+def _in_memory(b: Builder, x: Any, space: Any) -> Any:
+    if space == jax.memory.Space.Device:
+        return x
+    if space != jax.memory.Space.Host:
+        raise UsageError(f"compute_on with a result in {space} is not supported")
+    return b.device_put(x, source=DEVICE, target=HOST)
 
 
 @imports("xla_metadata_call")
@@ -76,17 +107,18 @@ def _metadata_call(params: Params) -> dict[str, Any]:
     ad_metadata = params["ad_metadata"]
     return {
         "graph": body_graph(params),
-        "xla_metadata": _texts(params["xla_metadata"]),
-        "ad_metadata": "same" if ad_metadata == "same" else _texts(ad_metadata),
+        "xla_metadata": texts(params["xla_metadata"]),
+        "ad_metadata": "same" if ad_metadata == "same" else texts(ad_metadata),
     }
 
 
 @binds("xla_metadata_call")
 def _bind_metadata_call(eqn: Equation, arrays: Sequence[Any]) -> Sequence[Any]:
-    """Versions of JAX that have no such call are told nothing."""
+    """Where this JAX has no such call, a call in a context that says the same of it."""
     theirs, p = jax_primitives().get("xla_metadata_call"), eqn.params
     if theirs is None:
-        return list(jitted(p["graph"])(*arrays))
+        with set_xla_metadata(**dict(p["xla_metadata"])):
+            return list(jitted(p["graph"])(*arrays))
     rest = {"xla_metadata": p["xla_metadata"], "ad_metadata": p["ad_metadata"]}
     outputs: Sequence[Any] = theirs.bind(*arrays, jaxpr=closed_jaxpr(p["graph"]), **rest)
     return outputs

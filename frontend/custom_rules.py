@@ -20,6 +20,7 @@ from ..ir.types import TensorType
 from ..passes import asking
 from .avals import to_aval
 from .captures import closure_tracers
+from .compiler_attributes import under_these_attributes
 from .flat_functions import function_key, reset_stores, restore, stored_values
 from .importer import Params, graph_of, records
 from .jax_compat import (
@@ -194,8 +195,9 @@ def jvp_thunk(
 
 
 def under_these_axes(make: Callable[..., Any]) -> Callable[..., Any]:
-    """A rule that is traced later, with the axis names that are bound now."""
-    sizes = axis_sizes()
+    """A rule that is traced later, with the axis names and the attributes of operations that are in
+    force now."""
+    make, sizes = under_these_attributes(make), axis_sizes()
     if not sizes:
         return make
 

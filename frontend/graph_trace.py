@@ -15,6 +15,7 @@ from ..ir.graph import Atom, Graph, Value
 from ..ir.types import TensorType, has_tangent
 from .avals import AVALS, to_aval, to_type
 from .captures import constant_atom, constant_behind, find_name, identity_of
+from .compiler_attributes import attributes_in_force, record_annotated
 from .hidden_rules import expands, flat_told, holds_hidden_rule, may_expand
 from .importer import rule_for
 from .jax_compat import (
@@ -173,7 +174,12 @@ class GraphTrace(Trace):  # type: ignore[misc]
         b = self.builder
         b.location = site.location if site is not None else None
         try:
-            outputs = rule_for(primitive)(b, inputs, params)
+            record = rule_for(primitive)
+            attributes = attributes_in_force()
+            if attributes:
+                outputs = record_annotated(b, record, inputs, params, attributes)
+            else:
+                outputs = record(b, inputs, params)
         except CovectorError as error:
             if error.location is None:
                 error.location = b.location

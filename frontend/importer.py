@@ -266,9 +266,9 @@ def _import_equation(
     inputs = tuple([_read(b, x, env) for x in eqn.invars])
     rule = rule_for(eqn.primitive)
     try:
-        if eqn.primitive.name.startswith("random_"):  # what they mean depends on an option
+        if _has_context(eqn):
             with equation_context(eqn):
-                outputs = rule(b, inputs, eqn.params)
+                outputs = _in_context(b, rule, inputs, eqn.params)
         else:
             outputs = rule(b, inputs, eqn.params)
     except CovectorError as error:
@@ -282,6 +282,27 @@ def _import_equation(
     if naming is not None:
         naming.apply()
     return Naming(site, None, [tuple(outputs)]) if site is not None and site.names else None
+
+
+def _has_context(eqn: Any) -> bool:
+    """Whether what an operation is depends on options of JAX's under which it was traced."""
+    ctx = eqn.ctx
+    return bool(
+        ctx.compute_type is not None
+        or ctx.xla_metadata
+        or eqn.primitive.name.startswith("random_")  # which numbers a key gives
+    )
+
+
+def _in_context(b: Builder, rule: Record, inputs: Any, params: Params) -> tuple[Any, ...]:
+    from .compiler_attributes import attributes_in_force, record_annotated  # which import this
+
+    attributes = attributes_in_force()
+    return (
+        record_annotated(b, rule, inputs, params, attributes)
+        if attributes
+        else rule(b, inputs, params)
+    )
 
 
 def _read(b: Builder, x: Any, env: dict[Any, Any]) -> Atom:

@@ -278,6 +278,11 @@ def equation_context(eqn: Any) -> Any:
     return eqn.ctx.manager
 
 
+def compiler_contexts() -> tuple[Any, Any]:
+    """What is to run the operations recorded now, and what is to be told of them; None: nothing."""
+    return config.compute_on_context_manager.value, config.xla_metadata_context_manager.value
+
+
 def library_closure(f: Any) -> tuple[Any, ...] | None:
     """What a function that JAX made around a user's closes over, the code first; None for others.
 

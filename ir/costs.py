@@ -285,7 +285,8 @@ def _runs_beside(name: str, params: dict[str, Any]) -> list[tuple[Graph, int]]:
 @_enter(
     "call", "checkpoint", "custom_jvp_call", "custom_vjp_call", "scan", "while", "cond",
     "custom_linear_solve", "reduce", "reduce_window", "replay", "rewind", "scatter_apply",
-    "custom_vmap_call", "linear_call", "xla_metadata_call", "composite", *_ODES,
+    "custom_vmap_call", "linear_call", "xla_metadata_call", "annotated", "composite",
+    *_ODES,
 )  # fmt: skip
 def _regions(eqn: Equation) -> Cost:
     cost = sum((graph_cost(graph) * times for graph, times in graph_runs(eqn)), Cost())

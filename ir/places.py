@@ -13,6 +13,7 @@ from typing import Final
 from .errors import PassError
 from .fusion import is_view
 from .graph import Atom, Equation, Graph, Value, memoised, walk_graphs
+from .ops.annotation import annotated, xla_metadata_call
 from .ops.call import call, checkpoint, custom_jvp_call, custom_vjp_call
 from .ops.control import cond, scan, while_
 from .ops.indexing import dynamic_slice, dynamic_update_slice, slice_
@@ -21,7 +22,9 @@ from .ops.shape import optimization_barrier
 
 Flags = tuple[bool, ...]
 
-_CALLS: Final = frozenset({call, checkpoint, custom_jvp_call, custom_vjp_call})
+_CALLS: Final = frozenset(
+    {call, checkpoint, custom_jvp_call, custom_vjp_call, annotated, xla_metadata_call}
+)
 _CUTS: Final = frozenset({dynamic_slice, dynamic_update_slice, slice_})
 
 

@@ -15,6 +15,7 @@ from ..ir.primitive import Primitive, RuleTable
 from ..ir.types import Dtype, TensorType
 from . import borrow
 from .careful import check
+from .frontend_attributes import annotate
 from .host import TOKEN_TYPE, Host, effects_of_graphs
 from .mlir_types import Symbols, tail
 
@@ -37,7 +38,8 @@ class Context:
     Operations go to MLIR's current insertion point and carry `location`. `scalars` holds the
     constants made so far in the current block: each block has its own, so that none is read from
     outside the region that it is in. `mesh` is that of the shard_map around what is
-    being lowered; `channels` counts those in use.
+    being lowered; `channels` counts those in use; `attributed` are the frontend attributes that
+    operations get.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Context:
         self.keeps_order = False
         self.mesh: Mesh = ()
         self.channels = 0
+        self.attributed: tuple[tuple[str, str], ...] = ()
 
     # -- operations ------------------------------------------------------------------------------
 
@@ -256,6 +259,8 @@ class Context:
         rule = self.rules.rules.get(eqn.primitive) or self.rules.find(eqn)
         try:
             results = rule(self, eqn, operands)
+            if self.attributed:
+                annotate(self, results, self.attributed)
             if self.careful:
                 check(self, eqn, results)
         except CovectorError:

@@ -145,8 +145,13 @@ def library(d: Drawing, name: str) -> None:
 
 
 def reflectors(d: Drawing, name: str) -> None:
-    """Factors and exchanges of rows, which no public function of JAX's returns."""
-    a = d.of_type((3, 3), F32)
+    """Factors and exchanges of rows, which no public function of JAX's returns.
+
+    Of regular matrices: a reflector of what is left of a singular one is that of a rounding error.
+    """
+    graph = covector.make_ir(spread)(jax.ShapeDtypeStruct((3, 3), np.float32)).main
+    (a,) = d.b.inline(graph, [d.of_type((3, 3), F32)])
+    d.evaluate()
     if name == "geqp3":
         free = d.b.full(TensorType((3,), I32), 0)
         d.keep(*d.emit("geqp3", a, free))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.experimental import xla_metadata
+from jax.experimental import compute_on, xla_metadata
 from jax.experimental.layout import Layout, with_layout_constraint
 
 import covector
@@ -64,6 +65,97 @@ def test_calls_with_metadata() -> None:
     module = covector.make_ir(covector.grad(loss))(X)
     assert covector.parse(str(module)).verify() == module
     np.testing.assert_allclose(jax.jit(module.as_function())(X), jax.grad(loss)(X), rtol=1e-6)
+
+
+def test_contexts_with_metadata() -> None:
+    """Each operation in the context has it, those of derivatives, of rules that are traced later,
+    of loops and of jitted functions too; and none outside."""
+
+    @jax.custom_vjp
+    def g(x: Any) -> Any:
+        return jnp.tanh(x)
+
+    g.defvjp(lambda x: (jnp.tanh(x), x), lambda x, ct: (ct * jnp.sqrt(1 + x),))
+
+    def loss(x: Any) -> Any:
+        x = jnp.exp(x / 8)
+        with xla_metadata.set_xla_metadata(part="head", size=2):
+            x = jax.jit(jnp.sin)(x) + g(x)
+            x, _ = jax.lax.scan(lambda c, row: (c * row, None), x[0], x)
+        return jnp.log(x).sum()
+
+    of_context = 'mhlo.frontend_attributes = {part = "head", size = "2"}'
+    for f, wanted in (
+        (loss, ("sine", "tanh", "multiply")),
+        (covector.grad(loss), ("sine", "cosine", "sqrt", "multiply")),
+        (covector.vmap(covector.grad(lambda x: loss(x[None]))), ("sine", "sqrt")),
+    ):
+        for word in wanted:
+            there = lines(f, f"stablehlo.{word}")
+            assert there and any(of_context in line for line in there), word
+        for word in ("exponential", "log"):
+            assert not lines(f, f"stablehlo.{word} ", of_context)
+    module = covector.make_ir(covector.grad(loss))(X)
+    assert covector.parse(str(module)).verify() == module
+    want = jax.grad(loss)(X)
+    for got in (covector.grad(loss)(X), module.interpret(X)[0]):
+        np.testing.assert_allclose(got, want, rtol=1e-5)
+    exported = jax.jit(module.as_function())
+    np.testing.assert_allclose(exported(X), want, rtol=1e-5)
+    assert of_context in exported.lower(X).as_text()
+
+
+def test_a_context_is_part_of_what_is_compiled() -> None:
+    f = covector.jit(jnp.sin)
+    np.testing.assert_allclose(f(X), jnp.sin(X), rtol=1e-6)
+    with xla_metadata.set_xla_metadata(a=1):
+        assert lines(f, "stablehlo.sine", "frontend_attributes")
+    assert not lines(f, "frontend_attributes")
+
+
+IS_CONTEXT = "out_memory_spaces" not in inspect.signature(compute_on.compute_on).parameters
+"""Whether this JAX's compute_on is a context, as it was before jax 0.12."""
+
+
+@pytest.mark.skipif(not IS_CONTEXT, reason="compute_on is a function here")
+def test_operations_on_another_processor() -> None:
+    def f(x: Any) -> Any:
+        x = jnp.exp(x)
+        with compute_on.compute_on("device_host"):
+            x = jnp.sin(x)
+            with compute_on.compute_on("gpu_stream:1"):
+                return jnp.tanh(x)
+
+    for g in (f, covector.grad(lambda x: f(x).sum())):
+        assert lines(g, "stablehlo.sine", '_xla_compute_type = "host"')
+        assert lines(g, "stablehlo.tanh", '_xla_stream_annotation = "1"')
+        assert not lines(g, "stablehlo.exponential", "frontend_attributes")
+    assert lines(covector.grad(lambda x: f(x).sum()), "stablehlo.cosine", '"host"')
+    np.testing.assert_allclose(covector.jit(f)(X), jax.jit(f)(X), rtol=1e-6)
+
+
+@pytest.mark.skipif(
+    IS_CONTEXT and not hasattr(compute_on, "compute_on2"), reason="this JAX has the context only"
+)
+def test_calls_on_another_processor() -> None:
+    on = getattr(compute_on, "compute_on2", compute_on.compute_on)
+    place = {"compute_type": "device_host", "out_memory_spaces": jax.memory.Space.Device}
+    f = on(lambda x: jnp.sin(x) * x, **place)
+
+    def loss(x: Any) -> Any:
+        return f(x).sum()
+
+    for g in (loss, covector.vmap(loss), covector.grad(loss)):
+        assert lines(g, "call @", '_xla_compute_type = "host"')
+    assert len(lines(covector.grad(loss), "call @", '_xla_compute_type = "host"')) == 2
+    np.testing.assert_allclose(covector.grad(loss)(X), jax.grad(loss)(X), rtol=1e-6)
+    module = covector.make_ir(loss)(X)
+    assert covector.parse(str(module)).verify() == module
+    assert '_xla_compute_type = "host"' in jax.jit(module.as_function()).lower(X).as_text()
+    to_host = on(jnp.sin, **(place | {"out_memory_spaces": jax.memory.Space.Host}))
+    eqns = covector.make_ir(to_host)(X).main.equations
+    assert [eqn.primitive.name for eqn in eqns] == ["xla_metadata_call", "device_put"]
+    assert eqns[1].params["target"] == "pinned_host"
 
 
 def test_jitted_functions_placed_on_one_device() -> None:

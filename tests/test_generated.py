@@ -57,6 +57,7 @@ NEVER = {
     "foreign": "it is someone else's: test_foreign.py",
     "scaled_matmul": "JAX has it on accelerators only",
     "select_and_scatter": "JAX makes it of nothing: rules/test_window.py",
+    "annotated": "it holds what a context says: test_annotations.py",
     "xla_metadata_call": "JAX has it from 0.12 on: test_annotations.py",
     "random_gamma_grad": "JAX 0.10 computes it by others",
     "polynomial": "JAX has it from 0.12 on",

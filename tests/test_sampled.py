@@ -68,7 +68,7 @@ ELSEWHERE = {
     "composite": "test_composite.py",
     "debug_callback debug_print io_callback pure_callback": "test_effects.py",
     "device_put reshard sharding_constraint zeros_like": "test_coverage.py",
-    "xla_metadata_call xla_metadata_value": "test_annotations.py",
+    "annotated xla_metadata_call xla_metadata_value": "test_annotations.py",
     "dce_sink empty empty2 tie": "rules/test_shape.py",
     "iota_2x32_shape philox2x32 philox4x32 random_gamma rng_bit_generator rng_uniform threefry4x32":
     "rules/test_random.py",

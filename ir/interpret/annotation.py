@@ -14,6 +14,6 @@ def identity(x: Any, **params: Any) -> Any:
     return x
 
 
-@means(ops.xla_metadata_call, ops.composite)
+@means(ops.xla_metadata_call, ops.annotated, ops.composite)
 def call(*inputs: Any, graph: Graph, **params: Any) -> list[Any]:
     return evaluate(graph, inputs)

@@ -72,6 +72,22 @@ xla_metadata_call = define(
 """A call with frontend attributes. Those of its linear half and transpose are `ad_metadata`."""
 
 
+def _infer_annotated(types: Types, params: dict[str, Any]) -> tuple[TensorType, ...]:
+    graph: Graph = params["graph"]
+    check_arguments("annotated", graph, types)
+    _check_pairs("annotated", params["attributes"])
+    return graph.output_types
+
+
+annotated = define(
+    "annotated",
+    _infer_annotated,
+    defaults={"graph": REQUIRED, "attributes": REQUIRED},
+    has_regions=True,
+)
+"""What the graph computes, each of whose operations has these frontend attributes."""
+
+
 # -- composites ----------------------------------------------------------------------------------
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from jax.experimental.layout import Layout
 from jaxlib.mlir import ir
@@ -11,11 +11,11 @@ from ...ir.graph import Equation
 from ...ir.ops import annotation as ops
 from ...ir.ops.annotation import attribute_value
 from ..context import Context, MlirValue
+from ..frontend_attributes import annotate
 from ..jax_compat import attribute_of
 from ..tables import called, lower, referred
 
 Operands = Sequence[MlirValue]
-ATTRIBUTES = "mhlo.frontend_attributes"
 
 called.add(ops.xla_metadata_call)
 referred.add(ops.composite)
@@ -41,18 +41,14 @@ def lower_metadata_call(ctx: Context, eqn: Equation, operands: Operands) -> Oper
     return results
 
 
-def annotate(ctx: Context, values: Operands, pairs: Iterable[tuple[str, str]]) -> None:
-    """Add attributes to the operations that make values; the arguments of a block have none."""
-    for value in values:
-        owner = value.owner
-        if isinstance(owner, ir.Block):
-            continue
-        attributes = owner.operation.attributes
-        given = {key: ctx.attributes.text(text) for key, text in pairs}
-        if ATTRIBUTES in attributes:
-            there = ir.DictAttr(attributes[ATTRIBUTES])
-            given |= {there[i].name: there[i].attr for i in range(len(there))}
-        attributes[ATTRIBUTES] = ir.DictAttr.get(given, ctx.module.context)
+@lower.rule(ops.annotated)
+def lower_annotated(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
+    """The operations are written here, even if the graph is a function as well."""
+    outer, location, equation = ctx.attributed, ctx.location, ctx.equation
+    ctx.attributed = (*outer, *eqn.params["attributes"])
+    results = ctx.write(eqn.params["graph"], operands)
+    ctx.attributed, ctx.location, ctx.equation = outer, location, equation
+    return results
 
 
 @lower.rule(ops.composite)

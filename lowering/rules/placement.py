@@ -11,8 +11,8 @@ from ...ir.errors import CovectorError
 from ...ir.graph import Equation
 from ...ir.ops import placement as ops
 from ..context import Context, MlirValue
+from ..frontend_attributes import ATTRIBUTES
 from ..tables import lower
-from .annotation import ATTRIBUTES
 
 Operands = Sequence[MlirValue]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...ir.builder import Builder
 from ...ir.graph import Atom, Equation, Graph, Value
-from ...ir.ops.annotation import xla_metadata_call
+from ...ir.ops.annotation import annotated, xla_metadata_call
 from ...ir.ops.call import call, custom_jvp_call, custom_vjp_call
 from ...ir.primitive import Primitive
 from .. import tables
@@ -32,7 +32,7 @@ from ..regions import (
 from ..tables import Operands
 from ..transpose import transpose_graph
 
-CALLS = (call, xla_metadata_call)
+CALLS = (call, xla_metadata_call, annotated)
 
 
 def derived(params: dict[str, Any]) -> dict[str, Any]:

@@ -71,6 +71,9 @@ def closed_jaxpr(graph: Graph) -> Any:
 
 
 def _bind(eqn: Equation, inputs: Sequence[Any]) -> Sequence[Any]:
+    if eqn.location is not None and eqn.location.scope:
+        with jax.named_scope(eqn.location.scope):
+            return rule_for(eqn.primitive)(eqn, inputs)
     return rule_for(eqn.primitive)(eqn, inputs)
 
 

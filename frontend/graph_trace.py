@@ -27,8 +27,8 @@ from .jax_compat import (
     perturbed,
     register_tracer,
     set_current_trace,
+    source_in_force,
     stage_now,
-    traceback_in_force,
 )
 from .locations import (
     Naming,
@@ -37,6 +37,7 @@ from .locations import (
     find_site,
     find_user_frame,
     follow_names,
+    place_of,
     site_of_traceback,
 )
 from .no_numbers import FLOAT0, with_float0
@@ -160,7 +161,8 @@ class GraphTrace(Trace):  # type: ignore[misc]
             return evaluate(primitive, tracers, params)
         if params.get("new_dtype") == FLOAT0:
             return np.zeros(np.shape(tracers[0]), FLOAT0)
-        traceback = traceback_in_force()
+        source = source_in_force()
+        traceback = source.traceback
         if traceback is None:
             site, inner = find_site(sys._getframe(1))
         else:
@@ -172,7 +174,7 @@ class GraphTrace(Trace):  # type: ignore[misc]
             ]
         )
         b = self.builder
-        b.location = site.location if site is not None else None
+        b.location = place_of(site, source.name_stack)
         try:
             record = rule_for(primitive)
             attributes = attributes_in_force()
@@ -244,7 +246,7 @@ class GraphTrace(Trace):  # type: ignore[misc]
     def emit(self, primitive: Any, *inputs: Any, **params: Any) -> list[Any]:
         """Record an equation of ours at the user's current line; its outputs as tracers."""
         site, inner = find_site(sys._getframe(1))
-        self.builder.location = site.location if site is not None else None
+        self.builder.location = place_of(site, source_in_force().name_stack)
         outputs = self.builder.emit(primitive, *inputs, **params)
         if site is not None and site.names is not None:
             self._name(site, inner, outputs)

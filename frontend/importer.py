@@ -32,7 +32,7 @@ from .jax_compat import (
     lowered,
 )
 from .jax_primitives import is_of_jax
-from .locations import Naming, site_of_traceback
+from .locations import Naming, place_of, site_of_traceback
 from .refused import kernel_refusal, refusal
 
 Params = Mapping[str, Any]
@@ -262,7 +262,7 @@ def _import_equation(
 ) -> Naming | None:
     """Append one equation; what is known of the expression that it is part of."""
     site = site_of_traceback(eqn.source_info.traceback)
-    b.location = site.location if site is not None else None
+    b.location = place_of(site, eqn.source_info.name_stack)
     inputs = tuple([_read(b, x, env) for x in eqn.invars])
     rule = rule_for(eqn.primitive)
     try:

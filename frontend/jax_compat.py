@@ -322,9 +322,9 @@ def raw_frames(traceback: Any) -> tuple[list[Any], list[int]]:
     return frames
 
 
-def traceback_in_force() -> Any | None:
-    """The traceback of the operation that JAX is transforming now: its derivative belongs there."""
-    return source_info_util._source_info_context.context.traceback
+def source_in_force() -> Any:
+    """Of what is recorded now: its name stack; the traceback, if JAX is transforming something."""
+    return source_info_util._source_info_context.context
 
 
 def is_library_file(file: str) -> bool:

@@ -92,6 +92,21 @@ def find_site(frame: FrameType | None) -> tuple[Site | None, FrameType | None]:
     return None, None
 
 
+def place_of(site: Site | None, name_stack: Any) -> Location | None:
+    """The location of an operation, with JAX's name stack there."""
+    if site is None:
+        return None
+    location, stack = site.location, name_stack.stack
+    return _scoped(location, stack) if stack else location
+
+
+@lru_cache(maxsize=4096)
+def _scoped(location: Location, stack: tuple[Any, ...]) -> Location:
+    """With the named scopes of a name stack, which names transformations too."""
+    names = [part.name for part in stack if type(part).__name__ == "Scope"]
+    return location._replace(scope="/".join(names))
+
+
 def find_user_frame(frame: FrameType | None) -> FrameType | None:
     """The innermost frame of the user's at or above a frame."""
     while frame is not None:

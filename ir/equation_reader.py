@@ -291,9 +291,12 @@ class EquationReader(DataReader):
         found = _LOCATION.fullmatch(comment)
         location = None
         if found is not None:
-            file, line, column = found.group("file", "line", "column")
+            file, line, column, scope = found.group("file", "line", "column", "scope")
             location = Location(
-                sys.intern(self.unquoted(file, self.pos)), int(line), int(column or 0)
+                sys.intern(self.unquoted(file, self.pos)),
+                int(line),
+                int(column or 0),
+                sys.intern(self.unquoted(scope, self.pos)) if scope else "",
             )
         if len(self.locations) > _REMEMBERED:
             self.locations.clear()

@@ -21,11 +21,15 @@ if TYPE_CHECKING:
 
 
 class Location(NamedTuple):
-    """Where in the user's source an operation came from. Columns count from 1, as editors do."""
+    """Where in the user's source an operation came from. Columns count from 1, as editors do.
+
+    `scope` are the names that jax.named_scope gave to what was recorded then: `decoder/attention`.
+    """
 
     file: str
     line: int
     column: int = 0
+    scope: str = ""
 
     def __str__(self) -> str:
         return (

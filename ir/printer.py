@@ -39,6 +39,7 @@ WIDEST: Final = 88
 """Locations stand in one column, to the right of every equation that is not longer than this."""
 
 _BARE_FILE = re.compile(r'[^\s:"]+')
+_BARE_SCOPE = re.compile(r'[^\s"#]+')
 
 ConstantWriter = Callable[[Constant], str]
 
@@ -213,12 +214,14 @@ def params_text(
 
 
 def location_text(location: Location) -> str:
-    file = location.file
+    file, line, column, scope = location
     if not (_BARE_FILE.fullmatch(file) and file.isprintable()):
         file = quote_string(file)
-    if location.column:
-        return f"// {file}:{location.line}:{location.column}"
-    return f"// {file}:{location.line}"
+    text = f"// {file}:{line}:{column}" if column else f"// {file}:{line}"
+    if not scope:
+        return text
+    is_bare = _BARE_SCOPE.fullmatch(scope) and scope.isprintable()
+    return f"{text} in {scope if is_bare else quote_string(scope)}"
 
 
 def _add_locations(lines: list[str], equations: Iterable[Equation]) -> None:

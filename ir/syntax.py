@@ -24,6 +24,7 @@ COMPLEX: Final = rf"\([-+]?{REAL}[-+]{REAL}j\)|[-+]?{REAL}j"
 NUMBER: Final = rf"{COMPLEX}|[-+]?{REAL}"
 LOCATION: Final = (
     rf"//[ \t]*+(?P<file>{STRING}|[^\s:\"]++):(?P<line>-?\d{{1,18}})(?::(?P<column>-?\d{{1,18}}))?"
+    rf"(?:[ \t]++in[ \t]++(?P<scope>{STRING}|[^\s\"#]++))?"
 )
 
 KEYWORDS: Final = frozenset({"return"})

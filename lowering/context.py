@@ -39,7 +39,7 @@ class Context:
     constants made so far in the current block: each block has its own, so that none is read from
     outside the region that it is in. `mesh` is that of the shard_map around what is
     being lowered; `channels` counts those in use; `attributed` are the frontend attributes that
-    operations get.
+    operations get, and `scope` names what they are part of.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class Context:
         self.keeps_order = False
         self.mesh: Mesh = ()
         self.channels = 0
+        self.scope = ""
         self.attributed: tuple[tuple[str, str], ...] = ()
 
     # -- operations ------------------------------------------------------------------------------
@@ -222,15 +223,17 @@ class Context:
         frames: list[Any] = []
         env, rest = dict(zip(graph.inputs, operands, strict=True)), iter(graph.equations)
         place = self.equation.location if self.equation is not None else None
-        scalar, functions = self.scalar, self.functions
+        scalar, functions, outer = self.scalar, self.functions, self.scope
+        scope = outer
         while True:
             for eqn in rest:
                 if not is_expansion:
-                    self._enter(eqn, place)
+                    self._enter(eqn, place, scope)
                 operands = [env[x] if x.__class__ is Value else scalar(x) for x in eqn.inputs]  # type: ignore[arg-type]
                 if eqn.primitive in self.called and eqn.params["graph"] not in functions:
-                    frames.append((graph, env, rest, place, eqn.outputs))
+                    frames.append((graph, env, rest, place, scope, eqn.outputs))
                     graph, place = eqn.params["graph"], eqn.location or place
+                    scope = self.scope
                     env, rest = (
                         dict(zip(graph.inputs, operands, strict=True)),
                         iter(graph.equations),
@@ -244,15 +247,20 @@ class Context:
             else:
                 results = [env[x] if x.__class__ is Value else scalar(x) for x in graph.outputs]  # type: ignore[arg-type]
                 if not frames:
+                    self.scope = outer
                     return results
-                graph, env, rest, place, outputs = frames.pop()
+                graph, env, rest, place, scope, outputs = frames.pop()
                 env.update(zip(outputs, results, strict=True))
 
-    def _enter(self, eqn: Equation, place: Location | None) -> None:
-        """Note which equation the coming operations are of; `place` is where it has none itself."""
-        outputs = eqn.outputs
+    def _enter(self, eqn: Equation, place: Location | None, scope: str) -> None:
+        """Note which equation the coming operations are of; `place` is where it has none itself,
+        `scope` that of the operation whose region it is in."""
+        outputs, place = eqn.outputs, eqn.location or place
         value = outputs[0].name if outputs else None
-        self.location = self.locations.named(eqn.location or place, value, eqn.primitive.name)
+        if place is not None and place.scope:
+            scope = joined(scope, place.scope)
+        self.scope = scope
+        self.location = self.locations.named(place, value, eqn.primitive.name, scope)
         self.equation = eqn
 
     def _apply(self, eqn: Equation, operands: Sequence[MlirValue]) -> Sequence[MlirValue]:
@@ -333,3 +341,9 @@ class Context:
         names: Any = [op.attributes["sym_name"] for op in self.module.body.operations]
         self.symbols.taken.update(taken.value for taken in names)
         return name
+
+
+def joined(outer: str, inner: str) -> str:
+    """The scope inside of another one; as it is, if it was recorded with the outer one."""
+    is_inside = not outer or inner == outer or inner.startswith(f"{outer}/")
+    return inner if is_inside else f"{outer}/{inner}"

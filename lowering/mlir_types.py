@@ -143,7 +143,7 @@ class Locations:
     def __init__(self, context: ir.Context) -> None:
         self.unknown = ir.Location.unknown(context)
         self._files: dict[Location | None, ir.Location] = {None: self.unknown}
-        self._named: dict[tuple[Location | None, str | None, str], ir.Location] = {}
+        self._named: dict[tuple[Location | None, str | None, str, str], ir.Location] = {}
 
     def __len__(self) -> int:
         return len(self._named)
@@ -156,11 +156,14 @@ class Locations:
             found = self._files[location] = made
         return found
 
-    def named(self, location: Location | None, value: str | None, operation: str) -> ir.Location:
-        key = (location, value, operation)
+    def named(
+        self, location: Location | None, value: str | None, operation: str, scope: str = ""
+    ) -> ir.Location:
+        key = (location, value, operation, scope)
         found = self._named.get(key)
         if found is None:
-            name = f"{value}/{operation}" if value else operation
+            parts = (scope, value, operation)
+            name = "/".join([part for part in parts if part])
             made = ir.Location.name(name, childLoc=self.file(location))
             found = self._named[key] = made
         return found

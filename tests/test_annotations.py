@@ -163,3 +163,26 @@ def test_jitted_functions_placed_on_one_device() -> None:
     place = jax.NamedSharding(mesh, jax.P("x"))
     g = jax.jit(jnp.sin, in_shardings=place, out_shardings=place)
     np.testing.assert_allclose(covector.grad(lambda x: g(x).sum())(X), jnp.cos(X), rtol=1e-6)
+
+
+def test_named_scopes() -> None:
+    """Operations are named in their scopes, those of loops and of derivatives too."""
+
+    def f(x: Any) -> Any:
+        x = jnp.exp(x)
+        with jax.named_scope("decoder"):
+            x = jax.lax.fori_loop(0, 3, lambda _, c: jnp.tanh(c), x)
+            with jax.named_scope("my attention"):
+                return jnp.sin(x)
+
+    module = covector.make_ir(covector.grad(lambda x: f(x).sum()))(X)
+    assert covector.parse(str(module)).verify() == module
+    scopes = {e.primitive.name: e.location.scope for e in module.main.equations if e.location}
+    assert scopes["cos"] == "decoder/my attention"
+    assert scopes["exp"] == "" and scopes["scan"] == "decoder"
+    named = covector.jit(f).trace(X).lower().as_text(debug_info=True)
+    exported = jax.jit(covector.make_ir(f)(X).as_function()).lower(X).as_text(debug_info=True)
+    for text in (named, exported):
+        assert 'loc("' in text and "decoder/my attention/" in text
+    assert "decoder/tanh" in named or "decoder/c/tanh" in named
+    assert "decoder/exp" not in named

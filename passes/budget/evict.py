@@ -23,8 +23,9 @@ NEVER = math.inf
 class Evicting:
     """One walk through a program with a budget.
 
-    far: the power to which the distance of the next reader counts. chains: whether the cost of
-    computing a buffer again includes that of its operands that are gone.
+    far: the power to which the distance of the next reader counts. reach: among how many of the
+    buffers made from one that is gone its cost is spread; the more, the better a long chain is
+    priced, and the more often a shared operand is counted twice.
     """
 
     def __init__(
@@ -33,10 +34,10 @@ class Evicting:
         budget: int,
         kept: frozenset[int] = frozenset(),
         far: float = 1.0,
-        chains: bool = True,
+        reach: int = 12,
         limit: float = 4.0,
     ) -> None:
-        self.program, self.budget, self.far, self.chains = program, budget, far, chains
+        self.program, self.budget, self.far, self.reach = program, budget, far, reach
         n = len(program.sizes)
         self.sizes = program.sizes
         self.weight = np.array(program.sizes, dtype=float)
@@ -53,7 +54,8 @@ class Evicting:
         self.live = 0
         self.order: list[int] = []
         self.now = 0
-        self.left = limit * program.cost + 1.0
+        self.dearest = program.cost + 1.0  # nothing costs more than the whole program
+        self.left = limit * self.dearest
         self._index_readers()
 
     def _index_readers(self) -> None:
@@ -150,8 +152,7 @@ class Evicting:
             if not self.held[b] or b in wanted:
                 continue
             if self.next_read[b] == NEVER and self.next_again[b] == NEVER and not self._locked(b):
-                self.held[b] = False
-                self.live -= self.sizes[b]
+                self._forget(b)
 
     def _locked(self, b: int) -> bool:
         maker = self.program.steps[self.program.maker[b]]
@@ -173,28 +174,32 @@ class Evicting:
             return False
         until = np.minimum(self.next_read[free], self.next_again[free]) - self.now
         until = np.maximum(np.where(np.isfinite(until), until, len(self.program.steps)), 0.5)
-        score = self.price[free] / (self.weight[free] * until**self.far)
+        score = np.maximum(self.price[free], 1.0) / (self.weight[free] * until**self.far)
         b = int(free[np.argmin(score)])
-        self.held[b] = False
-        self.live -= self.sizes[b]
-        if self.chains:
-            self.added[b] = self.price[b]
-            self._reprice(b, self.added[b])
+        self._forget(b)
         self._foresee(b)
         return True
+
+    def _forget(self, b: int) -> None:
+        self.held[b] = False
+        self.live -= self.sizes[b]
+        self.added[b] = min(max(self.price[b], 1.0), self.dearest)
+        self._reprice(b, self.added[b])
 
     def _reprice(self, b: int, change: float) -> None:
         """What b costs is added to the buffers made from it, and from those that are gone too."""
         stack, seen = [b], {b}
-        while stack and len(seen) < 200:
+        while stack and len(seen) < self.reach:
             for i in self.readers[stack.pop()]:
                 for out in self.program.steps[i].writes:
-                    if out not in seen:
-                        seen.add(out)
-                        self.price[out] += change
-                        if not self.held[out] and self.added[out]:
-                            self.added[out] += change
-                            stack.append(out)
+                    if out in seen:
+                        continue
+                    seen.add(out)
+                    self.price[out] += change
+                    passed_on = self.added[out] + change
+                    if not self.held[out] and self.added[out] and 0 < passed_on <= self.dearest:
+                        self.added[out] = passed_on
+                        stack.append(out)
 
     def _foresee(self, b: int) -> None:
         """Buffers are read again when what was made from them is made again."""
@@ -211,7 +216,11 @@ class Evicting:
 
 
 def evict_to(
-    program: Steps, budget: int, kept: frozenset[int] = frozenset(), far: float = 1.0
+    program: Steps,
+    budget: int,
+    kept: frozenset[int] = frozenset(),
+    far: float = 1.0,
+    reach: int = 12,
 ) -> Sequence[int] | None:
     """An order of steps that fits the budget, or None."""
-    return Evicting(program, budget, kept, far).plan()
+    return Evicting(program, budget, kept, far, reach).plan()

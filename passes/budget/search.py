@@ -24,11 +24,12 @@ from .improve import improved
 from .loop_choices import Choice, path_of
 from .rewound import with_rewinds
 
-FARNESS: Final = (1.0, 0.5, 2.0)
-"""Powers of the distance of the next reader that the eviction planner is tried with."""
+WAYS: Final = ((0.5, 12), (1.0, 3), (0.25, 3), (2.0, 12), (0.0, 60), (0.5, 200))
+"""Powers of the distance of the next reader, and the reach of prices, that the eviction planner is
+tried with."""
 
 LARGE: Final = 20_000
-"""Programs of more steps are planned by one planner only."""
+"""Programs of more steps are planned in one way only, those of a tenth of it in all."""
 
 SLACK: Final = (1.0, 1.02, 1.05)
 """The eviction planner counts a little too much: orders that it finds for more may fit."""
@@ -217,8 +218,9 @@ def cheapest_eviction(program: Steps, budget: int, kept: frozenset[int]) -> list
     """The cheapest order that fits of those that evicting finds, improved."""
     best: list[int] | None = None
     least = float("inf")
-    for far in FARNESS if len(program.steps) <= LARGE else FARNESS[:1]:
-        order = _evicting(program, budget, kept, far)
+    n = len(program.steps)
+    for way in WAYS[: 1 if n > LARGE else 3 if n > LARGE / 10 else None]:
+        order = _evicting(program, budget, kept, *way)
         if order is None:
             continue
         order = improved(program, order, budget)
@@ -229,10 +231,10 @@ def cheapest_eviction(program: Steps, budget: int, kept: frozenset[int]) -> list
 
 
 def _evicting(
-    program: Steps, budget: int, kept: frozenset[int], far: float
+    program: Steps, budget: int, kept: frozenset[int], far: float, reach: int
 ) -> Sequence[int] | None:
     for slack in SLACK:
-        order = evict_to(program, int(slack * budget), kept, far)
+        order = evict_to(program, int(slack * budget), kept, far, reach)
         if order is not None and (slack == 1.0 or usage(program, order).peak <= budget):
             return order
     return None

@@ -51,6 +51,16 @@ def split_graph(
     return made
 
 
+def ordered_graph(graph: Graph, unknown: Sequence[bool]) -> Graph:
+    """The same function with everything that is known first, calls and loops taken apart: what a
+    graph must be to be transposed in its unknown inputs."""
+    split = split_graph(graph, unknown)
+    first = split.known.equations
+    placed = set(map(id, first))
+    rest = [eqn for eqn in split.unknown.equations if id(eqn) not in placed]
+    return graph.with_equations([*first, *rest])
+
+
 def _split(graph: Graph, unknown: tuple[bool, ...], forced: tuple[bool, ...]) -> Split:
     unknown_values = {v for v, u in zip(graph.inputs, unknown, strict=True) if u}
     first: list[Equation] = []

@@ -20,6 +20,7 @@ from ...ir.ops.ode import linear_ode, linear_ode_back
 from .. import tables
 from ..batch import batch_graph
 from ..dce import dce_graph
+from ..partial_eval import ordered_graph
 from ..regions import Flags, arranged, reject, select, spread
 from ..tables import Operands
 from ..transpose import transpose_graph
@@ -70,7 +71,7 @@ def pull_graph(eqn: Equation, dargs_linear: Flags) -> Graph:
     rest = iter((*dargs_linear, *(True,) * (n_out // 2)))
     assert len(dargs_linear) == n_dargs
     linear = [is_own and next(rest) for is_own in own]
-    back, _ = transpose_graph(complete, linear, None, linear)
+    back = transposed(complete, linear)
     others = reject(graph.inputs, linear)
     skipped = [
         v for v, is_own, lin in zip(graph.inputs, own, linear, strict=True) if is_own and not lin
@@ -79,6 +80,14 @@ def pull_graph(eqn: Equation, dargs_linear: Flags) -> Graph:
     assert not used or back.inputs[:n_others] == tuple(others)
     inputs = [v for v in back.inputs if v not in set(skipped)]
     return arranged(back, inputs, back.outputs)
+
+
+def transposed(graph: Graph, linear: Sequence[bool], given: Sequence[bool] | None = None) -> Graph:
+    """The transpose in the inputs marked linear, cotangents of all of which are returned.
+
+    Dynamics are differentiated as one graph, so what they call computes primals beside tangents.
+    """
+    return transpose_graph(ordered_graph(graph, linear), linear, given, linear)[0]
 
 
 # -- transpose -----------------------------------------------------------------------------------
@@ -113,7 +122,7 @@ def with_tangents(graph: Graph, pull: Graph, n_args: int, n_dargs: int) -> Graph
 def _with_tangents(graph: Graph, pull: Graph, n_args: int, n_dargs: int) -> Graph:
     n = len(graph.outputs)
     linear = [i > n_args + n for i in range(len(pull.inputs))]
-    push, _ = transpose_graph(pull, linear, None, linear)
+    push = transposed(pull, linear)
     b = Builder()
     args = [Value(v.type, v.name) for v in graph.inputs[:n_args]]
     dargs = [Value(v.type) for v in pull.outputs[:n_dargs]]

@@ -28,9 +28,8 @@ from ..dce import dce_graph
 from ..jvp import jvp_graph
 from ..regions import Flags, arranged, nonzero, select, spread
 from ..tables import Operands
-from ..transpose import transpose_graph
 from .ode import last_level, lower_graph, operands, push_level
-from .ode_back import pull_graph, transpose_in_cotangents
+from .ode_back import pull_graph, transpose_in_cotangents, transposed
 
 # -- jvp -----------------------------------------------------------------------------------------
 
@@ -291,4 +290,4 @@ def _transposed_pull(eqn: Equation, k: int) -> Graph:
     linear[n_args + half : n_args + n] = [True] * half
     linear[n_args + n + 1 : n_args + n + 1 + half] = [True] * half
     given = [i < k + half for i in range(len(pull.outputs))]
-    return transpose_graph(pull, linear, given, linear)[0]
+    return transposed(pull, linear, given)

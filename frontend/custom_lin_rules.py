@@ -16,7 +16,7 @@ from ..ir.builder import Builder
 from ..ir.graph import Graph, Thunk
 from ..ir.ops.call import Flags, custom_vjp_linear
 from ..ir.types import TensorType, has_tangent
-from .custom_rules import absent, flat_name, is_absent, under_these_axes
+from .custom_rules import absent, flat_name, is_absent, as_called_now
 from .importer import Params, records
 from .jax_compat import backward_cotangents
 from .trace import trace_flat
@@ -33,7 +33,7 @@ def _record_custom_lin(b: Builder, inputs: tuple[Any, ...], params: Params) -> t
             custom_vjp_linear,
             *inputs,
             name=flat_name(bwd),
-            bwd=Thunk(flat_name(bwd), under_these_axes(rule)),
+            bwd=Thunk(flat_name(bwd), as_called_now(rule)),
             num_residuals=n,
             nonzero=tuple(not is_zero for is_zero in params["in_zeros"]),
             out_types=tuple((t.shape, t.dtype) for t in types),

@@ -34,6 +34,8 @@ from .jax_compat import (
     instantiate_zero,
     jvp_rule_from_params,
     trace_context,
+    tracing_settings,
+    under_settings,
     vjp_rule_from_params,
 )
 from .known import KnownValues, Later, Place
@@ -191,18 +193,16 @@ def jvp_thunk(
         )  # fmt: skip
         return made.graph, tuple(out_nonzero)
 
-    return Thunk(flat_name(jvp), under_these_axes(make))
+    return Thunk(flat_name(jvp), as_called_now(make))
 
 
-def under_these_axes(make: Callable[..., Any]) -> Callable[..., Any]:
-    """A rule that is traced later, with the axis names and the attributes of operations that are in
-    force now."""
-    make, sizes = under_these_attributes(make), axis_sizes()
-    if not sizes:
-        return make
+def as_called_now(make: Callable[..., Any]) -> Callable[..., Any]:
+    """A rule that is traced later, with the axis names, settings and attributes of operations that
+    are in force now."""
+    make, sizes, settings = under_these_attributes(make), axis_sizes(), tracing_settings()
 
     def make_later(*signature: Flags) -> Any:
-        with extended_axes(sizes):
+        with under_settings(settings), extended_axes(sizes):
             return make(*signature)
 
     return make_later
@@ -249,9 +249,9 @@ class VjpRules:
 
     def thunks(self) -> dict[str, Thunk]:
         """Both, as parameters of an equation."""
-        self._thunk = Thunk(flat_name(self.bwd), under_these_axes(self.backward))
+        self._thunk = Thunk(flat_name(self.bwd), as_called_now(self.backward))
         return {
-            "fwd": Thunk(flat_name(self.fwd), under_these_axes(self.forward)),
+            "fwd": Thunk(flat_name(self.fwd), as_called_now(self.forward)),
             "bwd": self._thunk,
         }
 

@@ -90,7 +90,7 @@ def _is_on_device(value: Any) -> bool:
     return isinstance(value, jax.memory.Space) and value == jax.memory.Space.Device
 
 
-def _converter(name: str, jax_name: str) -> Convert:
+def converter(name: str, jax_name: str) -> Convert:
     """Parameters of ours, in declared order, from JAX's."""
     special = CONVERT.get(jax_name)
     if special is not None:
@@ -145,7 +145,7 @@ def _make_rule(primitive: Any) -> Record:
         raise MissingRule(f"the JAX primitive {jax_name} is not supported: {reason}")
     if ours is None:
         return record_foreign(primitive)
-    convert = _converter(name, jax_name)
+    convert = converter(name, jax_name)
 
     def record(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
         if not params:

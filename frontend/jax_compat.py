@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from inspect import isfunction
 from typing import Any
 
@@ -375,6 +375,27 @@ def call_ordinary_custom_vjp(
 def trace_context() -> Any:
     """JAX's options that tracing depends on."""
     return config.trace_context()
+
+
+_TRACING_SETTINGS: tuple[Any, ...] = (
+    config.enable_x64, config.default_matmul_precision, config.numpy_dtype_promotion,
+    config.numpy_rank_promotion, config.threefry_partitionable, config.default_prng_impl,
+)  # fmt: skip
+
+
+def tracing_settings() -> tuple[Any, ...]:
+    """The values, in force now, of JAX's options that change what user code traces to."""
+    return tuple([setting.value for setting in _TRACING_SETTINGS])
+
+
+@contextlib.contextmanager
+def under_settings(values: tuple[Any, ...]) -> Iterator[None]:
+    """With these values in force, of `tracing_settings` at another time."""
+    with contextlib.ExitStack() as stack:
+        for setting, value in zip(_TRACING_SETTINGS, values, strict=True):
+            if setting.value != value:
+                stack.enter_context(setting(value))
+        yield
 
 
 def is_recompute(answer: Any) -> bool:

@@ -10,11 +10,12 @@ from jax import lax
 
 from ..ir.builder import Builder
 from ..ir.graph import Equation
+from ..ir.ops.shape import reshape
 from ..ir.ops.sort import approx_top_k
 from .export import closed_jaxpr, eval_graph
 from .export_rules import binds, jax_operation
 from .export_rules import converts as exports
-from .importer import Params, graph_of, plain, records
+from .importer import Params, converter, graph_of, plain, records
 from .importer import converts as imports
 from .jax_primitives import jax_primitives
 
@@ -49,6 +50,17 @@ def _record_approx_top_k(b: Builder, inputs: tuple[Any, ...], params: Params) ->
     axis = params["reduction_dimension"] % len(inputs[0].type.shape)
     rest = {name: plain(value) for name, value in params.items()}
     return b.emit(approx_top_k, *inputs, **{**rest, "reduction_dimension": axis})
+
+
+_reshape_params = converter("reshape", "reshape")
+
+
+@records("reshape")
+def _record_reshape(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
+    """JAX's may read the elements in another order of axes, `dimensions`."""
+    order = params["dimensions"]
+    x = inputs[0] if order is None else b.transpose(inputs[0], permutation=tuple(order))
+    return b.emit(reshape, x, **_reshape_params({**params, "dimensions": None}))
 
 
 # -- accuracy ------------------------------------------------------------------------------------

@@ -191,3 +191,23 @@ def test_residuals_that_are_python_numbers_come_out_of_a_branch() -> None:
     Checked(chosen, X).reverse()
     module = covector.run_passes(made(chosen, X), "linearize").verify()
     assert covector.parse(str(module)) == module
+
+
+def test_a_second_derivative_where_the_rule_calls_a_function_with_constants() -> None:
+    """Arrays in a function that JAX has traced are operands of its call that do not move."""
+    table = jnp.arange(3.0)
+
+    @jax.custom_vjp
+    def inner(x: Any) -> Any:
+        return (jnp.sin(x) * table).sum()
+
+    inner.defvjp(lambda x: (inner(x), x), lambda x, ct: (ct * jnp.cos(x) * table,))
+
+    @jax.custom_vjp
+    def outer(x: Any) -> Any:
+        return inner(x)
+
+    outer.defvjp(lambda x: (inner(x), x), lambda x, ct: (ct * 3 * (inner(x) + jnp.cos(x)),))
+    f = jax.jit(outer)
+    wanted = jax.grad(lambda x: jax.grad(f)(x).sum())(X)
+    assert_close(covector.grad(lambda x: covector.grad(f)(x).sum())(X), wanted)

@@ -32,7 +32,10 @@ def asked(eqn: Equation, flags: Sequence[bool], rule: str) -> Flags:
     refuse_reading(eqn, params["graph"], flags[:n_consts])
     if params["symbolic_zeros"] and isinstance(params[rule], Thunk):
         return tuple(flags)
-    return c.inexact_flags([x.type for x in eqn.inputs], n_consts)
+    inexact = c.inexact_flags([x.type for x in eqn.inputs], n_consts)
+    if rule == "fwd" and isinstance(params[rule], Thunk):  # JAX's own refuse what they close over
+        return tuple([f and moves for f, moves in zip(inexact, flags, strict=True)])
+    return inexact
 
 
 def refuse_reading(eqn: Equation, graph: Graph, moving: Sequence[bool]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 
 from ..ir.builder import Builder
+from ..ir.errors import ClosedOverError
 from ..ir.graph import Graph, Literal, Thunk
 from ..ir.ops.call import Flags, custom_jvp_call, custom_vjp_call
 from ..ir.primitive import Primitive
@@ -151,6 +152,28 @@ def flat_name(flat_function: Any) -> str:
     return "".join(c if c.isalnum() or c == "_" else "_" for c in name).strip("_") or "rule"
 
 
+def _trace_rule(
+    flat_rule: Callable[..., Sequence[Any]],
+    types: Sequence[TensorType],
+    name: str,
+    aliases: Sequence[Any],
+    known: KnownValues | None,
+) -> Recording:
+    """Record a rule, which may read `aliases`.
+
+    Raises ClosedOverError if it reads a value of another recording: a function that JAX has traced
+    does not tell which of its operands that is.
+    """
+    made = trace_flat(flat_rule, types, name=name, aliases=aliases, known=known)
+    if made.captured:
+        kinds = ", ".join(str(v.type) for v in made.graph.inputs[: len(made.captured)])
+        raise ClosedOverError(
+            f"the rule {name} closes over a value ({kinds}) that is computed around the function",
+            hint="pass the value to the function as an argument; it is known to the rule then",
+        )
+    return made
+
+
 # -- forward rules -------------------------------------------------------------------------------
 
 
@@ -187,10 +210,8 @@ def jvp_thunk(
             ]
 
         tangent_types = [t for t, f in zip(types, flagged, strict=True) if f]
-        made = trace_flat(
-            flat_rule, [*types, *tangent_types], name=flat_name(jvp), aliases=aliases,
-            known=_known(values, len(tangent_types)),
-        )  # fmt: skip
+        known = _known(values, len(tangent_types))
+        made = _trace_rule(flat_rule, [*types, *tangent_types], flat_name(jvp), aliases, known)
         return made.graph, tuple(out_nonzero)
 
     return Thunk(flat_name(jvp), as_called_now(make))
@@ -274,10 +295,8 @@ class VjpRules:
             residuals = [next(own) if i is None else values[i] for i in forwarded]
             return [*outputs, *self.backward_aliases, *residuals]
 
-        return trace_flat(
-            flat_forward, self.types, name=flat_name(self.fwd), aliases=self.aliases,
-            known=_known(self.values),
-        )  # fmt: skip
+        name, known = flat_name(self.fwd), _known(self.values)
+        return _trace_rule(flat_forward, self.types, name, self.aliases, known)
 
     def backward(self, nonzero: Flags, ct_nonzero: Flags) -> tuple[Graph, Flags]:
         """(residuals, cotangents) -> cotangents of the inputs."""
@@ -303,10 +322,8 @@ class VjpRules:
         ct_types = [y.type for y, f in zip(outputs, ct_nonzero, strict=True) if f]
         types = [*(x.type for x in residuals), *ct_types]
         values = self._operand_values(recording, len(ct_types))
-        made = trace_flat(
-            flat_backward, types, name=flat_name(self.bwd), aliases=self.backward_aliases,
-            known=None if values is None else KnownValues(values, asking.asked.get() is not None),
-        )  # fmt: skip
+        known = None if values is None else KnownValues(values, asking.asked.get() is not None)
+        made = _trace_rule(flat_backward, types, flat_name(self.bwd), self.backward_aliases, known)
         return made.graph, tuple(in_nonzero)
 
     def _operand_values(self, recording: Recording, n_cts: int) -> list[Any] | None:

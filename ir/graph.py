@@ -208,7 +208,7 @@ class Equation:
         own = self.primitive.effects_of(self)
         if not self.primitive.has_regions:
             return own
-        return own.union(*(graph.effects for graph in self.regions()))
+        return own.union(*(graph.effects for graph in self.running()))
 
     def regions(self) -> Iterator[Graph]:
         """The graphs held in the parameters, in order."""
@@ -217,6 +217,11 @@ class Equation:
                 yield value
             elif isinstance(value, tuple):
                 yield from (item for item in value if isinstance(item, Graph))
+
+    def running(self) -> Iterable[Graph]:
+        """The graphs held that run when the equation does: not the rules among them."""
+        runs = self.primitive.runs
+        return self.regions() if runs is None else runs(self)
 
     def replace(self, **fields: Any) -> Equation:
         """A copy with some fields changed."""

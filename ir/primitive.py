@@ -4,7 +4,7 @@ rules.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -13,7 +13,7 @@ from .types import TensorType
 
 if TYPE_CHECKING:
     from .builder import Builder
-    from .graph import Atom, Equation
+    from .graph import Atom, Equation, Graph
 
 Types = tuple[TensorType, ...]
 TypeRule = Callable[[Types, dict[str, Any]], TensorType | Types]
@@ -42,6 +42,8 @@ class Primitive:
       not_differentiable: why outputs carry no tangent (comparisons, rounding, index arithmetic).
       effects: why an equation must not be dropped, repeated or reordered; may depend on it.
       has_regions: whether parameters hold graphs.
+      runs: the graphs that run when the equation does; all that it holds, by default. Rules that
+        wait for a derivative do not.
       float_params: whether a parameter may hold a float, for which == is not identity.
     """
 
@@ -55,6 +57,7 @@ class Primitive:
     not_differentiable: str | None = None
     effects: frozenset[str] | Callable[[Equation], frozenset[str]] = NO_EFFECTS
     has_regions: bool = False
+    runs: Callable[[Equation], Iterable[Graph]] | None = None
     float_params: bool = False
     family: str = ""
     fold: FoldRule | None = None

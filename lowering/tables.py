@@ -20,8 +20,8 @@ lower: RuleTable[Lower] = RuleTable("lowering")
 
 Callees = Callable[[Equation], Iterable[Graph]]
 
-callees: RuleTable[Callees] = RuleTable("callees", lambda primitive: Equation.regions)
-"""Which graphs of an equation its lowering emits; all that it holds, unless a rule says fewer."""
+callees: RuleTable[Callees] = RuleTable("callees", lambda primitive: Equation.running)
+"""Which graphs of an equation its lowering emits; those that run, unless a rule says otherwise."""
 
 called: set[Primitive] = set()
 """Primitives whose graphs become functions: `call` and its kin. Other graphs are inlined."""

@@ -16,8 +16,9 @@ from ..ir.graph import Atom, Equation, Graph, Literal, Value, memoised
 from ..ir.ops.call import call, checkpoint
 from ..ir.ops.control import cond, scan, split_sizes, while_, while_sizes
 from ..ir.ops.effect import DEBUG, ORDERED_DEBUG
-from ..ir.primitive import Primitive, primitive_named
+from ..ir.primitive import RuleTable, primitive_named
 from ..ir.types import BOOL, TensorType
+from .families import load_region_rules
 from .regions import equation, with_regions
 
 ONLY_LOOKS: Final = frozenset({DEBUG, ORDERED_DEBUG})
@@ -71,7 +72,7 @@ def _quiet_graph(graph: Graph) -> Graph:
 def guarded(graph: Graph) -> Graph:
     """here: bool[] | inputs -> outputs: the effects happen only if `here`.
 
-    Raises PassError for effects of a function that has derivative rules of its own.
+    Raises PassError for effects in regions that have no guard: those of shard_map, custom_vmap.
     """
     made: Graph = memoised(graph, "guarded", lambda: _guarded(graph))
     return made
@@ -99,7 +100,7 @@ def _guard(b: Builder, eqn: Equation, here: Value) -> Equation:
     if not eqn.primitive.has_regions:
         branches = (_nothing(eqn), _only(eqn))
         return equation(cond, (here, *eqn.inputs), eqn.outputs, {"branches": branches}, eqn)
-    rule = _GUARD.get(eqn.primitive)
+    rule = guard.get(eqn.primitive)
     if rule is None:
         raise PassError(
             f"{eqn.primitive.name} has effects, which are to happen for some examples only",
@@ -125,19 +126,28 @@ def _only(eqn: Equation) -> Graph:
     return Graph(inputs, (alone,), outputs, eqn.primitive.name)
 
 
-def _guard_call(b: Builder, eqn: Equation, here: Value) -> Equation:
+Guard = Callable[[Builder, Equation, Value], Equation]
+
+guard: Final[RuleTable[Guard]] = RuleTable("guard", load=load_region_rules)
+"""An equation with the same outputs whose effects happen only if a bool[] says so."""
+
+
+@guard.rule(call, checkpoint)
+def guard_call(b: Builder, eqn: Equation, here: Value) -> Equation:
     changed: dict[str, Any] = {"graph": guarded(eqn.params["graph"])}
     if isinstance(eqn.params.get("prevent_cse"), tuple):
         changed["prevent_cse"] = (False, *eqn.params["prevent_cse"])
     return eqn.replace(inputs=(here, *eqn.inputs), params={**eqn.params, **changed})
 
 
-def _guard_scan(b: Builder, eqn: Equation, here: Value) -> Equation:
+@guard.rule(scan)
+def guard_scan(b: Builder, eqn: Equation, here: Value) -> Equation:
     changed = {"graph": guarded(eqn.params["graph"]), "num_consts": eqn.params["num_consts"] + 1}
     return eqn.replace(inputs=(here, *eqn.inputs), params={**eqn.params, **changed})
 
 
-def _guard_while(b: Builder, eqn: Equation, here: Value) -> Equation:
+@guard.rule(while_)
+def guard_while(b: Builder, eqn: Equation, here: Value) -> Equation:
     p = eqn.params
     groups: list[tuple[Atom, ...]] = split_sizes(eqn.inputs, while_sizes(eqn))
     inputs: list[Atom] = []
@@ -151,7 +161,8 @@ def _guard_while(b: Builder, eqn: Equation, here: Value) -> Equation:
     return eqn.replace(inputs=(*inputs, *groups[-1]), params={**p, **changed})
 
 
-def _guard_cond(b: Builder, eqn: Equation, here: Value) -> Equation:
+@guard.rule(cond)
+def guard_cond(b: Builder, eqn: Equation, here: Value) -> Equation:
     if is_guard(eqn):
         index = eqn.inputs[0]
         chosen = b.ne(index, b.literal(0, index.type))
@@ -160,12 +171,3 @@ def _guard_cond(b: Builder, eqn: Equation, here: Value) -> Equation:
     branches = tuple(guarded(branch) for branch in eqn.params["branches"])
     inputs = (eqn.inputs[0], here, *eqn.inputs[1:])
     return eqn.replace(inputs=inputs, params={"branches": branches})
-
-
-_GUARD: Final[dict[Primitive, Callable[[Builder, Equation, Value], Equation]]] = {
-    call: _guard_call,
-    checkpoint: _guard_call,
-    scan: _guard_scan,
-    while_: _guard_while,
-    cond: _guard_cond,
-}

@@ -88,7 +88,7 @@ def _place(eqn: Equation, unknown: set[Any], first: list[Equation], second: list
         return
     rule = rules.get(eqn.primitive)
     if rule is None:
-        if eqn.effects:
+        if eqn.primitive.effects_of(eqn):  # those of a region wait with all of it
             raise PassError(
                 f"{eqn.primitive.name} has effects and depends on unknown values",
                 eqn,

@@ -115,9 +115,56 @@ def in_checkpoint(f: Function) -> Function:
     return jax.checkpoint(f)
 
 
+def in_reversed_scan(f: Function) -> Function:
+    xs = jnp.asarray([0.3, -0.2, 0.7])
+    return lambda x: lax.scan(lambda c, a: (f(c) * a, c), x, xs, reverse=True)[0]
+
+
+def in_empty_scan(f: Function) -> Function:
+    """Never."""
+    return lambda x: lax.scan(lambda c, _: (f(c), None), x, None, length=0)[0]
+
+
+def in_dynamic_loop(f: Function) -> Function:
+    """As often as x says; reverse mode runs it backwards."""
+
+    def g(x: Any) -> Any:
+        n = jnp.ceil(jnp.abs(lax.stop_gradient(x)) * 3).astype(int)
+        return lax.while_loop(lambda c: c[0] < n, lambda c: (c[0] + 1, f(c[1])), (0, x))[1]
+
+    return g
+
+
+def in_vmap(f: Function) -> Function:
+    return lambda x: jax.vmap(f)(jnp.stack([x, x + 0.1])).sum()
+
+
+def in_custom_jvp(f: Function) -> Function:
+    @jax.custom_jvp
+    def g(x: Any) -> Any:
+        return f(x)
+
+    g.defjvp(lambda p, t: (f(*p), jnp.cos(p[0]) * t[0]))
+    return g
+
+
+def in_linear_solve(f: Function) -> Function:
+    def g(x: Any) -> Any:
+        a = 2.0 + f(x)
+        solve = lambda _, b: b / a  # noqa: E731
+        return lax.custom_linear_solve(lambda y: a * y, x, solve, solve)
+
+    return g
+
+
+def unread(f: Function) -> Function:
+    return lambda x: (f(x), x * 2.0)[1]
+
+
 WRAPPERS = (
     in_scan, in_unrolled_scan, in_fori, in_while, in_condition, in_cond, in_switch, in_jit,
-    in_checkpoint,
+    in_checkpoint, in_reversed_scan, in_empty_scan, in_dynamic_loop, in_vmap, in_custom_jvp,
+    in_linear_solve, unread, jax.named_call,
 )  # fmt: skip
 programs = st.tuples(
     st.booleans(), st.lists(st.sampled_from(WRAPPERS), min_size=1, max_size=3)
@@ -133,6 +180,8 @@ ONE: dict[str, Callable[[Function], Function]] = {
     "grad of grad": lambda f: covector.grad(covector.grad(f)),
     "jvp of grad": lambda f: lambda x: covector.jvp(covector.grad(f), (x,), (x,)),
     "checkpoint": lambda f: covector.grad(covector.checkpoint(f)),
+    "snapshots": lambda f: covector.grad(covector.checkpoint_loops(f, snapshots=1)),
+    "hessian": covector.hessian,
 }
 BATCH: dict[str, Callable[[Function], Function]] = {
     "vmap": covector.vmap,
@@ -140,7 +189,10 @@ BATCH: dict[str, Callable[[Function], Function]] = {
     "grad of vmap": lambda f: covector.grad(lambda xs: covector.vmap(f)(xs).sum()),
     "jvp of vmap": lambda f: lambda xs: covector.jvp(covector.vmap(f), (xs,), (xs,)),
 }
-CLEAN_UP = ("", "dce", "cse", "fold", "inline", "dce,cse,fold,inline,dce")
+CLEAN_UP = (
+    "", "dce", "cse", "fold", "inline", "dce,cse,fold,inline,dce", "outline", "outline,inline",
+    "materialize", "stacks",
+)  # fmt: skip
 
 
 def log_of(run: Callable[[], Any]) -> Log:

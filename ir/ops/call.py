@@ -37,7 +37,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ..errors import TypeRuleError
-from ..graph import Graph, Location, Thunk
+from ..graph import Equation, Graph, Location, Thunk
 from ..primitive import REQUIRED, Types, define
 from ..types import TensorType, has_tangent
 
@@ -132,6 +132,11 @@ name = define(
 # -- custom rules --------------------------------------------------------------------------------
 
 
+def function_alone(eqn: Equation) -> tuple[Graph, ...]:
+    """What runs of a function with rules of its own while no pass has asked for them."""
+    return (eqn.params["graph"],)
+
+
 def _infer_custom_call(types: Types, params: dict[str, Any]) -> tuple[TensorType, ...]:
     graph: Graph = params["graph"]
     check_arguments("the custom-derivative function", graph, types)
@@ -143,6 +148,7 @@ custom_jvp_call = define(
     _infer_custom_call,
     defaults={"graph": REQUIRED, "jvp": REQUIRED, "num_consts": 0, "symbolic_zeros": False},
     has_regions=True,
+    runs=function_alone,
 )
 """A call of a function with a forward rule of its own (see the top of this file)."""
 
@@ -157,6 +163,7 @@ custom_vjp_call = define(
         "symbolic_zeros": False,
     },
     has_regions=True,
+    runs=function_alone,
 )
 """A call of a function with a reverse rule of its own (see the top of this file)."""
 
@@ -181,6 +188,7 @@ custom_vjp_linear = define(
         "symbolic_zeros": False,
     },
     has_regions=True,
+    runs=lambda eqn: (),
 )
 """residuals | tangents of the nonzero inputs -> tangents of the outputs that have one
 

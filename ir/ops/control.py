@@ -84,6 +84,7 @@ scan = define(
         "snapshots": None,
     },
     has_regions=True,
+    runs=lambda eqn: eqn.regions() if eqn.params["length"] else (),
 )
 """snapshots: how many states are kept to run the loop backwards; None for all that that needs."""
 
@@ -201,6 +202,7 @@ custom_linear_solve = define(
         "const_lengths": REQUIRED,
     },
     has_regions=True,
+    runs=lambda eqn: (eqn.params["solve"],),
 )
 """x with matvec(x) = b, found by solve(b); transpose_solve solves the transposed system.
 

@@ -7,7 +7,7 @@ from typing import Any
 from ..graph import Graph
 from ..primitive import REQUIRED, Types, define
 from ..types import TensorType
-from .call import check_arguments
+from .call import check_arguments, function_alone
 
 
 def _infer_custom_vmap(types: Types, params: dict[str, Any]) -> tuple[TensorType, ...]:
@@ -21,6 +21,7 @@ custom_vmap_call = define(
     _infer_custom_vmap,
     defaults={"graph": REQUIRED, "rule": REQUIRED},
     has_regions=True,
+    runs=function_alone,
     family="call",
 )
 """`custom_vmap_call[graph, rule] x -> y`: a function with a batching rule of its own, a thunk:

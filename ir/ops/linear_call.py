@@ -8,7 +8,7 @@ from ..errors import TypeRuleError
 from ..graph import Graph
 from ..primitive import REQUIRED, Types, define
 from ..types import TensorType
-from .call import check_arguments
+from .call import check_arguments, function_alone
 
 
 def _infer_linear_call(types: Types, params: dict[str, Any]) -> tuple[TensorType, ...]:
@@ -33,6 +33,7 @@ linear_call = define(
     _infer_linear_call,
     defaults={"graph": REQUIRED, "transpose": REQUIRED, "num_residuals": REQUIRED},
     has_regions=True,
+    runs=function_alone,
     family="call",
 )
 """`linear_call[graph, transpose] residuals | x -> y`: a function linear in x, whose transpose is by

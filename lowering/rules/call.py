@@ -5,17 +5,17 @@ A custom derivative rule means nothing here: the function itself is lowered.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from ...ir.errors import ForwardModeError
-from ...ir.graph import Equation, Graph
+from ...ir.graph import Equation
 from ...ir.ops import call as ops
 from ...ir.ops.custom_vmap import custom_vmap_call
 from ...ir.ops.linear_call import linear_call
 from ..context import Context, MlirValue
-from ..tables import called, callees, lower
+from ..tables import called, lower
 
 Operands = Sequence[MlirValue]
 
@@ -38,19 +38,9 @@ def lower_constant(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     return [found]
 
 
-@callees.rule(ops.custom_jvp_call, ops.custom_vjp_call, linear_call, custom_vmap_call)
-def primal_only(eqn: Equation) -> Iterable[Graph]:
-    return (eqn.params["graph"],)
-
-
 @lower.rule(ops.custom_jvp_call, ops.custom_vjp_call, linear_call, custom_vmap_call)
 def lower_custom(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     return ctx.inline(eqn.params["graph"], operands)
-
-
-@callees.rule(ops.custom_vjp_linear)
-def nothing(eqn: Equation) -> Iterable[Graph]:
-    return ()
 
 
 @lower.rule(ops.custom_vjp_linear)

@@ -13,7 +13,6 @@ from ...ir.graph import Equation, Graph
 from ...ir.ops import control as ops
 from ...ir.types import BOOL, INT32, TensorType
 from ..context import Body, Context, MlirValue
-from ..host import effects_of_graphs
 from ..mlir_types import physical
 from ..monoids import compare
 from ..ordered import branch, loop
@@ -37,11 +36,11 @@ def lower_while(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     def step(values: Operands) -> Operands:
         return ctx.inline(p["body_graph"], (*body_consts, *values))
 
-    if not effects_of_graphs((p["cond_graph"],)):
+    if not p["cond_graph"].effects:
         return loop(ctx, types, carry, proceeds, step, (p["body_graph"],))
 
-    # XLA's condition cannot hand on tokens: it is evaluated before the loop and in its body, and
-    # what it says is carried.
+    # XLA's condition cannot hand on tokens, and XLA drops one whose answers it can foresee: it is
+    # evaluated before the loop and in its body, and what it says is carried.
     def step_and_test(values: Operands) -> Operands:
         moved = step(values[1:])
         return [*proceeds(moved), *moved]
@@ -68,11 +67,6 @@ def lower_cond(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     return branch(ctx, types, index, [(graph, body(graph)) for graph in branches])
 
 
-@callees.rule(ops.custom_linear_solve)
-def solve_only(eqn: Equation) -> Iterable[Graph]:
-    return (eqn.params["solve"],)
-
-
 @lower.rule(ops.custom_linear_solve)
 def lower_linear_solve(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     groups = ops.split_sizes(operands, eqn.params["const_lengths"])
@@ -91,9 +85,9 @@ def trips(length: int, unroll: int) -> tuple[int, int]:
 
 @callees.rule(ops.scan)
 def body_of_scan(eqn: Equation) -> Iterable[Graph]:
-    """The body; twice if it is written several times, so that it becomes a function."""
-    graph = eqn.params["graph"]
-    return (graph,) if eqn.params["unroll"] == 1 else (graph, graph)
+    """The body, if it runs; twice if it is written several times, so that it becomes a function."""
+    body = tuple(eqn.running())
+    return body if eqn.params["unroll"] == 1 else body * 2
 
 
 @lower.rule(ops.scan)

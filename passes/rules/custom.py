@@ -7,7 +7,8 @@ graph that the rule gives. Passes that change the function change what its rule 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ...ir.builder import Builder, Zero
@@ -19,6 +20,7 @@ from .. import tables
 from ..asking import ask_backward
 from ..batch import batch_graph
 from ..dce import dce_graph, region_of
+from ..effects import guard, guarded
 from ..regions import append_typed, instantiated, nonzero, select, spread
 from ..tables import Operands, materialise_batch
 from . import custom_thunks as thunks
@@ -54,6 +56,17 @@ def refuse_reading(eqn: Equation, graph: Graph, moving: Sequence[bool]) -> None:
         )
 
 
+@contextlib.contextmanager
+def placed(eqn: Equation) -> Iterator[None]:
+    """What a rule that is asked for raises about what it closes over names the call."""
+    try:
+        yield
+    except ClosedOverError as error:
+        if error.equation is not None:
+            raise
+        raise ClosedOverError(error.claim, eqn, stage="jvp", hint=error.hint) from None
+
+
 # -- jvp -----------------------------------------------------------------------------------------
 
 
@@ -64,7 +77,8 @@ def jvp_custom_jvp(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     active = asked(eqn, moving, "jvp")
     if not any(moving[params["num_consts"] :]):  # only what no function of it reads
         return unmoved(b, eqn)
-    rule, out_active = c.jvp_rule_graph(params["jvp"], params["graph"], active)
+    with placed(eqn):
+        rule, out_active = c.jvp_rule_graph(params["jvp"], params["graph"], active)
     refuse_reading(eqn, rule, moving[: params["num_consts"]])
     dxs = instantiated(b, tangents, active)
     dys = select(eqn.outputs, out_active)
@@ -83,7 +97,8 @@ def jvp_custom_vjp(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     active = asked(eqn, moving, "fwd")
     if not any(moving[params["num_consts"] :]):
         return unmoved(b, eqn)
-    fwd = c.fwd_rule_graph(params["fwd"], active)
+    with placed(eqn):
+        fwd = c.fwd_rule_graph(params["fwd"], active)
     refuse_reading(eqn, fwd, moving[: params["num_consts"]])
     made = fwd.outputs[len(eqn.outputs) :]
     what = f"fwd rule of @{params['graph'].name}"
@@ -205,6 +220,20 @@ def batch_custom_vjp_linear(
         custom_vjp_linear, *inputs[:n], *tangents, **{**params, "bwd": bwd, "out_types": out_types}
     )
     return outputs, (True,) * len(outputs)
+
+
+@guard.rule(custom_jvp_call, custom_vjp_call)
+def guard_custom(b: Builder, eqn: Equation, here: Value) -> Equation:
+    """`here` is one more value that the function closes over, for its rules too."""
+    params = eqn.params
+    changed: dict[str, Any] = {
+        "graph": guarded(params["graph"]), "num_consts": params["num_consts"] + 1
+    }  # fmt: skip
+    if eqn.primitive is custom_jvp_call:
+        changed["jvp"] = thunks.guard_jvp(params)
+    else:
+        changed["fwd"], changed["bwd"] = thunks.guard_vjp(params)
+    return eqn.replace(inputs=(here, *eqn.inputs), params={**params, **changed})
 
 
 # -- dead code -----------------------------------------------------------------------------------

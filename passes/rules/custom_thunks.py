@@ -17,7 +17,8 @@ from ...ir.ops.call import Flags
 from ...ir.types import TensorType, has_tangent
 from ..batch import batch_graph
 from ..dce import region_of
-from ..regions import select, widened
+from ..effects import guarded
+from ..regions import arranged, select, widened
 
 Params = dict[str, Any]
 Rule = Thunk | Graph
@@ -119,6 +120,43 @@ def batch_bwd_everywhere(params: Params, residuals: Flags, size: int) -> Rule:
         return batch_bwd(graph, residuals, (True,) * len(graph.outputs), size), in_active
 
     return like(params["bwd"], make, (params["nonzero"], ct_flags(params["out_types"])))
+
+
+# -- effects -------------------------------------------------------------------------------------
+
+
+def guard_jvp(params: Params) -> Rule:
+    def make(nonzero: Flags) -> tuple[Graph, Flags]:
+        graph, out_active = c.jvp_rule_graph(params["jvp"], params["graph"], nonzero[1:])
+        return guarded(graph), out_active
+
+    def change() -> Rule:
+        return like(params["jvp"], make, ((False, *full_flags(params)[0]),))
+
+    rule: Rule = kept(params, "guard", change)
+    return rule
+
+
+def guard_vjp(params: Params) -> tuple[Rule, Rule]:
+    """fwd hands its `here` on to bwd, before the other residuals."""
+    n_out = len(params["graph"].outputs)
+
+    def fwd(nonzero: Flags) -> Graph:
+        graph = guarded(c.fwd_rule_graph(params["fwd"], nonzero[1:]))
+        here, outputs = graph.inputs[0], graph.outputs
+        return arranged(graph, graph.inputs, (*outputs[:n_out], here, *outputs[n_out:]))
+
+    def bwd(nonzero: Flags, ct_nonzero: Flags) -> tuple[Graph, Flags]:
+        graph, in_active = c.bwd_rule_graph(params["bwd"], nonzero[1:], ct_nonzero)
+        return guarded(graph), (False, *in_active)
+
+    def change() -> tuple[Rule, Rule]:
+        inputs, cts = full_flags(params)
+        signature = ((False, *inputs), cts)
+        return like(params["fwd"], fwd, signature[:1]), like(params["bwd"], bwd, signature)
+
+    rules: tuple[Rule, Rule] = kept(params, "guard", change)
+    return rules
 
 
 # -- dead code -----------------------------------------------------------------------------------

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from ...ir.builder import Builder, Zero
 from ...ir.errors import PassError
-from ...ir.graph import Equation, Graph, Thunk
+from ...ir.graph import Equation, Graph, Thunk, Value
 from ...ir.ops.linear_call import linear_call
 from .. import tables
 from ..batch import batch_graph
+from ..effects import guard, guarded
 from ..regions import Flags, nonzero
 from ..tables import Operands, materialise_batch
 
@@ -77,3 +78,17 @@ def batch_linear_call(
     }
     outputs = b.emit(linear_call, *inputs[:n], *x, **{**params, **changed})
     return outputs, (True,) * n_out
+
+
+@guard.rule(linear_call)
+def guard_linear_call(b: Builder, eqn: Equation, here: Value) -> Equation:
+    """`here` is one more residual."""
+    params, transpose = eqn.params, eqn.params["transpose"]
+    changed = {
+        "graph": guarded(params["graph"]),
+        "transpose": guarded(transpose)
+        if isinstance(transpose, Graph)
+        else Thunk(transpose.name, lambda: guarded(transpose())),
+        "num_residuals": params["num_residuals"] + 1,
+    }
+    return eqn.replace(inputs=(here, *eqn.inputs), params={**params, **changed})

@@ -12,12 +12,13 @@ from typing import Any
 
 from ...ir.builder import Builder, Operand, Zero
 from ...ir.errors import PassError
-from ...ir.graph import Equation, Graph
+from ...ir.graph import Equation, Graph, Value
 from ...ir.ops.call import call
 from ...ir.ops.control import SOLVE_GRAPHS, custom_linear_solve, split_sizes
 from .. import tables
 from ..batch import batch_graph
 from ..dce import dce_graph
+from ..effects import guard, guarded
 from ..jvp import jvp_graph
 from ..regions import either, grow_until_stable, nonzero, select, spread
 from ..tables import Operands, materialise_batch
@@ -128,3 +129,20 @@ def batch_linear_solve(
     ]
     found = b.emit(custom_linear_solve, *inputs[:first], *columns, **changed)
     return found, (*active, *(True,) * n_aux)
+
+
+# -- effects -------------------------------------------------------------------------------------
+
+
+@guard.rule(custom_linear_solve)
+def guard_linear_solve(b: Builder, eqn: Equation, here: Value) -> Equation:
+    """Each graph that has effects closes over `here`."""
+    params = dict(eqn.params)
+    *consts, rhs = split_sizes(eqn.inputs, params["const_lengths"])
+    for i, name in enumerate(SOLVE_GRAPHS):
+        if params[name] is not None and params[name].effects:
+            params[name] = guarded(params[name])
+            consts[i] = (here, *consts[i])
+    params["const_lengths"] = tuple(map(len, consts))
+    inputs = tuple([x for group in (*consts, rhs) for x in group])
+    return eqn.replace(inputs=inputs, params=params)

@@ -1,0 +1,131 @@
+"""Effects of rules and solvers: for the examples that are in a branch, once each; none of those
+that wait for a derivative that nobody takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.custom_derivatives import linear_call
+from laws import interpret
+from test_effect_counts import BATCH, ONE, OTHER, Function, assert_same, base, log_of, look
+
+import covector
+from covector.passes import run_passes
+
+FUNCTION, RULE, BACK = OTHER + 10, OTHER + 11, OTHER + 12
+
+
+def shown(tag: int, x: Any) -> Any:
+    look(tag, x, False)
+    return jnp.sin(x)
+
+
+def with_jvp(x: Any) -> Any:
+    @jax.custom_jvp
+    def f(x: Any) -> Any:
+        return shown(FUNCTION, x)
+
+    f.defjvp(lambda p, t: (shown(RULE, p[0]), jnp.cos(p[0]) * t[0]))
+    return f(x)
+
+
+def with_vjp(x: Any) -> Any:
+    @jax.custom_vjp
+    def f(x: Any) -> Any:
+        return shown(FUNCTION, x)
+
+    def backward(x: Any, ct: Any) -> Any:
+        look(BACK, x, False)
+        return (jnp.cos(x) * ct,)
+
+    f.defvjp(lambda x: (shown(RULE, x), x), backward)
+    return f(x)
+
+
+def with_solve(x: Any) -> Any:
+    def solve(_: Any, b: Any) -> Any:
+        look(FUNCTION, b, False)
+        return b / (2.0 + x)
+
+    return lax.custom_linear_solve(lambda y: (2.0 + x) * y, jnp.sin(x), solve, solve)
+
+
+def with_linear_call(x: Any) -> Any:
+    def scaled(tag: int) -> Callable[[Any, Any], Any]:
+        return lambda r, y: (look(tag, r, False), r * y)[1]
+
+    return linear_call(scaled(FUNCTION), scaled(BACK), lax.stop_gradient(x), jnp.sin(x))
+
+
+def in_branch(f: Function) -> Function:
+    return lambda x: lax.cond(x > 0.2, f, lambda x: x * 2.0, x)
+
+
+def in_loop_in_branch(f: Function) -> Function:
+    return in_branch(lambda x: lax.fori_loop(0, 2, lambda _, c: f(c), x))
+
+
+XS = jnp.asarray([0.5, 0.1, -0.4, 0.3])
+
+
+@pytest.mark.parametrize("wrap", [in_branch, in_loop_in_branch])
+@pytest.mark.parametrize("f", [with_jvp, with_vjp, with_solve, with_linear_call])
+@pytest.mark.parametrize("transform", ["vmap", "vmap of grad", "grad of vmap", "jvp of vmap"])
+def test_for_the_examples_that_are_there(transform: str, f: Function, wrap: Any) -> None:
+    if f is with_vjp and "jvp" in transform:
+        return  # forward mode is refused
+    one = {"vmap": "value", "jvp of vmap": "jvp"}.get(transform, "grad")
+    alone = covector.jit(ONE[one](wrap(f)))
+    want = [entry for x in XS for entry in log_of(partial(alone, x))]
+    assert want
+    module = covector.make_ir(BATCH[transform](wrap(f)))(XS).verify()
+    assert_same(log_of(lambda: interpret(module.main, XS)), want, in_order=False)
+    module = run_passes(covector.make_ir(covector.vmap(wrap(f)))(XS), "materialize").verify()
+    read = covector.parse(str(module)).verify()
+    assert str(read) == str(module)
+
+
+def test_a_rule_that_nobody_asks_for_has_no_effect() -> None:
+    """Its function is quiet: the call may be dropped, merged, and run for its value alone."""
+
+    @jax.custom_jvp
+    def f(x: Any) -> Any:
+        return jnp.sin(x)
+
+    f.defjvp(lambda p, t: (shown(RULE, p[0]), t[0]))
+    module = run_passes(covector.make_ir(lambda x: (f(x), x * 2.0)[1])(1.0), "materialize")
+    assert not module.main.effects
+    assert len(run_passes(module, "dce").main.equations) == 1
+
+
+def test_ordered_effects_of_what_never_runs() -> None:
+    f = base(ordered=True)
+
+    def never(x: Any) -> Any:
+        step = jax.jit(lambda c, _: (f(c), None))
+        return lax.scan(lambda c, _: lax.scan(step, c, None, length=0), x, None, length=0)[0]
+
+    assert log_of(lambda: covector.jit(never)(1.0)) == []
+    assert log_of(lambda: covector.jit(covector.hessian(jax.checkpoint(never)))(1.0)) == []
+
+
+@pytest.mark.parametrize("name", ["value", "grad", "jvp"])
+def test_a_condition_whose_answers_are_foreseen_still_shows(name: str) -> None:
+    """A loop of literals, which XLA counts when it compiles."""
+
+    def proceeds(c: Any) -> Any:
+        look(OTHER, c[1], False)
+        return c[0] < 2.0
+
+    def f(x: Any) -> Any:
+        return x * lax.while_loop(proceeds, lambda c: (c[0] + 1.0, c[1] * 0.5), (0.0, 1.0))[1]
+
+    log = log_of(lambda: covector.jit(ONE[name](f))(np.float32(3.0)))
+    assert sorted(log) == [(OTHER, 0.25), (OTHER, 0.5), (OTHER, 1.0)]

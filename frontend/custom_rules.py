@@ -40,6 +40,7 @@ from .jax_compat import (
     vjp_rule_from_params,
 )
 from .known import KnownValues, Later, Place
+from .leaks import lend
 from .rule_batches import with_batch_axes
 from .trace import GraphTrace, Recording, trace_flat
 
@@ -117,6 +118,7 @@ def _record(
         known=_known(values),
     )  # fmt: skip
     consts = (*made.captured, *closed_over)
+    lend(consts)
     params = {
         "graph": made.graph,
         **make_rules(types, consts, None if is_shared else values),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from jax.errors import UnexpectedTracerError
 
-from ..ir.errors import ClosedOverError
+from ..ir.errors import ClosedOverError, CovectorError
 
 
 class ClosedOverTracerError(ClosedOverError, UnexpectedTracerError):
@@ -15,6 +15,11 @@ class ClosedOverTracerError(ClosedOverError, UnexpectedTracerError):
 
     JAX, whose rules are traced where they stand, calls it a leaked tracer.
     """
+
+
+class LeakedTracerError(CovectorError):
+    """A value of a recording is still held when the recording is over (JAX raises a plain
+    Exception)."""
 
 
 @contextlib.contextmanager

@@ -7,12 +7,13 @@ compiles nothing; that it captures other arrays does not count.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
 import jax
 
-from ..ir.errors import error_behind
+from ..ir.errors import NotAvailable, error_behind
 from ..ir.graph import Constant, Graph, memoised, walk_graphs
 from ..ir.module import Module
 from ..ir.ops.call import call
@@ -28,7 +29,13 @@ from .captured import arrays_of, lifted
 from .export import eval_graph
 from .offloading import check_offloaded
 from .program_cache import ProgramCache
-from .stepwise import compile_seconds, run_stepwise, stepwise_seconds
+from .stepwise import (
+    compile_seconds,
+    run_opened,
+    run_stepwise,
+    runs_by_itself,
+    stepwise_seconds,
+)
 
 Runner = Callable[..., list[Any]]
 
@@ -86,6 +93,10 @@ def runner(graph: Graph) -> Runner:
     return made
 
 
+def _any_array(_: Constant) -> bool:
+    return True
+
+
 class _Program:
     """A graph as a callable of flat arrays, compiled when that pays.
 
@@ -98,24 +109,33 @@ class _Program:
     __slots__ = ("captured", "digest", "graph")
 
     def __init__(self, graph: Graph) -> None:
-        self.graph, captured = lifted(graph, lambda _: True)
+        self.graph, captured = lifted(graph, _any_array)
         self.captured = arrays_of(captured)
         self.digest = program_hash(self.graph)
 
     def __call__(self, *own: Any) -> list[Any]:
         arguments = (*self.captured, *own)
         run = _compiled.get(self.digest)
-        if run is not None:
-            return run(*arguments)
-        if self._is_to_be_compiled():
+        if run is None and self._is_to_be_compiled():
             run = _compiled[self.digest] = _compile_on_call(self.graph)
-            return run(*arguments)
+        if run is not None:
+            return self._run_compiled(run, arguments)
         is_first = self.digest not in _running
         start = perf_counter()
         outputs = run_stepwise(self.graph, arguments, runner)
         spent = 0.0 if is_first else perf_counter() - start
         _running[self.digest] = _running.get(self.digest, 0.0) + spent
         return outputs
+
+    def _run_compiled(self, run: Runner, arguments: Sequence[Any]) -> list[Any]:
+        """Its outputs; step by step where that is all that an operation's author provides for."""
+        try:
+            return run(*arguments)
+        except NotAvailable:
+            if not runs_by_itself(self.graph):
+                raise
+            _compiled[self.digest] = partial(run_opened, self.graph, runner=runner)
+        return _compiled[self.digest](*arguments)
 
     def _is_to_be_compiled(self) -> bool:
         if moves(self.graph):

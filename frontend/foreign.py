@@ -86,7 +86,7 @@ class _Rules:
         def flat(*values: Any) -> list[Any]:
             primals = [x for x, f in zip(values, nonzero, strict=False) if f]
             partial = self._of_some(values[:n], nonzero)
-            outputs, tangents = jax.jvp(partial, primals, list(values[n:]))
+            outputs, tangents = _pushed(partial, primals, list(values[n:]))
             return [*outputs, *_select(tangents, out_nonzero)]
 
         types = [*self.types, *_select(self.types, nonzero)]
@@ -177,6 +177,20 @@ class _Rules:
                 f"{name} has no {what}: its author registered none with JAX",
                 hint=str(error).partition("\n")[0],
             ) from None
+
+
+def _pushed(
+    partial: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]
+) -> tuple[Any, Any]:
+    """Outputs and their tangents, by the author's jvp rule or by that for linearization."""
+    try:
+        return jax.jvp(partial, primals, tangents)
+    except NotImplementedError as error:
+        try:
+            outputs, push = jax.linearize(partial, *primals)
+        except NotImplementedError:
+            raise error from None
+        return outputs, push(*tangents)
 
 
 def _select(items: Sequence[Any], flags: Sequence[bool]) -> list[Any]:

@@ -70,7 +70,7 @@ def grad(
     how = (argnums, has_aux, holomorphic, allow_int, memory_budget)
     differentiate = _value_and_grad(fun, *how, with_value=False)
 
-    @wraps(fun, "grad")
+    @wraps(fun, "Gradient")
     def grad_fun(*args: Any, **kwargs: Any) -> Any:
         value, gradient = differentiate(*args, **kwargs)
         return (gradient, value[1]) if has_aux else gradient
@@ -90,7 +90,7 @@ def _value_and_grad(
     check_callable(fun, "value_and_grad" if with_value else "grad")
     budget = None if memory_budget is None else read_size(memory_budget)
 
-    @wraps(fun, "value_and_grad")
+    @wraps(fun, "Value and gradient")
     def value_and_grad_fun(*args: Any, **kwargs: Any) -> Any:
         wanted = check_argnums(fun, argnums, len(args))
         leaves, in_tree = jax.tree.flatten((args, kwargs))

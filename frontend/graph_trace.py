@@ -125,12 +125,13 @@ class GraphTrace(Trace):  # type: ignore[misc]
     them; `aliases` maps tracers of a trace that is over to values of this one (custom rules are
     traced late, and may have closed over what was being traced then).
     known: where the concrete values of this recording can be had, if Python may ask for them.
+    lent: the identities of tracers that rules hold on to, see `leaks`.
     shared: what one recording, with all that is nested in it, traces only once.
     """
 
     __slots__ = (
         "_arrays", "_naming", "aliases", "builder", "captured", "finished", "inputs", "known",
-        "name", "shared",
+        "lent", "name", "shared",
     )  # fmt: skip
 
     def __init__(self, name: str, outer: GraphTrace | None = None) -> None:
@@ -143,6 +144,7 @@ class GraphTrace(Trace):  # type: ignore[misc]
         self.inputs: list[Value] = []
         self.captured: dict[int, tuple[Any, Value]] = {}
         self.aliases: dict[int, Atom] = {}
+        self.lent: set[int] = set()
         self.finished = False
         self.known: KnownValues | None = None
         self._arrays: dict[int, tuple[Any, Atom]] = {}

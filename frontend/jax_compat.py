@@ -21,6 +21,7 @@ import jax
 # eval_context: none does.
 # typeof: the JAX type of anything that may be an operand.
 # escaped_tracer_error: JAX's own words for a tracer that outlived its trace.
+# leaked_tracer_error: which objects hold a tracer that should be gone.
 # Primitive, Jaxpr, Literal: what jaxprs are made of.
 # TypedInt, TypedFloat, TypedComplex: Python scalars with a dtype, for weakly typed literals.
 # custom_jvp_call_p, custom_vjp_call_p: the primitives behind jax.custom_jvp and jax.custom_vjp.
@@ -76,6 +77,7 @@ typeof = core.typeof
 set_current_trace = core.set_current_trace
 eval_context = core.eval_context
 escaped_tracer_error: Any = core.escaped_tracer_error
+leaked_tracer_error: Any = core.leaked_tracer_error
 
 
 def _canonicalize(x: Any) -> Any:

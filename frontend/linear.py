@@ -13,7 +13,7 @@ from ..ir.errors import ArgumentError, UsageError
 from ..ir.graph import Graph, Thunk, Value, memoised
 from ..ir.module import Module
 from ..ir.ops.call import custom_vjp_linear
-from ..ir.types import TensorType, has_tangent
+from ..ir.types import TensorType, dtype_category, has_tangent
 from ..passes import watched
 from ..passes.asking import having
 from ..passes.transpose import cotangent_name
@@ -25,7 +25,7 @@ from .known import KnownValues
 from .modules import to_jaxpr
 from .pulled import Pulled, sources
 from .staging import function_name, split_outputs, stage
-from .tangents import cotangent_leaves, float0_zeros, tangent_leaves, zero_tangent
+from .tangents import cotangent_leaves, float0_zeros, tangent_leaves, zero_tangent, zeros_of
 
 
 def linearize(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
@@ -157,17 +157,20 @@ class PullBack(_AtPoint):
         live = [ct for ct, nz in zip(flat, self.nonzero, strict=True) if nz]
         backward, has_ct = self._transposed((*residuals, *live))
         if wanted is not None:
-            asked = [w for w, t in zip(wanted, self.types, strict=True) if has_tangent(t)]
+            asked = [w for w, t in zip(wanted, self.types, strict=True) if self._has_cotangent(t)]
             backward, has_ct = _only(backward, has_ct, tuple(asked))
         pulled = iter(execute(backward, (*residuals, *live)))
         flags = iter(has_ct)
         leaves = []
         for t in self.types:
-            if not has_tangent(t):
+            if not self._has_cotangent(t):
                 leaves.append(float0_zeros(t))
             else:
-                leaves.append(next(pulled) if next(flags) else zero_tangent(t))
+                leaves.append(next(pulled) if next(flags) else zeros_of(t))
         return leaves
+
+    def _has_cotangent(self, type: TensorType) -> bool:
+        return has_tangent(type)
 
     def _transposed(self, operands: Sequence[Any]) -> tuple[Graph, tuple[bool, ...]]:
         """The backward program; where rules are Python that may branch on values, the one for these
@@ -189,7 +192,9 @@ class PullBack(_AtPoint):
                 f"{self.name} returns (a tuple, if that value is a tuple)",
                 hint=_ONE_COTANGENT,
             )
-        return cotangent_leaves(self.name, cotangents[0], self.out_tree, self.out_types)
+        return cotangent_leaves(
+            self.name, cotangents[0], self.out_tree, self.out_types, self._has_cotangent
+        )
 
 
 def _only(
@@ -226,7 +231,14 @@ _ONE_COTANGENT = """for example, of a function that returns a pair:
 
 
 class Transposed(PullBack):
-    """Maps a cotangent of a linear function's output to cotangents of its arguments."""
+    """Maps a cotangent of a linear function's output to its arguments', also integers."""
+
+    def _has_cotangent(self, type: TensorType) -> bool:
+        return True
+
+    def _transposed(self, operands: Sequence[Any]) -> tuple[Graph, tuple[bool, ...]]:
+        cts = [Value(y.type, cotangent_name(y.name)) for y in self.graph.outputs]
+        return watched.transpose(self.graph, cts)
 
     def _cotangent_leaves(self, cotangents: tuple[Any, ...]) -> list[Any]:
         try:
@@ -280,9 +292,12 @@ def _stated_type(x: Any) -> TensorType:
 
 
 def _check_one_field(ins: Sequence[TensorType], outs: Sequence[TensorType]) -> None:
-    """Raise ArgumentError unless all are float or complex."""
-    if not all(has_tangent(t) for t in (*ins, *outs)):
+    """Raise ArgumentError unless all are float or complex, or all are integers."""
+    types = (*ins, *outs)
+    integers = [dtype_category(t.dtype) in ("int", "uint") for t in types]
+    if not all(map(has_tangent, types)) and not all(integers):
         raise ArgumentError(
             "linear_transpose only supports functions from float or complex to float or complex, "
+            "and from integers to integers, "
             f"got one from {', '.join(map(str, ins))} to {', '.join(map(str, outs))}"
         )

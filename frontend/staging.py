@@ -244,12 +244,15 @@ def dress_as(wrapper: Any, fun: Any) -> None:
         vars(wrapper).pop(name, None)
 
 
-def wraps(fun: Callable[..., Any], transformation: str) -> Callable[[Function], Function]:
+def wraps(fun: Callable[..., Any], what: str) -> Callable[[Function], Function]:
     """Dress a transformed function with the name and documentation of the function."""
 
     def dress(wrapper: Function) -> Function:
-        dress_as(wrapper, fun)
-        wrapper.__doc__ = f"{transformation} of {function_name(fun)}.\n\n{fun.__doc__ or ''}"
+        if hasattr(fun, "__name__"):
+            dress_as(wrapper, fun)
+        said = getattr(fun, "__doc__", None)
+        head = f"{what} of {function_name(fun)}."
+        wrapper.__doc__ = f"{head}\n\nOriginal documentation:\n\n{said}" if said else head
         return wrapper
 
     return dress

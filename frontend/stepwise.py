@@ -13,8 +13,10 @@ from typing import Any, Final
 
 import jax
 
-from ..ir.graph import Equation, Graph, Value, equation_key, memoised
-from ..ir.ops.call import call
+from ..ir.equality import graph_hash
+from ..ir.graph import Equation, Graph, Thunk, Value, equation_key, memoised
+from ..ir.ops.call import call, checkpoint, custom_jvp_call, custom_vjp_call
+from ..ir.ops.foreign import foreign
 from .export import evaluate
 from .export_rules import rule_for
 
@@ -68,6 +70,30 @@ def run_stepwise(
     return [x if isinstance(x, jax.Array) else jax.device_put(x) for x in outputs]
 
 
+def run_opened(graph: Graph, *arguments: Any, runner: Callable[[Graph], Runner]) -> list[Any]:
+    """As `run_stepwise`, for a graph that cannot be compiled: an operation in it has no lowering,
+    only what its author does with arrays. Calls are opened until it stands alone."""
+
+    def bind(eqn: Equation, inputs: Sequence[Any]) -> Sequence[Any]:
+        if eqn.primitive in OPENED:
+            return runner(eqn.params["graph"])(*inputs)
+        if not eqn.primitive.has_regions:
+            return rule_for(eqn.primitive)(eqn, inputs)
+        given = {x: value for x, value in zip(eqn.inputs, inputs, strict=True) if _is_value(x)}
+        return runner(_unit(graph, eqn))(*given.values())
+
+    return list(evaluate(graph, arguments, bind))
+
+
+OPENED: Final = (call, checkpoint, custom_jvp_call, custom_vjp_call)
+
+
+def runs_by_itself(graph: Graph) -> bool:
+    """Whether a program that cannot be compiled can be run step by step: what hinders is not in a
+    loop or a branch."""
+    return any(eqn.primitive is foreign or eqn.primitive in OPENED for eqn in graph.equations)
+
+
 def _is_value(x: Any) -> bool:
     return isinstance(x, Value)
 
@@ -95,12 +121,23 @@ def _operations(graph: Graph) -> dict[Hashable, Equation]:
 
 def _kind(eqn: Equation) -> Hashable:
     types: Any = tuple([x.type for x in eqn.inputs])
-    key = equation_key(eqn.primitive, types, eqn.params)
+    params: dict[str, Any] = eqn.params
+    if eqn.primitive.has_regions:  # by structure: what is known for good must not hold programs
+        params = {name: _structure(value) for name, value in params.items()}
+    key = equation_key(eqn.primitive, types, params)
     try:
         hash(key)
     except TypeError:  # arrays among the parameters
         return eqn.primitive, types, repr(eqn.params)
     return key  # type: ignore[no-any-return]
+
+
+def _structure(value: Any) -> Any:
+    if isinstance(value, Graph):
+        return graph_hash(value)
+    if isinstance(value, Thunk):
+        return value.name
+    return tuple(map(_structure, value)) if isinstance(value, tuple) else value
 
 
 def _size(graph: Graph) -> int:

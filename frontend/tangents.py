@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -21,8 +21,11 @@ def float0_zeros(type: TensorType) -> Any:
 
 def zero_tangent(type: TensorType) -> Any:
     """A tangent of zeros for a value of this type."""
-    if not has_tangent(type):
-        return float0_zeros(type)
+    return zeros_of(type) if has_tangent(type) else float0_zeros(type)
+
+
+def zeros_of(type: TensorType) -> Any:
+    """Zeros of this type."""
     zeros: Any = jax.numpy.zeros(type.shape, to_jax_dtype(type.dtype))
     return as_weak(zeros, type.weak)
 
@@ -82,7 +85,11 @@ def _takes_part(
 
 
 def cotangent_leaves(
-    name: str, cotangent: Any, out_tree: Any, out_types: Sequence[TensorType]
+    name: str,
+    cotangent: Any,
+    out_tree: Any,
+    out_types: Sequence[TensorType],
+    has_cotangent: Callable[[TensorType], bool] = has_tangent,
 ) -> list[Any]:
     """The flat cotangents of the output of `name`. Raises UsageError where they are not its."""
     flat, tree = jax.tree.flatten(cotangent)
@@ -96,12 +103,12 @@ def cotangent_leaves(
         )
     flat = [ct for ct, is_number in zip(flat, has_numbers, strict=True) if is_number]
     for i, (ct, t) in enumerate(zip(flat, out_types, strict=True)):
-        _check_cotangent(name, i, ct, t)
+        _check_cotangent(name, i, ct, t, has_cotangent(t))
     return flat
 
 
-def _check_cotangent(name: str, i: int, ct: Any, out: TensorType) -> None:
-    if not has_tangent(out):
+def _check_cotangent(name: str, i: int, ct: Any, out: TensorType, is_number: bool) -> None:
+    if not is_number:
         if np.shape(ct) == out.shape:
             return
         expected = f"float0{list(out.shape)}"

@@ -17,6 +17,7 @@ from ..ir.graph import Graph, Value
 from ..ir.types import TensorType
 from .graph_trace import GraphTrace, GraphTracer, type_of_tracer
 from .jax_compat import canonicalize, current_trace, set_current_trace
+from .leaks import check_leaks
 
 if TYPE_CHECKING:
     from .known import KnownValues
@@ -67,6 +68,8 @@ def trace_flat(
     with set_current_trace(trace), room_for_calls():
         outputs = flat_fun(*[GraphTracer(trace, v) for v in values])
         graph = trace.finish([_checked(x, i, name) for i, x in enumerate(outputs)])
+    del outputs
+    check_leaks(trace)
     return Recording(graph, tuple(x for x, _ in trace.captured.values()), trace)
 
 

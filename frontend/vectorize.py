@@ -11,13 +11,14 @@ import numpy as np
 from ..ir.builder import Builder
 from ..ir.errors import ArgumentError
 from ..ir.graph import Graph, Value
+from ..ir.ops.reduction import reduce_sum
 from ..ir.types import TensorType
 from ..passes import watched
 from .arguments import check_callable
 from .execute import execute
 from .jax_compat import extended_axes
 from .no_numbers import nest_mapped, shown
-from .staging import Staged, divide, dress_as, function_name, leaf_names, stage
+from .staging import Staged, divide, function_name, leaf_names, stage, wraps
 
 
 def vmap(
@@ -27,6 +28,7 @@ def vmap(
     axis_name: str | None = None,
     axis_size: int | None = None,
     spmd_axis_name: Hashable | None = None,
+    sum_match: bool = False,
 ) -> Callable[..., Any]:
     """Map fun over array axes, as `jax.vmap`: one batched program, not a loop.
 
@@ -37,6 +39,8 @@ def vmap(
     axis_size: the length of the mapped axis, needed when no argument has one.
     spmd_axis_name: the mesh axis along which the mapped axis is to be spread; a program is of one
       device, so nothing is.
+    sum_match: whether an output that depends on the mapped axis is summed over it where out_axes
+      has None (an error otherwise).
 
     Raises ValueError or ArgumentError (a TypeError) where axes and arguments do not fit.
     """
@@ -76,13 +80,11 @@ def vmap(
         known = [x if axis is None else None for x, axis in zip(leaves, axes, strict=True)]
         with extended_axes({} if name is None else {name: size}, spmd_axis_name):
             staged = stage(fun, leaves, in_tree, types=inner, known=known, held=held)
-        graph, wanted = _mapped_graph(staged, types, axes, size, out_axes, name)
+        graph, wanted = _mapped_graph(staged, types, axes, size, out_axes, name, sum_match)
         outputs = execute(graph, (*staged.captured, *leaves))
         return nest_mapped(staged.out_tree, outputs, wanted, size)
 
-    if hasattr(fun, "__name__"):
-        dress_as(vmap_fun, fun)
-    return vmap_fun
+    return wraps(fun, "Vectorized version")(vmap_fun)
 
 
 def flat_axes(what: str, axes: Any, tree: Any) -> list[int | None]:
@@ -153,6 +155,7 @@ def _mapped_graph(
     size: int,
     out_axes: Any,
     axis_name: str | None,
+    sum_match: bool,
 ) -> tuple[Graph, list[int | None]]:
     """The batched program, with the batch axis moved from and to where the user has it."""
     mapped = staged.active([axis is not None for axis in axes])
@@ -172,7 +175,9 @@ def _mapped_graph(
         moved.append(move_axis(b, value, axis, 0) if axis else value)
     outputs = []
     for out, is_batched, axis in zip(b.inline(batched, moved), out_batched, wanted, strict=True):
-        if is_batched and axis is None:
+        if is_batched and axis is None and sum_match:
+            out = b.emit(reduce_sum, out, axes=(0,))[0]
+        elif is_batched and axis is None:
             raise ValueError(
                 f"vmap of {staged.graph.name} has out_axes=None for an output that depends on the "
                 "mapped axis"

@@ -138,6 +138,10 @@ class MissingRule(CovectorError, NotImplementedError):
     """A primitive has no rule in the layer that needed one."""
 
 
+class NotAvailable(CovectorError):
+    """A primitive has no lowering for a platform; it may still run by itself."""
+
+
 class PassError(CovectorError, ValueError):
     """A pass was asked for something that it cannot do."""
 

@@ -6,14 +6,16 @@ value may stand in several graphs (a program and its derivative), but is made on
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakValueDictionary
 
 import numpy as np
 
+from .memo import memoised as memoised
+from .memo import memoised_with_forced as memoised_with_forced
+from .memo import remember
+from .memo import remembered as remembered
 from .types import TensorType
 
 if TYPE_CHECKING:
@@ -370,64 +372,13 @@ def captures(
     return tuple(found)
 
 
-def memoised(graph: Graph, key: Any, make: Callable[[], Any]) -> Any:
-    """`make()`, computed once for this graph and key."""
-    found = graph.derived.get(key)
-    if found is None:
-        with room_to_nest(graph):
-            found = graph.derived[key] = make()
-    return found
-
-
-def memoised_with_forced(
-    graph: Graph,
-    key: Any,
-    make: Callable[[tuple[bool, ...]], tuple[Graph, tuple[bool, ...]]],
-    force: Sequence[bool],
-) -> tuple[Graph, tuple[bool, ...]]:
-    """`make(forced)`, a graph and flags of which the forced ones are set: made once for all `force`
-    that ask for no more flags than are set anyway (`forced` is then empty)."""
-    made: tuple[Graph, tuple[bool, ...]] = memoised(graph, key, lambda: make(()))
-    if any([f and not flag for f, flag in zip(force, made[1], strict=False)]):
-        forced = tuple([f or flag for f, flag in zip(force, made[1], strict=True)])
-        made = memoised(graph, (key, forced), lambda: make(forced))
-    return made
-
-
 def transformed(graph: Graph, key: Any, change: Callable[[Graph], Graph]) -> Graph:
     """A graph changed after all graphs that it holds have been: each once, and without recursion.
 
-    `change` finds what became of a callee in `callee.derived[key]`.
+    `change` finds what became of a callee by `remembered(callee, key)`.
     """
     for callee in walk_graphs(graph):
         if key not in callee.derived:
-            callee.derived[key] = change(callee)
-    made: Graph = graph.derived[key]
+            remember(callee, key, change(callee))
+    made: Graph = remembered(graph, key)
     return made
-
-
-FRAMES_PER_LEVEL: Final = 16
-
-
-class room_to_nest:
-    """Lets Python recurse as deep as the graph's regions are nested, a few frames a level.
-
-    Not longer than that: at a high limit other code's endless recursion may overflow the stack of C
-    before Python sees it.
-    """
-
-    __slots__ = ("before", "wanted")
-
-    def __init__(self, graph: Graph) -> None:
-        self.wanted = 500 + FRAMES_PER_LEVEL * graph.nesting
-        self.before = 0
-
-    def __enter__(self) -> None:
-        if self.wanted > 1000 and (limit := sys.getrecursionlimit()) < self.wanted:
-            self.before = limit
-            sys.setrecursionlimit(self.wanted)
-
-    def __exit__(self, *_: object) -> None:
-        if self.before:
-            with contextlib.suppress(RecursionError):  # called from deeper than that
-                sys.setrecursionlimit(self.before)

@@ -65,8 +65,8 @@ class CallSpec:
         if given == (None, None, None, None):
             return cls()
         parameters = _parameters(fun)
-        static = _pair("static", parameters, static_argnums, static_argnames)
-        donated = _pair("donate", parameters, donate_argnums, donate_argnames)
+        static = _pair("static", fun, parameters, static_argnums, static_argnames)
+        donated = _pair("donate", fun, parameters, donate_argnums, donate_argnames)
         clash = set(static[0]) & set(donated[0]) or set(static[1]) & set(donated[1])
         if clash:
             raise ValueError(f"arguments {sorted(clash)} are both static and donated")
@@ -74,17 +74,19 @@ class CallSpec:
 
     def split(self, args: Sequence[Any], kwargs: dict[str, Any]) -> Call:
         """Divide the arguments of one call."""
-        traced = [i for i in range(len(args)) if i not in self.static_argnums]
+        static_positions = _from_start(self.static_argnums, len(args))
+        donated_positions = _from_start(self.donate_argnums, len(args))
+        traced = [i for i in range(len(args)) if i not in static_positions]
         traced_names = sorted(k for k in kwargs if k not in self.static_argnames)
         static: list[tuple[int | str, Any]] = [
-            (i, args[i]) for i in sorted(self.static_argnums) if i < len(args)
+            (i, args[i]) for i in sorted(static_positions) if 0 <= i < len(args)
         ]
         static += [(k, kwargs[k]) for k in sorted(kwargs) if k in self.static_argnames]
         for place, value in static:
             _check_hashable(place, value)
         parts = [args[i] for i in traced], {k: kwargs[k] for k in traced_names}
         leaves, tree = jax.tree.flatten((tuple(parts[0]), parts[1]))
-        given_away = [i in self.donate_argnums for i in traced] + [
+        given_away = [i in donated_positions for i in traced] + [
             k in self.donate_argnames for k in traced_names
         ]
         counts = (
@@ -96,6 +98,11 @@ class CallSpec:
         flags = [flag for flag, count in pairs for _ in range(count)]
         donated = tuple(i for i, flag in enumerate(flags) if flag)
         return Call(tuple(leaves), tree, tuple(static), donated)
+
+
+def _from_start(numbers: Sequence[int], n_args: int) -> set[int]:
+    """Positions from 0 of one call: functions of any number of arguments count from its end."""
+    return {i + n_args if i < 0 else i for i in numbers}
 
 
 def _check_hashable(place: int | str, value: Any) -> None:
@@ -117,7 +124,7 @@ def _parameters(fun: Callable[..., Any] | None) -> list[inspect.Parameter] | Non
 
 
 def _pair(
-    word: str, parameters: list[inspect.Parameter] | None, numbers: Numbers, names: Names
+    word: str, fun: Any, parameters: list[inspect.Parameter] | None, numbers: Numbers, names: Names
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
     positional = [
         p for p in parameters or () if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
@@ -127,8 +134,15 @@ def _pair(
     named = (names,) if isinstance(names, str) else tuple(names or ())
     if parameters is not None:
         _check_names(word, parameters, named)
+    elif named and numbers is None and word == "donate":
+        raise ValueError(
+            f"Getting the signature of function {fun} failed. Pass {word}_argnums instead of "
+            f"{word}_argnames."
+        )
     if names is None:
-        named = tuple(name for i in nums if i < len(either) and (name := either[i]) is not None)
+        named = tuple(
+            name for i in nums if 0 <= i < len(either) and (name := either[i]) is not None
+        )
     elif numbers is None:
         nums = tuple(i for i, name in enumerate(either) if name in named)
     return nums, named
@@ -142,10 +156,6 @@ def _numbers(
 ) -> tuple[int, ...]:
     nums = (numbers,) if isinstance(numbers, int) else tuple(numbers or ())
     if parameters is None or any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        if any(i < 0 for i in nums):
-            raise ValueError(
-                f"{word}_argnums={nums}: a negative number needs a function of known length"
-            )
         return tuple(sorted(nums))
     for i in nums:
         if not -len(positional) <= i < len(positional):

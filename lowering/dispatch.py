@@ -68,7 +68,7 @@ def make_dispatcher(
     different.
     """
     spec = CallSpec.resolve(fun, static_argnums, static_argnames, donate_argnums, donate_argnames)
-    label = str(name or getattr(fun, "__name__", "compiled"))
+    label = str(name or _name_of(fun))
     lookup = _Lookup(cache_miss, spec)
     static = (spec.static_argnums, spec.static_argnames)
     shared = (spec, key) if key is not None else object()
@@ -76,6 +76,13 @@ def make_dispatcher(
     if function is None:
         function = _python_function(fun, lookup)
     return _finish(function, fun, label, lookup)
+
+
+def _name_of(fun: Any) -> str:
+    """What JAX calls a function: partial ones as what they call."""
+    while isinstance(fun, functools.partial) and not hasattr(fun, "__name__"):
+        fun = fun.func
+    return getattr(fun, "__name__", "compiled")
 
 
 def _python_function(fun: Callable[..., Any] | None, lookup: _Lookup) -> Callable[..., Any]:

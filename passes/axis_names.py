@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ..ir.graph import Equation, Graph, Thunk, memoised, transformed, walk_graphs
+from ..ir.graph import Equation, Graph, Thunk, memoised, remembered, transformed, walk_graphs
 from ..ir.ops.collective import COLLECTIVES, axes_key, axes_of
 from .regions import with_regions
 
@@ -39,7 +39,7 @@ def _mark(eqn: Equation, name: str, key: Any) -> Equation:
         return eqn.replace(params={**eqn.params, which: marked})
     if not eqn.primitive.has_regions or name in eqn.params.get("manual_axes", ()):
         return eqn
-    changed = with_regions(eqn, lambda region: region.derived[key])
+    changed = with_regions(eqn, lambda region: remembered(region, key))
     rules = {k: v for k, v in eqn.params.items() if k in ("jvp", "fwd", "bwd")}
     thunks = {k: _marked_rule(eqn, v, name) for k, v in rules.items() if isinstance(v, Thunk)}
     return changed.replace(params={**changed.params, **thunks}) if thunks else changed

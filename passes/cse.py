@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..ir.graph import Equation, Graph, equation_key, transformed
+from ..ir.graph import Equation, Graph, equation_key, remembered, transformed
 from ..ir.module import Module
 from .base import Pass
 from .counting import fewer_equations
@@ -26,7 +26,7 @@ def _cse(graph: Graph) -> Graph:
     kept = []
     for eqn in graph.equations:
         if eqn.primitive.has_regions:
-            eqn = with_regions(eqn, lambda region: region.derived["cse"])
+            eqn = with_regions(eqn, lambda region: remembered(region, "cse"))
         if env and not env.keys().isdisjoint(eqn.inputs):
             eqn = eqn.replace(inputs=tuple([env.get(x, x) for x in eqn.inputs]))
         if eqn.effects:

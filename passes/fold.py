@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..ir.builder import Builder
-from ..ir.graph import Graph, Value, transformed
+from ..ir.graph import Graph, Value, remembered, transformed
 from ..ir.module import Module
 from .base import Pass
 from .counting import fewer_equations
@@ -27,7 +27,7 @@ def _fold(graph: Graph) -> Graph:
     for eqn in graph.equations:
         b.replace(eqn)
         if eqn.primitive.has_regions:
-            eqn = with_regions(eqn, lambda region: region.derived["fold"])
+            eqn = with_regions(eqn, lambda region: remembered(region, "fold"))
         inputs = tuple([env.get(x, x) for x in eqn.inputs])
         for old, new in zip(eqn.outputs, b.emit(eqn.primitive, *inputs, **eqn.params), strict=True):
             env[old] = new

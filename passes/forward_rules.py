@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..ir.builder import Builder
-from ..ir.graph import Equation, Graph, Thunk, Value, memoised, walk_graphs
+from ..ir.graph import Equation, Graph, Thunk, Value, memoised, remembered, walk_graphs
 from ..ir.module import Module
 from ..ir.ops import call as c
 from ..ir.ops.call import Flags, call, custom_jvp_call, custom_vjp_call
@@ -32,7 +32,7 @@ def with_forward_rules(graph: Graph) -> Graph:
     """The graph, and those it holds, with a custom_jvp_call for each custom_vjp_call."""
     for callee in walk_graphs(graph):
         memoised(callee, "forward rules", lambda callee=callee: _rewrite(callee))  # type: ignore[misc]
-    made: Graph = graph.derived["forward rules"]
+    made: Graph = remembered(graph, "forward rules")
     return made
 
 
@@ -52,7 +52,14 @@ def _forward(eqn: Equation) -> Equation:
         params = {key: old[key] for key in ("graph", "num_consts", "symbolic_zeros")}
         complete = custom_jvp_call.complete({**params, "jvp": rule})
         eqn = eqn.replace(primitive=custom_jvp_call, params=complete)
-    return with_regions(eqn, lambda region: region.derived.get("forward rules", region))
+    return with_regions(eqn, _forward_of)
+
+
+def _forward_of(region: Graph) -> Graph:
+    done: Graph = (
+        remembered(region, "forward rules") if "forward rules" in region.derived else region
+    )
+    return done
 
 
 def _rule(params: Params) -> Thunk | Graph:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..ir.builder import Builder
-from ..ir.graph import Equation, Graph, Value, transformed
+from ..ir.graph import Equation, Graph, Value, remembered, transformed
 from ..ir.module import Module
 from ..ir.ops.call import call
 from .base import Pass
@@ -37,11 +37,11 @@ def _inline(graph: Graph, key: Any, inlined: frozenset[Graph] | None) -> Graph:
         b.replace(eqn)
         inputs = tuple([env.get(x, x) for x in eqn.inputs])
         if _is_inlined(eqn, inlined):
-            outputs = b.inline(eqn.params["graph"].derived[key], inputs)
+            outputs = b.inline(remembered(eqn.params["graph"], key), inputs)
             enter_results(b, env, eqn, outputs)
             continue
         if eqn.primitive.has_regions:
-            eqn = with_regions(eqn, lambda region: region.derived[key])
+            eqn = with_regions(eqn, lambda region: remembered(region, key))
         b.append(eqn if inputs == eqn.inputs else eqn.replace(inputs=inputs))
     outputs = [env.get(x, x) for x in graph.outputs]
     return Graph(graph.inputs, b.equations, outputs, graph.name, graph.linear_from)

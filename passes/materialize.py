@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..ir.builder import Builder, Zero
-from ..ir.graph import Equation, Graph, Thunk, memoised, walk_graphs
+from ..ir.graph import Equation, Graph, Thunk, memoised, remembered, walk_graphs
 from ..ir.ops import call as c
 from ..ir.ops.call import Flags, custom_jvp_call, custom_vjp_linear
 from ..ir.types import TensorType
@@ -31,7 +31,7 @@ def materialize_graph(graph: Graph, depth: int = 1) -> Graph:
     key = ("materialize", depth)
     for callee in walk_graphs(graph):
         memoised(callee, key, lambda callee=callee: _materialize(callee, key, depth))  # type: ignore[misc]
-    made: Graph = graph.derived[key]
+    made: Graph = remembered(graph, key)
     return made
 
 
@@ -39,7 +39,7 @@ def _materialize(graph: Graph, key: Any, depth: int) -> Graph:
     equations = []
     for eqn in graph.equations:
         if eqn.primitive.has_regions:
-            eqn = with_regions(eqn, lambda region: region.derived[key])
+            eqn = with_regions(eqn, lambda region: remembered(region, key))
             eqn = with_rules(eqn, depth)
         equations.append(eqn)
     if all(a is b for a, b in zip(equations, graph.equations, strict=True)):

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Final
 
 from ..ir.errors import PassError, UsageError
-from ..ir.graph import Equation, Graph, transformed
+from ..ir.graph import Equation, Graph, remembered, transformed
 from ..ir.ops.control import scan, scan_sizes, split_sizes, while_, while_sizes
 from ..ir.sizes import read_size, show_size
 from .dce import is_same
@@ -45,7 +45,7 @@ def with_snapshots(
         equations = []
         for eqn in graph.equations:
             if eqn.primitive.has_regions:
-                eqn = with_regions(eqn, lambda region: region.derived[key])
+                eqn = with_regions(eqn, lambda region: remembered(region, key))
                 if eqn.primitive in (scan, while_) and eqn.params["snapshots"] is None:
                     kept = snapshots if size is None else _affordable(eqn, size)
                     eqn = eqn.replace(params={**eqn.params, "snapshots": kept})

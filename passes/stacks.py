@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from ..ir.builder import Builder
-from ..ir.graph import Atom, Equation, Graph, Value, transformed
+from ..ir.graph import Atom, Equation, Graph, Value, remembered, transformed
 from ..ir.ops.control import scan, scan_sizes, split_sizes
 from ..ir.types import INT32, TensorType
 from .base import Pass
@@ -41,7 +41,9 @@ def with_fewer_stacks(graph: Graph, least: int = 0, fused: bool = False) -> Grap
 
     def change(graph: Graph) -> Graph:
         equations = [
-            with_regions(e, lambda region: region.derived[key]) if e.primitive.has_regions else e
+            with_regions(e, lambda region: remembered(region, key))
+            if e.primitive.has_regions
+            else e
             for e in graph.equations
         ]
         if sum(e.primitive is scan for e in equations) > 1:

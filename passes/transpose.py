@@ -37,14 +37,16 @@ def transpose_graph(
 ) -> tuple[Graph, tuple[bool, ...]]:
     """Transpose a graph with respect to the inputs marked linear.
 
-    `nonzero[i]` says whether output i has a cotangent (all, if not given). The result takes the
+    `nonzero[i]` says whether output i has a cotangent (if not given: all that can have one; a
+    function that is linear in integers is asked for with its outputs marked). The result takes the
     inputs that are not linear, then the cotangents that there are, and returns the nonzero
     cotangents of the linear inputs; second comes which of those inputs have one. `force` marks the
     inputs (of all) whose cotangent is returned even if it is zero.
 
     Raises MissingRule for an operation that is not linear.
     """
-    given = tuple(nonzero) if nonzero is not None else (True,) * len(graph.outputs)
+    having = (has_tangent(y.type) for y in graph.outputs)
+    given = tuple(having if nonzero is None else nonzero)
 
     def pull_forced(forced: tuple[bool, ...]) -> tuple[Graph, tuple[bool, ...]]:
         return _transpose(graph, tuple(linear), given, forced)
@@ -57,7 +59,7 @@ def _transpose(
     graph: Graph, linear: tuple[bool, ...], nonzero: tuple[bool, ...], forced: tuple[bool, ...]
 ) -> tuple[Graph, tuple[bool, ...]]:
     out_cts: list[Operand] = [
-        Value(y.type, cotangent_name(y.name)) if given and has_tangent(y.type) else Zero(y.type)
+        Value(y.type, cotangent_name(y.name)) if given else Zero(y.type)
         for y, given in zip(graph.outputs, nonzero, strict=True)
     ]
     return pulled_by(graph, linear, out_cts, forced)

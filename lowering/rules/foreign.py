@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...ir.errors import CovectorError
+from ...ir.errors import NotAvailable
 from ...ir.graph import Equation, Opaque
 from ...ir.ops.foreign import foreign
 from ..context import Context, MlirValue
@@ -25,7 +25,7 @@ def lower_foreign(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
         return borrow_with_host(ctx, primitive, *types, operands, params, target)
     except NotImplementedError as error:
         platforms = " and ".join(ctx.platforms)
-        raise CovectorError(
+        raise NotAvailable(
             f"{eqn.params['name']} is not available on {platforms}",
             eqn,
             stage="lowering",

@@ -176,7 +176,14 @@ def transpose_custom_vjp_linear(
     made = [next(found) if has_ct else None for has_ct in in_active]
     in_cts = [ct for ct, is_asked in zip(made, active, strict=True) if is_asked]
     flags = (*(False,) * n_residuals, *(ct is not None for ct in in_cts))
-    return spread([ct for ct in in_cts if ct is not None], flags, eqn.inputs)
+    pairs = zip(in_cts, eqn.inputs[n_residuals:], strict=True)
+    return spread([_of_type(b, ct, x) for ct, x in pairs if ct is not None], flags, eqn.inputs)
+
+
+def _of_type(b: Builder, ct: Any, x: Any) -> Any:
+    """A cotangent in the dtype of its primal: JAX lets bwd rules return another float dtype."""
+    wanted = x.type.dtype
+    return ct if ct.type.dtype == wanted else b.convert_element_type(ct, new_dtype=wanted)
 
 
 @tables.unary_transpose(c.name)

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...ir.builder import Builder, Operand
-from ...ir.graph import Atom, Equation, Graph, Value, memoised, transformed
+from ...ir.graph import Atom, Equation, Graph, Value, memoised, remembered, transformed
 from ...ir.ops.collective import psum
 from ...ir.ops.shape import reshape
 from ...ir.ops.shard_map import Spec, missing_axes, psum_invariant, pvary, shard_map, whole_type
@@ -84,7 +84,7 @@ def _with_invariant_sums(graph: Graph) -> Graph:
                 params = {"axes": eqn.params["axes"]}
                 eqn = eqn.replace(primitive=psum_invariant, params=params)
             elif eqn.primitive.has_regions:
-                eqn = with_regions(eqn, lambda region: region.derived["invariant sums"])
+                eqn = with_regions(eqn, lambda region: remembered(region, "invariant sums"))
             made.append(eqn)
         same = all(a is b for a, b in zip(made, inner.equations, strict=True))
         return inner if same else inner.with_equations(made)

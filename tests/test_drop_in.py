@@ -1,0 +1,97 @@
+"""What JAX's own tests and adversarial readers found missing beside JAX."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import covector
+from covector.frontend.jax_compat import Primitive
+
+
+def test_transposes_of_functions_of_integers() -> None:
+    x, w = jnp.arange(6).reshape(2, 3), jnp.arange(12).reshape(3, 4)
+    ct = jnp.arange(8).reshape(2, 4)
+    (found,) = covector.linear_transpose(lambda x: x @ w, x)(ct)
+    np.testing.assert_array_equal(found, ct @ w.T)
+    assert found.dtype == x.dtype
+    (found,) = covector.linear_transpose(jax.checkpoint(lambda x: 3 * x), x)(x)
+    np.testing.assert_array_equal(found, 3 * x)
+    with pytest.raises(TypeError, match="integers to integers"):
+        covector.linear_transpose(lambda x: x * 1.5, x)
+
+
+def test_backward_rules_may_return_another_float_dtype() -> None:
+    @jax.custom_vjp
+    def widen(x: Any) -> Any:
+        return x.astype(jnp.float32)
+
+    widen.defvjp(lambda x: (widen(x), None), lambda _, ct: (2 * ct,))
+    x = jnp.ones(3, jnp.bfloat16)
+    found = covector.grad(lambda x: widen(jnp.sin(x)).sum())(x)
+    assert found.dtype == jnp.bfloat16
+    np.testing.assert_allclose(found.astype(np.float32), 2 * np.cos(np.ones(3)), rtol=1e-2)
+
+
+def test_operations_without_a_lowering_run_by_themselves() -> None:
+    add_one = Primitive("add_one_by_itself")
+    add_one.def_impl(lambda x: x + 1)
+    add_one.def_abstract_eval(lambda x: x)
+    jax.interpreters.ad.primitive_jvps[add_one] = lambda xs, dxs: (add_one.bind(*xs), dxs[0])
+    f = jax.checkpoint(lambda x: jnp.sin(add_one.bind(x)))
+    assert covector.grad(f)(1.0) == jnp.cos(2.0)
+    with pytest.raises(covector.CovectorError, match="add_one_by_itself is not available"):
+        covector.jit(covector.grad(f))(1.0)
+
+
+def test_numbers_count_from_the_end_of_any_number_of_arguments() -> None:
+    f = covector.jit(lambda *args: args[0] * args[-1], static_argnums=-1)
+    for n in (2, 3, 2):
+        assert f(*[jnp.float32(2)] * (n - 1), n) == 2 * n
+    x = jnp.ones(3)
+    covector.jit(lambda *args: args[0] + 1, donate_argnums=-2)(x, 1)
+    assert x.is_deleted()
+    name = covector.jit(functools.partial(np.sin)).__getstate__()["function_name"]
+    assert name == "sin"
+
+
+def test_sums_where_an_output_must_have_no_axis() -> None:
+    x = jnp.arange(3.0)
+    f = lambda x: (x, 1.0)  # noqa: E731
+    for library in (covector, jax):
+        assert library.vmap(f, out_axes=None, sum_match=True)(x) == (3.0, 1.0)
+
+
+def test_documentation_says_what_was_done() -> None:
+    def superfun(a: Any) -> None:
+        """Does things."""
+
+    assert covector.vmap(superfun).__doc__ == (
+        "Vectorized version of superfun.\n\nOriginal documentation:\n\nDoes things."
+    )
+    assert covector.grad(functools.partial(superfun)).__doc__.startswith("Gradient of superfun.")
+
+
+def test_policies_look_into_branches() -> None:
+    save_dots = jax.checkpoint_policies.checkpoint_dots
+    x = jnp.linspace(0.1, 1, 5)
+
+    def layers(x: Any, w: Any) -> Any:
+        for _ in range(3):
+            x = jnp.sin(x @ w)
+        return x
+
+    def f(w: Any) -> Any:
+        return jax.lax.cond(x.sum() > 0, lambda x: layers(x, w), lambda x: x, x)
+
+    w = jnp.eye(5) * 0.5 + 0.1
+    remat = jax.checkpoint(f, policy=save_dots)
+    y, pull = covector.vjp(remat, w)
+    text = str(jax.make_jaxpr(pull)(y))
+    assert [text.count(f" {name}") for name in ("sin ", "cos ", "dot_general")] == [2, 3, 5]
+    np.testing.assert_allclose(pull(y)[0], jax.vjp(f, w)[1](y)[0], rtol=1e-5)

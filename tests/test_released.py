@@ -1,0 +1,82 @@
+"""What a call captured goes when the call is over; what outlives its recording is found."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import covector
+from covector.passes.cse import cse_graph
+
+
+@pytest.fixture(autouse=True)
+def _texts_read_back() -> None:
+    """The fixture of all tests keeps the programs; here nothing may."""
+
+
+PROGRAMS: dict[str, Callable[[Any], Any]] = {
+    "grad": lambda x: covector.grad(lambda y: jnp.vdot(jnp.tanh(y * x), x)),
+    "jit": lambda x: covector.jit(lambda y: y * x),
+    "grad of jit": lambda x: covector.grad(covector.jit(lambda y: jnp.sin(y * x).sum())),
+    "vmap": lambda x: covector.vmap(lambda y: y * x[0]),
+    "linearize": lambda x: lambda y: covector.linearize(lambda z: jnp.sin(z) * x, y)[1](y),
+    "scan": lambda x: covector.grad(
+        lambda y: jax.lax.scan(lambda c, _: (jnp.sin(c * x), None), y, None, length=3)[0].sum()
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_captured_arrays_go_with_the_call(name: str) -> None:
+    PROGRAMS[name](jnp.full(10, 3.0))(jnp.ones(10))  # modules are loaded, rules are traced
+    gc.disable()
+    try:
+        held = []
+        for k in range(3):
+            x = jnp.full(10, float(k))
+            held.append(weakref.ref(x))
+            PROGRAMS[name](x)(jnp.ones(10))
+            del x
+        assert [r() for r in held] == [None] * 3
+    finally:
+        gc.enable()
+
+
+def test_a_graph_that_a_pass_leaves_as_it_is_holds_no_cycle() -> None:
+    graph = covector.make_ir(jnp.sin)(1.0).main
+    assert cse_graph(graph) is cse_graph(graph) is graph
+    assert graph not in gc.get_referents(graph.derived)
+
+
+def test_a_value_that_outlives_its_recording_is_found_with_what_holds_it() -> None:
+    kept = []
+
+    def f(x: Any) -> Any:
+        kept.append(x)
+        return x * 2.0
+
+    with jax.check_tracer_leaks(), pytest.raises(Exception, match=r"Leaked trace[^$]*list"):
+        covector.grad(f)(1.0)
+    kept.clear()
+    assert covector.grad(f)(1.0) == 2.0
+
+
+def test_rules_may_hold_what_they_close_over() -> None:
+    def outer(x: Any, y: Any) -> Any:
+        @jax.custom_vjp
+        def f(x: Any) -> Any:
+            return x * y
+
+        f.defvjp(lambda x: (f(x), x), lambda x, ct: (ct * x * y,))
+        return covector.grad(lambda x: f(jnp.sin(x)))(x)
+
+    with jax.check_tracer_leaks():
+        found = covector.jit(outer)(2.0, 3.0)
+    np.testing.assert_allclose(found, 3 * np.sin(2.0) * np.cos(2.0), rtol=1e-6)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from functools import lru_cache, partial
+from inspect import CO_OPTIMIZED
 from types import FrameType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, overload
 
@@ -70,8 +72,8 @@ def find_name(x: Any, frame: FrameType | None, default: str | None = "const") ->
     """What the user's function calls an object: a variable, or part of one (`self.w`)."""
     if frame is None:
         return default
-    scopes = (frame.f_locals, {n: frame.f_globals.get(n) for n in frame.f_code.co_names})
-    variables = [item for scope in scopes for item in scope.items()]
+    named = [(n, frame.f_globals.get(n)) for n in frame.f_code.co_names]
+    variables = [*_local_variables(frame), *named]
     parts = [(f"{name}.{part}", y) for name, held in variables for part, y in _parts(held)]
     for name, value in (*variables, *parts):
         if value is x:
@@ -80,6 +82,28 @@ def find_name(x: Any, frame: FrameType | None, default: str | None = "const") ->
         if _was_narrowed(value, x):
             return name
     return default
+
+
+def _local_variables(frame: FrameType) -> list[tuple[str, Any]]:
+    """The variables of a function that runs.
+
+    Before Python 3.13 the frame keeps the dictionary that it gives, and with it the values of this
+    moment, until the function returns. It is emptied, unless somebody else may look at it.
+    """
+    held = frame.f_locals
+    variables = list(held.items())
+    if (
+        sys.version_info < (3, 13)
+        and frame.f_code.co_flags & CO_OPTIMIZED
+        and sys.gettrace() is None
+        and sys.getrefcount(held) == _OF_FRAME
+    ):
+        held.clear()
+    return variables
+
+
+_OF_FRAME: Final = 3
+"""References to a frame's dictionary: the frame's, a variable here, an argument of the count."""
 
 
 def _was_narrowed(original: Any, x: Any) -> bool:
@@ -142,6 +166,8 @@ def _held(x: Any) -> list[Any]:
         return [x.func, x.args, x.keywords]
     if isinstance(x, FlatFunction):
         return [x.f, *(arguments for _, arguments in x.transforms)]
+    if getattr(type(x), "__slots__", None) == ["val"]:  # JAX's wrapper of arguments by position
+        return [x.val]
     if isinstance(x, type | ModuleType) or type(x).__module__ in ("builtins", "numpy"):
         return []
     return list(getattr(x, "__dict__", {}).values())

@@ -99,7 +99,10 @@ def _value_and_grad(
         arrays, types, held = divide(leaves, [j in chosen for j in range(len(leaves))])
         active = [j in chosen for j in range(len(leaves)) if j not in held]
         check_grad_inputs(types, active, holomorphic, allow_int)
-        staged = stage(fun, arrays, in_tree, types=types, has_aux=has_aux, known=arrays, held=held)
+        staged = stage(
+            fun, arrays, in_tree, types=types, has_aux=has_aux, known=arrays, held=held,
+            active=active,
+        )  # fmt: skip
         check_scalar_output(fun, staged, holomorphic)
         flags = staged.active([a and has_tangent(t) for a, t in zip(active, types, strict=True)])
         with as_jax_errors(), having(staged.known):

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..ir.builder import Builder
 from ..ir.errors import CovectorError
-from ..ir.graph import Atom, Graph, Value
+from ..ir.graph import Atom, Graph, Literal, Value
 from ..ir.types import TensorType, has_tangent
 from .avals import AVALS, to_aval, to_type
 from .captures import constant_atom, constant_behind, find_name, identity_of
@@ -104,8 +104,8 @@ class GraphTracer(Tracer):  # type: ignore[misc]
 
     def _contents(self) -> Sequence[tuple[str, Any]]:
         """What JAX looks through to find whether a derivative by this value may be wanted: it may,
-        if the value can have one, for nobody knows yet."""
-        stand_in = (("tangent", perturbed()),) if has_tangent(self.atom.type) else ()
+        if it depends on an input that can have one, for nobody knows yet."""
+        stand_in = (("tangent", perturbed()),) if self._trace.may_move(self.atom) else ()
         return (("atom", self.atom), *stand_in)
 
     @property
@@ -127,11 +127,12 @@ class GraphTrace(Trace):  # type: ignore[misc]
     known: where the concrete values of this recording can be had, if Python may ask for them.
     lent: the identities of tracers that rules hold on to, see `leaks`.
     shared: what one recording, with all that is nested in it, traces only once.
+    still: the inputs by which nobody can differentiate.
     """
 
     __slots__ = (
         "_arrays", "_naming", "aliases", "builder", "captured", "finished", "inputs", "known",
-        "lent", "name", "shared",
+        "lent", "name", "shared", "still",
     )  # fmt: skip
 
     def __init__(self, name: str, outer: GraphTrace | None = None) -> None:
@@ -145,6 +146,7 @@ class GraphTrace(Trace):  # type: ignore[misc]
         self.captured: dict[int, tuple[Any, Value]] = {}
         self.aliases: dict[int, Atom] = {}
         self.lent: set[int] = set()
+        self.still: set[Value] = set()
         self.finished = False
         self.known: KnownValues | None = None
         self._arrays: dict[int, tuple[Any, Atom]] = {}
@@ -287,6 +289,20 @@ class GraphTrace(Trace):  # type: ignore[misc]
                 name = find_name(x, find_user_frame(sys._getframe(1)), default=None)
             known = self.captured[id(x)] = (x, Value(type_of_tracer(x), name))
         return known[1]
+
+    def may_move(self, atom: Atom) -> bool:
+        """Whether a derivative by this atom may be wanted, now or later."""
+        stack, seen = [atom], set()
+        while stack:
+            x = stack.pop()
+            if x in seen or x in self.still or not has_tangent(x.type) or isinstance(x, Literal):
+                continue
+            seen.add(x)
+            made = self.builder.definition(x)
+            if made is None:
+                return True
+            stack += made.inputs
+        return False
 
     # -- names -------------------------------------------------------------------------------------
 

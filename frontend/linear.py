@@ -16,6 +16,7 @@ from ..ir.ops.call import custom_vjp_linear
 from ..ir.types import TensorType, dtype_category, has_tangent
 from ..passes import watched
 from ..passes.asking import having
+from ..passes.dce import remove_dead
 from ..passes.transpose import cotangent_name
 from .arguments import check_callable, check_reduce_axes
 from .avals import type_of
@@ -152,7 +153,7 @@ class PullBack(_AtPoint):
         wanted: tuple[bool, ...] | None = None,
     ) -> list[Any]:
         """The cotangents of the primals' leaves; nothing is computed for those not `wanted`, whose
-        places hold zeros."""
+        places hold None."""
         flat = self._cotangent_leaves(cotangents)
         live = [ct for ct, nz in zip(flat, self.nonzero, strict=True) if nz]
         backward, has_ct = self._transposed((*residuals, *live))
@@ -161,12 +162,15 @@ class PullBack(_AtPoint):
             backward, has_ct = _only(backward, has_ct, tuple(asked))
         pulled = iter(execute(backward, (*residuals, *live)))
         flags = iter(has_ct)
-        leaves = []
-        for t in self.types:
-            if not self._has_cotangent(t):
-                leaves.append(float0_zeros(t))
+        leaves: list[Any] = []
+        for i, t in enumerate(self.types):
+            is_made = self._has_cotangent(t) and next(flags)
+            if wanted is not None and not wanted[i]:
+                leaves.append(None)
+            elif is_made:
+                leaves.append(next(pulled))
             else:
-                leaves.append(next(pulled) if next(flags) else zeros_of(t))
+                leaves.append(zeros_of(t) if self._has_cotangent(t) else float0_zeros(t))
         return leaves
 
     def _has_cotangent(self, type: TensorType) -> bool:
@@ -205,9 +209,10 @@ def _only(
     def prune() -> Graph:
         kept = [w for w, h in zip(wanted, has_ct, strict=True) if h]
         outputs = [x for x, k in zip(backward.outputs, kept, strict=True) if k]
-        return Graph(
+        whole = Graph(
             backward.inputs, backward.equations, outputs, backward.name, backward.linear_from
         )
+        return remove_dead(whole)
 
     pruned: Graph = memoised(backward, ("only", wanted), prune)
     return pruned, tuple([h and w for h, w in zip(has_ct, wanted, strict=True)])

@@ -15,8 +15,9 @@ from ..ir.errors import ArgumentError
 from ..ir.graph import Graph
 from ..ir.types import TensorType
 from ..lowering.call_spec import Call
-from ..lowering.jax_compat import is_trace_clean
+from ..lowering.jax_compat import is_trace_clean, settings
 from .avals import type_of
+from .jax_compat import Tracer
 from .known import KnownValues
 from .no_numbers import flatten_numbers
 from .trace import trace_flat
@@ -73,11 +74,13 @@ def stage(
     names: Sequence[str] | None = None,
     known: Sequence[Any] | None = None,
     held: Mapping[int, Any] | None = None,
+    active: Sequence[bool] | None = None,
 ) -> Staged:
     """Trace `fun(*args, **kwargs)`, with `(args, kwargs)` nested as `in_tree`.
 
     `types` are those of the leaves, if they are not the leaves' own (a batch axis taken off).
     `known` are the leaves' values (None where there is none), if Python may branch on them.
+    `active` says by which leaves there is to be a derivative, if not by all.
     `held` are further leaves, by their position in `in_tree`: no arrays, passed to fun as they are.
     With `has_aux`, fun returns a pair (output, auxiliary output).
     """
@@ -102,8 +105,19 @@ def stage(
         name=function_name(fun),
         input_names=names if names is not None else leaf_names(fun, in_tree, held),
         known=values,
+        still=_still(leaves, active),
     )
     return Staged(recording.graph, tuple(recording.captured), trees[0], trees[1], values)
+
+
+def _still(leaves: Sequence[Any], active: Sequence[bool] | None) -> list[bool]:
+    """Which leaves nobody can differentiate by: not here, nor in an enclosing trace.
+
+    Under jax_custom_vjp3 JAX refuses functions that close over any traced value: all are hoisted.
+    """
+    if active is None or settings.jax_custom_vjp3:
+        return []
+    return [not a and not isinstance(x, Tracer) for x, a in zip(leaves, active, strict=True)]
 
 
 def divide(

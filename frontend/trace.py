@@ -47,12 +47,14 @@ def trace_flat(
     aliases: Sequence[Any] = (),
     outer: GraphTrace | None = None,
     known: KnownValues | None = None,
+    still: Sequence[bool] = (),
 ) -> Recording:
     """Record a function of flat arrays that returns a flat sequence.
 
     `aliases` are tracers that the function may read although their trace is over: each becomes an
     input, before those of `in_types`. `outer` is the trace for which a part is traced here. `known`
-    has the concrete values of the inputs, if Python may branch on values.
+    has the concrete values of the inputs, if Python may branch on values. `still` marks inputs by
+    which nobody can differentiate.
     """
     trace = GraphTrace(name, outer)
     names = input_names or (None,) * len(in_types)
@@ -62,6 +64,7 @@ def trace_flat(
         trace.inputs.append(value)
     values = [Value(t, n) for t, n in zip(in_types, names, strict=True)]
     trace.inputs += values
+    trace.still = {v for v, is_still in zip(values, still, strict=False) if is_still}
     if known is not None:
         known.bind(values, trace.captured)
         trace.known = known

@@ -49,6 +49,24 @@ def test_captured_arrays_go_with_the_call(name: str) -> None:
         gc.enable()
 
 
+def test_variables_that_are_set_anew_let_go_of_what_they_were() -> None:
+    def run() -> Any:
+        x: Any = jnp.ones(10)
+        held = weakref.ref(x)
+        covector.jit(lambda: x + 1)()
+        x = None
+        return held()
+
+    assert run() is None
+
+
+def test_who_has_looked_at_the_variables_keeps_them() -> None:
+    x = jnp.ones(10)
+    seen = locals()
+    assert covector.jit(lambda: x + 1)()[0] == 2
+    assert seen["x"] is x
+
+
 def test_a_graph_that_a_pass_leaves_as_it_is_holds_no_cycle() -> None:
     graph = covector.make_ir(jnp.sin)(1.0).main
     assert cse_graph(graph) is cse_graph(graph) is graph

@@ -22,7 +22,7 @@ from ..ir.places import moves
 from ..lowering.call_spec import Call
 from ..lowering.dispatch import Plan, make_dispatcher
 from ..lowering.emit import Lowering, lower_graph
-from ..lowering.execute import Executable, compile_module, place
+from ..lowering.execute import Executable, Placement, compile_module, place
 from ..lowering.jax_compat import is_trace_clean
 from ..passes.pipeline import cleaned, tidied
 from .captured import arrays_of, lifted
@@ -200,25 +200,49 @@ def load(
     placement = (
         None if platform else place([*(c.array for c in constants), *arguments], devices_in(graph))
     )
-    executable = compile_module(
-        lowered.mlir_module,
-        name=lowered.name,
-        in_types=lowered.in_types,
-        out_types=lowered.out_types,
-        platform=platform,
-        placement=placement,
-        compiler_options=options,
-        donated=[len(constants) + i for i in donated],
-        ordered_effects=lowered.host.ordered_effects,
-        unordered_effects=lowered.host.unordered_effects,
-        host_callbacks=lowered.host.callbacks,
-        keepalive=lowered.host.keepalive,
-        has_barriers=lowered.has_barriers,
-        on_host=lowered.out_on_host,
-    )
+
+    def compile_it(lowered: Lowering) -> Executable:
+        return compile_module(
+            lowered.mlir_module,
+            name=lowered.name,
+            in_types=lowered.in_types,
+            out_types=lowered.out_types,
+            platform=platform,
+            placement=placement,
+            compiler_options=options,
+            donated=[len(constants) + i for i in donated],
+            ordered_effects=lowered.host.ordered_effects,
+            unordered_effects=lowered.host.unordered_effects,
+            host_callbacks=lowered.host.callbacks,
+            keepalive=lowered.host.keepalive,
+            has_barriers=lowered.has_barriers,
+            on_host=lowered.out_on_host,
+        )
+
+    if lowered.has_kernels:
+        executable = _compile_kernels(lowered, graph, placement, compile_it)
+    else:
+        executable = compile_it(lowered)
     if moves(graph):
         check_offloaded(graph, executable.memory_analysis())
     return executable, constants
+
+
+def _compile_kernels(
+    lowered: Lowering,
+    graph: Graph,
+    placement: Placement | None,
+    compile_it: Callable[[Lowering], Executable],
+) -> Executable:
+    """A program with loops that are to be kernels, which XLA knows on one device only; with loops
+    instead if there is something in them after all that its emitter of kernels lacks."""
+    if placement is None or len(placement.devices) == 1:
+        try:
+            return compile_it(lowered)
+        except jax.errors.JaxRuntimeError as error:
+            if "UNIMPLEMENTED" not in str(error):
+                raise
+    return compile_it(lower_graph(graph, lowered.platforms, lowered.name, kernels=False))
 
 
 def default_platform(arguments: Sequence[Any]) -> str:

@@ -29,6 +29,10 @@ MlirValue = Any
 Body = Callable[[Sequence[MlirValue]], Sequence[MlirValue]]
 """Fills a region: its arguments in, what it returns out."""
 
+OUTLINED = '{inlineable = "false"}'
+KERNEL = '{inlineable = "false", xla_cpu_small_call = "true"}'
+"""Attributes of calls: of a function that stays one, and of one that is one kernel on CPUs."""
+
 create: Any = ir.Operation.create
 
 
@@ -69,6 +73,7 @@ class Context:
         self.borrowed: dict[Any, str] = {}
         self.has_barriers = False
         self.keeps_order = False
+        self.kernels: Set[Graph] = frozenset()
         self.mesh: Mesh = ()
         self.channels = 0
         self.scope = ""
@@ -279,23 +284,49 @@ class Context:
         return results
 
     def call(
-        self, graph: Graph, operands: Sequence[MlirValue], outlined: bool = False
+        self,
+        graph: Graph,
+        operands: Sequence[MlirValue],
+        outlined: bool = False,
+        kernel: bool = False,
     ) -> list[MlirValue]:
-        """Call the function that a graph has become; `outlined`, XLA does not inline it."""
+        """Call the function that a graph has become; `outlined`, XLA does not inline it; `kernel`,
+        its CPU backend makes one kernel of it."""
         name, constants = self.functions[graph]
         effects = effects_of_graphs((graph,))
         types = [self.types[t] for t in (*(TOKEN_TYPE for _ in effects), *graph.output_types)]
         captured = [self.constants[c] for c in constants]
         given = [*self.host.give(effects), *captured, *operands]
-        results = self.call_symbol(name, types, given, outlined)
+        if kernel and graph in self.kernels:
+            return self.call_symbol(name, types, [self.tuple(given)], KERNEL)
+        results = self.call_symbol(name, types, given, OUTLINED if outlined else "")
         return self.host.take(effects, results)
 
+    def tuple(self, values: Sequence[MlirValue]) -> MlirValue:
+        """One value made of several."""
+        type = ir.TupleType.get_tuple([x.type for x in values])
+        return create("stablehlo.tuple", [type], list(values), None, loc=self.location).result
+
+    def of_tuple(self, value: MlirValue) -> list[MlirValue]:
+        """The values that a tuple is made of."""
+        types = ir.TupleType(value.type)
+        i32 = ir.IntegerType.get_signless(32)
+        parts = []
+        for i in range(types.num_types):
+            index = {"index": ir.IntegerAttr.get(i32, i)}
+            type = types.get_type(i)
+            made = create(
+                "stablehlo.get_tuple_element", [type], [value], index, loc=self.locations.unknown
+            )
+            parts.append(made.result)
+        return parts
+
     def call_symbol(
-        self, name: str, types: Sequence[Any], operands: Sequence[Any], outlined: bool = False
+        self, name: str, types: Sequence[Any], operands: Sequence[Any], frontend: str = ""
     ) -> list[MlirValue]:
         attributes: dict[str, ir.Attribute] = {"callee": ir.FlatSymbolRefAttr.get(name)}
-        if outlined:
-            attributes["mhlo.frontend_attributes"] = self.attributes.parse('{inlineable = "false"}')
+        if frontend:
+            attributes["mhlo.frontend_attributes"] = self.attributes.parse(frontend)
         made = create("func.call", list(types), operands, attributes, loc=self.location)
         return list(made.results)
 

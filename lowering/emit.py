@@ -32,7 +32,8 @@ from .plan import Plan
 class Lowering:
     """A program as StableHLO. `constants` are to be passed before the entry's own inputs; `host` is
     what it needs of this process (Python functions that it calls); `has_barriers` says whether
-    there are optimization barriers in it, `out_on_host` which outputs are in the host's memory.
+    there are optimization barriers in it, `out_on_host` which outputs are in the host's memory,
+    `has_kernels` whether loops in it are marked to be kernels (`lowering.kernels`).
     """
 
     name: str
@@ -44,6 +45,7 @@ class Lowering:
     host: jax_compat.HostParts = jax_compat.NO_HOST_PARTS
     has_barriers: bool = False
     out_on_host: tuple[bool, ...] = ()
+    has_kernels: bool = False
 
     def as_text(self, locations: bool = False, dialect: str = "stablehlo") -> str:
         """The program as text. Raises UsageError for another dialect than stablehlo and hlo."""
@@ -76,12 +78,16 @@ def lower_module(module: Module, platforms: Sequence[str] = ("cpu",)) -> Lowerin
 
 
 def lower_graph(
-    graph: Graph, platforms: Sequence[str] = ("cpu",), name: str | None = None
+    graph: Graph,
+    platforms: Sequence[str] = ("cpu",),
+    name: str | None = None,
+    kernels: bool = True,
 ) -> Lowering:
-    """Lower a graph and what it calls. An error names a file from which it can be repeated."""
+    """Lower a graph and what it calls; without `kernels`, all loops stay loops. An error names a
+    file from which it can be repeated."""
     name = graph.name if name is None else name
     try:
-        return _lower(graph, tuple(platforms), name)
+        return _lower(graph, tuple(platforms), name, kernels)
     except Exception as error:
         shown = explain("lowering", error)
         keep(shown, Module({graph.name: graph}, name=name), lower=",".join(platforms))
@@ -90,23 +96,36 @@ def lower_graph(
         raise shown from error
 
 
-def _lower(graph: Graph, platforms: tuple[str, ...], name: str) -> Lowering:
-    made, constants, ctx, place = _emit(graph, platforms, name, careful=False)
+def _lower(graph: Graph, platforms: tuple[str, ...], name: str, kernels: bool) -> Lowering:
+    made, constants, ctx, place = _emit(graph, platforms, name, careful=False, kernels=kernels)
     try:
         made.operation.verify()
     except ir.MLIRError as error:
-        _emit(graph, platforms, name, careful=True)  # raises at the equation at fault
+        _emit(
+            graph, platforms, name, careful=True, kernels=kernels
+        )  # raises at the equation at fault
         raise CovectorError(f"MLIR refuses the lowering: {error}", stage="lowering") from None
     inputs = tuple(c.type for c in constants) + graph.input_types
     host = ctx.host.parts()
     outputs, on_host, barriers = graph.output_types, places_of(graph).outputs, ctx.has_barriers
-    lowered = Lowering(name, made, constants, inputs, outputs, platforms, host, barriers, on_host)
+    lowered = Lowering(
+        name,
+        made,
+        constants,
+        inputs,
+        outputs,
+        platforms,
+        host,
+        barriers,
+        on_host,
+        bool(ctx.kernels),
+    )
     workshop.give_back_after(lowered, place)
     return lowered
 
 
 def _emit(
-    main: Graph, platforms: tuple[str, ...], name: str, careful: bool
+    main: Graph, platforms: tuple[str, ...], name: str, careful: bool, kernels: bool
 ) -> tuple[ir.Module, tuple[Constant, ...], Context, workshop.Workshop]:
     place = workshop.take()
     with place.context, ir.Location.unknown():
@@ -120,6 +139,8 @@ def _emit(
         ctx.careful = careful
         ctx.keeps_order = any(map(_states_order, main.equations))
         plan, meshes = Plan.of(main), meshes_in(main)
+        if kernels and platforms == ("cpu",) and not ctx.keeps_order:
+            ctx.kernels = plan.kernels
         for graph in plan.functions:
             symbol = "main" if graph is main else ctx.symbols.fresh(graph.name)
             ctx.functions[graph] = (symbol, plan.constants[graph])
@@ -137,11 +158,15 @@ def _states_order(eqn: Equation) -> bool:
 
 def _emit_function(ctx: Context, graph: Graph, symbol: str, public: bool) -> None:
     """One `func.func`: tokens of its ordered effects, the constants that it or a callee of it
-    needs, then its inputs.
+    needs, then its inputs. A kernel takes them as one tuple: XLA's emitter of kernels looks for
+    arrays where they are read, so that it would miss an argument that is not.
     """
     constants, effects = ctx.functions[graph][1], effects_of_graphs((graph,))
     tokens = [TOKEN_TYPE] * len(effects)
     inputs = [ctx.types[t] for t in (*tokens, *[c.type for c in constants], *graph.input_types)]
+    as_kernel = graph in ctx.kernels
+    if as_kernel:
+        inputs = [ir.TupleType.get_tuple(inputs)]
     outputs = [ctx.types[t] for t in (*tokens, *graph.output_types)]
     attributes = {
         "sym_name": ctx.attributes.text(symbol),
@@ -152,11 +177,12 @@ def _emit_function(ctx: Context, graph: Graph, symbol: str, public: bool) -> Non
         function = create("func.func", [], [], attributes, regions=1)
     named = ctx.locations.named
     names = [*effects] + [c.name for c in constants] + [v.name or "_" for v in graph.inputs]
-    places = [named(None, None, name) for name in names]
+    places = [ctx.locations.unknown] if as_kernel else [named(None, None, name) for name in names]
     block = function.regions[0].blocks.append(*inputs, arg_locs=places)
-    arguments = ctx.host.take(effects, list(block.arguments))
-    ctx.constants = dict(zip(constants, arguments, strict=False))
     ctx.scalars = {}
     with ir.InsertionPoint(block):
+        given = list(block.arguments)
+        arguments = ctx.host.take(effects, ctx.of_tuple(given[0]) if as_kernel else given)
+        ctx.constants = dict(zip(constants, arguments, strict=False))
         results = ctx.write(graph, arguments[len(constants) :])
         create("func.return", [], [*ctx.host.give(effects), *results], loc=ctx.locations.unknown)

@@ -24,22 +24,25 @@ once and would call functions that many calls deep is written where it is called
 
 @dataclass(frozen=True)
 class Plan:
-    """The graphs that are emitted as functions, callees first, and the constants of every graph."""
+    """The graphs that are emitted as functions, callees first; the constants of every graph; which
+    of the functions are kernels."""
 
     functions: list[Graph]
     constants: dict[Graph, tuple[Constant, ...]]
+    kernels: frozenset[Graph]
 
     @staticmethod
     def of(main: Graph) -> Plan:
         order = _callees_first(main)
-        is_function = _choose_functions(order)
+        kernels = [g for graph in order for eqn, g in _regions(graph) if eqn.params.get("kernel")]
+        is_function = _choose_functions(order) | set(kernels)
         constants: dict[Graph, tuple[Constant, ...]] = {}
         for graph in order:
             needed = dict.fromkeys(_own_constants(graph))
             for _, region in _regions(graph):
                 needed.update(dict.fromkeys(constants[region]))
             constants[graph] = tuple(needed)
-        return Plan([g for g in order if g in is_function], constants)
+        return Plan([g for g in order if g in is_function], constants, frozenset(kernels))
 
 
 def _choose_functions(order: Sequence[Graph]) -> set[Graph]:

@@ -64,11 +64,15 @@ def _infer_call(types: Types, params: dict[str, Any]) -> tuple[TensorType, ...]:
 
 
 call = define(
-    "call", _infer_call, defaults={"graph": REQUIRED, "outlined": False}, has_regions=True
+    "call",
+    _infer_call,
+    defaults={"graph": REQUIRED, "outlined": False, "kernel": False},
+    has_regions=True,
 )
 """`call[graph=@f] x y`: what `jax.jit` inside a traced function becomes.
 
 outlined: the compiler is not to write the function where it is called, but to compile it once.
+kernel: on a CPU, the function is one kernel (`lowering.kernels`).
 """
 
 

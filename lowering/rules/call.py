@@ -24,7 +24,8 @@ called.add(ops.call)
 
 @lower.rule(ops.call)
 def lower_call(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
-    return ctx.call(eqn.params["graph"], operands, outlined=eqn.params["outlined"])
+    p = eqn.params
+    return ctx.call(p["graph"], operands, outlined=p["outlined"], kernel=p["kernel"])
 
 
 @lower.rule(ops.constant)

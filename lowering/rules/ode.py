@@ -8,15 +8,16 @@ from ...ir.graph import Equation, Graph
 from ...ir.ops import ode as ops
 from ...ir.solvers.expansion import expand
 from ..context import Context, MlirValue
+from ..kernels import with_kernels
 from ..tables import callees, lower
 
 
 @callees.rule(ops.ode, ops.linear_ode, ops.linear_ode_back)
 def expanded(eqn: Equation) -> Iterable[Graph]:
     """What stands in the program instead: it calls the dynamics."""
-    return (expand(eqn),)
+    return (with_kernels(expand(eqn)),)
 
 
 @lower.rule(ops.ode, ops.linear_ode, ops.linear_ode_back)
 def lower_ode(ctx: Context, eqn: Equation, operands: Sequence[MlirValue]) -> Sequence[MlirValue]:
-    return ctx.inline(expand(eqn), operands)
+    return ctx.inline(with_kernels(expand(eqn)), operands)

@@ -40,6 +40,7 @@ def _reduction(named: Primitive, positional: Primitive) -> Record:
         for x in inputs:
             if positions:
                 (x,) = b.emit(positional, x, axes=positions)
+                x = b.convert(x, x.type.dtype)  # a collective's result is strongly typed
             if names:
                 (x,) = b.emit(named, x, axes=names, axis_index_groups=plain(groups))
             outputs.append(x)

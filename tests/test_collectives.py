@@ -162,6 +162,13 @@ def test_jax_inside_and_outside() -> None:
         covector.vmap(lambda x: lax.axis_size("k") * x, axis_name="i")(X)
 
 
+def test_results_are_strongly_typed() -> None:
+    x = lax.broadcast(0.5, (3,))
+    for library in (covector, jax):
+        f = lambda x, lib=library: lib.vmap(lambda a: lax.psum(a, "i"), axis_name="i")(x)  # noqa: E731
+        assert not covector.make_ir(f)(x).main.output_types[0].weak
+
+
 def test_spmd_axis_name_is_accepted() -> None:
     got = covector.vmap(jnp.sin, axis_name="i", spmd_axis_name="data")(X)
     np.testing.assert_allclose(got, jnp.sin(X), rtol=1e-6)

@@ -188,7 +188,9 @@ def _infer_linear_solve(types: Types, params: dict[str, Any]) -> tuple[TensorTyp
     b = groups[-1]
     solve: Graph = params["solve"]
     check_arguments("custom_linear_solve", solve, (*groups[2], *b))
-    return solve.output_types
+    found = solve.output_types
+    solutions = [TensorType(t.shape, t.dtype, x.weak) for t, x in zip(found, b, strict=False)]
+    return (*solutions, *found[len(b) :])
 
 
 custom_linear_solve = define(
@@ -205,6 +207,8 @@ custom_linear_solve = define(
     runs=lambda eqn: (eqn.params["solve"],),
 )
 """x with matvec(x) = b, found by solve(b); transpose_solve solves the transposed system.
+
+x is as weakly typed as b.
 
 const_lengths: how many leading operands each of the four graphs closes over. solve may return
 auxiliary values after x.

@@ -47,7 +47,8 @@ def push_tanh(b: Builder, t: Operand, z: Operand, x: Operand, **p: Any) -> Opera
 
 def push_logistic(b: Builder, t: Operand, z: Operand, x: Operand, **p: Any) -> Operand:
     """z (1 - z); most accurately, z logistic(-x)."""
-    rest = b.logistic(b.neg(x), **p) if p["accuracy"] == "HIGHEST" else b.sub(1, z)
+    most = p["accuracy"] == "HIGHEST"
+    rest = b.logistic(b.neg(x), **p) if most else b.sub(b.literal(1, z.type), z)
     return b.mul(t, b.mul(z, rest))
 
 
@@ -152,7 +153,7 @@ PUSH: dict[Primitive, tuple[Entry, ...]] = {
     e.expm1: (lambda b, t, z, x, **p: b.mul(t, b.exp(x, **p)),),
     e.log: (lambda b, t, z, x, **p: b.div(t, x),),
     e.log2: (lambda b, t, z, x, **p: b.div(t, b.mul(x, math.log(2))),),
-    e.log1p: (lambda b, t, z, x, **p: b.div(t, b.add(x, 1)),),
+    e.log1p: (lambda b, t, z, x, **p: b.div(t, b.add(x, b.literal(1, x.type))),),
     e.tanh: (push_tanh,),
     e.logistic: (push_logistic,),
     e.sin: (lambda b, t, z, x, **p: b.mul(t, b.cos(x, **p)),),

@@ -21,7 +21,7 @@ def gauss(b: Builder, x: Operand, factor: float, accuracy: Any = None) -> Operan
 
 def gamma_density(b: Builder, a: Operand, x: Operand) -> Operand:
     """x^(a-1) exp(-x) / Gamma(a)."""
-    return b.exp(b.sub(b.sub(b.mul(b.sub(a, 1), b.log(x)), x), b.lgamma(a)))
+    return b.exp(b.sub(b.sub(b.mul(b.sub(a, b.literal(1, a.type)), b.log(x)), x), b.lgamma(a)))
 
 
 def beta_density(b: Builder, p: Operand, q: Operand, x: Operand) -> Operand:
@@ -58,7 +58,8 @@ def push_i1e(b: Builder, t: Operand, z: Operand, x: Operand) -> Operand:
     tiny = float(ml_dtypes.finfo(x.type.dtype).eps)
     is_away = b.gt(b.abs(x), tiny)
     away = b.select_n(is_away, b.full(x.type, tiny), x)
-    slope = b.sub(b.bessel_i0e(away), b.mul(z, b.add(b.sign(away), b.div(1, away))))
+    both = b.add(b.sign(away), b.div(b.literal(1, x.type), away))
+    slope = b.sub(b.bessel_i0e(away), b.mul(z, both))
     return b.mul(t, b.select_n(is_away, b.full(x.type, 0.5), slope))
 
 
@@ -67,7 +68,7 @@ PUSH: dict[Primitive, tuple[Entry, ...]] = {
     s.erfc: (lambda b, t, z, x, **p: b.mul(t, gauss(b, x, -2 / math.sqrt(math.pi), **p)),),
     s.erf_inv: (lambda b, t, z, x: b.mul(t, b.mul(b.exp(b.square(z)), math.sqrt(math.pi) / 2)),),
     s.lgamma: (lambda b, t, z, x: b.mul(t, b.digamma(x)),),
-    s.digamma: (lambda b, t, z, x: b.mul(t, b.polygamma(b.literal(1, x.type), x)),),
+    s.digamma: (lambda b, t, z, x: b.mul(t, b.polygamma(1, x)),),
     s.polygamma: (
         "in its order",
         lambda b, t, z, m, x: b.mul(t, b.polygamma(b.add(m, 1), x)),

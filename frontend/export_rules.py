@@ -117,7 +117,9 @@ def adding(**fixed: Any) -> ToJax:
     return lambda params: {**_plain_params(params), **fixed}
 
 
-def accepted(sample: Callable[..., Any], *shapes: tuple[int, ...]) -> ToJax:
+def accepted(
+    sample: Callable[..., Any], *shapes: tuple[int, ...], ours: ToJax = _plain_params
+) -> ToJax:
     """The parameters that this version of JAX takes, learnt from an equation that it traces itself.
 
     What it takes beyond ours has the sample's value; what it does not take yet must be our default.
@@ -129,7 +131,7 @@ def accepted(sample: Callable[..., Any], *shapes: tuple[int, ...]) -> ToJax:
         return dict(jax.make_jaxpr(sample)(*specs).eqns[-1].params)
 
     def convert(params: dict[str, Any]) -> dict[str, Any]:
-        plain = _plain_params(params)
+        plain = ours(params)
         return {name: plain.get(name, value) for name, value in known().items()}
 
     return convert
@@ -234,6 +236,7 @@ def _with_algorithm(key: str, algorithms: Any) -> ToJax:
 
 for _name, _algorithm in _LINALG_ENUMS.items():
     _CONVERT[_name] = _with_algorithm(*_algorithm)
+_CONVERT["eig"] = accepted(lax.linalg.eig, (2, 2), ours=_CONVERT["eig"])
 _CONVERT["empty2"] = adding(memory_space=jax.memory.Space.Device)
 _CONVERT["schur"] = adding(select_callable=None)
 _CONVERT["rng_bit_generator"] = adding(out_sharding=None)

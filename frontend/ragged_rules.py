@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
+import jax
 from jax import lax
 
 from ..ir.errors import UsageError
@@ -27,9 +29,19 @@ def _import_ragged(params: Params) -> dict[str, Any]:
     }
 
 
+@functools.cache
+def _has_sharding() -> bool:
+    """Whether the products of this version of JAX can be asked for a sharding."""
+    x, n = jax.ShapeDtypeStruct((2, 2), "float32"), jax.ShapeDtypeStruct((1,), "int32")
+    made = jax.make_jaxpr(lambda x, n: lax.ragged_dot(x, x[None], n))(x, n)
+    return any("out_sharding" in eqn.params for eqn in made.eqns)
+
+
 @exports("ragged_dot_general")
 def _export_ragged(params: dict[str, Any]) -> dict[str, Any]:
+    late = {"out_sharding": None} if _has_sharding() else {}
     return {
+        **late,
         "ragged_dot_dimension_numbers": lax.RaggedDotDimensionNumbers(
             params["dimension_numbers"],
             params["lhs_ragged_dimensions"],
@@ -38,5 +50,4 @@ def _export_ragged(params: dict[str, Any]) -> dict[str, Any]:
         "precision": precision_to_jax(params["precision"]),
         "preferred_element_type": params["preferred_element_type"],
         "group_offset": None,
-        "out_sharding": None,
     }

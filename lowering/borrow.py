@@ -61,7 +61,10 @@ def lower_primitive_with_jax(
     than one platform, `@main` has a leading `tensor<i32>` argument: the index of the platform in
     `platforms`.
     """
-    primitive = find_primitive(primitive) if isinstance(primitive, str) else primitive
+    if isinstance(primitive, str):
+        taken = _parameters(primitive)
+        params = {k: v for k, v in params.items() if taken is None or k in taken}
+        primitive = find_primitive(primitive)
     key = (primitive, tuple(map(to_aval, in_types)), tuple(platforms))
     try:
         return _lower_cached(*key, tuple((k, type(v), v) for k, v in sorted(params.items())))
@@ -69,6 +72,22 @@ def lower_primitive_with_jax(
         if "unhashable" not in str(error):
             raise
         return _lower(*key, dict(params))
+
+
+@functools.cache
+def _parameters(name: str) -> frozenset[str] | None:
+    """Of a primitive that got parameters late, those that this version of JAX has, learnt from an
+    equation that it traces itself. (Ours then have the values of what it does without them.)"""
+    x = jax.ShapeDtypeStruct((2, 2), "float32")
+    if name == "eig":
+        traced = jax.make_jaxpr(jax.lax.linalg.eig)(x)
+    elif name == "ragged_dot_general":
+        groups = jax.ShapeDtypeStruct((1,), "int32")
+        traced = jax.make_jaxpr(lambda x, g: jax.lax.ragged_dot(x, x[None], g))(x, groups)
+    else:
+        return None
+    (eqn,) = [eqn for eqn in traced.eqns if eqn.primitive.name == name]
+    return frozenset(eqn.params)
 
 
 @functools.lru_cache(maxsize=1024)

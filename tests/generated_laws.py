@@ -34,6 +34,7 @@ MISSING = (
     "Reverse-mode differentiation", "not implemented", "not supported", "custom_vjp",
     "forward-mode", "do not support JVP", "Cannot `vmap` ordered", "Linearization failed",
     "same number of batch dimensions",  # of qr with pivoting
+    "same tree structure as init_values",  # of reduce_window, where one of two has no tangent
     "input and carry output must have",  # of threefry2x32 over operands of which some are mapped
 )  # fmt: skip
 """What JAX says of transformations that it does not have."""

@@ -123,8 +123,8 @@ def test_operations_on_another_processor() -> None:
         x = jnp.exp(x)
         with compute_on.compute_on("device_host"):
             x = jnp.sin(x)
-            with compute_on.compute_on("gpu_stream:1"):
-                return jnp.tanh(x)
+        with compute_on.compute_on("gpu_stream:1"):
+            return jnp.tanh(x)
 
     for g in (f, covector.grad(lambda x: f(x).sum())):
         assert lines(g, "stablehlo.sine", '_xla_compute_type = "host"')

@@ -68,7 +68,7 @@ ELSEWHERE = {
     "composite": "test_composite.py",
     "debug_callback debug_print io_callback pure_callback": "test_effects.py",
     "device_put reshard sharding_constraint zeros_like": "test_coverage.py",
-    "annotated xla_metadata_call xla_metadata_value": "test_annotations.py",
+    "annotated compute_on xla_metadata_call xla_metadata_value": "test_annotations.py",
     "dce_sink empty empty2 tie": "rules/test_shape.py",
     "iota_2x32_shape philox2x32 philox4x32 random_gamma rng_bit_generator rng_uniform threefry4x32":
     "rules/test_random.py",
@@ -154,7 +154,7 @@ def _jax_takes(case: Case) -> bool:
 def test_values(names: Sequence[str]) -> None:
     """As JAX computes them."""
     cases = [c for name in names for c in some([*by_rank(name), *by_dtype(name)], 4, name)]
-    assert values_as_jax(cases) > len(cases) / 2
+    assert values_as_jax(cases) > len([c for c in cases if is_in_jax(c)]) / 2
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from harness import Case, evaluate, f32, laws, u32
+from harness_laws import skipped_without_counterpart
 
 import covector
 from covector.frontend.avals import key_words, to_type
@@ -160,11 +161,12 @@ HASHES = {"threefry2x32": 4, "threefry4x32": 8, "philox2x32": 3, "philox4x32": 6
 def test_hashes(name: str) -> None:
     rng = np.random.default_rng(0)
     operands = [rng.integers(0, 2**32, (2, 3), np.uint32) for _ in range(HASHES[name])]
-    assert_as_jax(
-        call(name, *operands),
-        call(name, *(x[0, 0] for x in operands)),
-        call(name, *(x[:0] for x in operands)),
-    )
+    with skipped_without_counterpart():
+        assert_as_jax(
+            call(name, *operands),
+            call(name, *(x[0, 0] for x in operands)),
+            call(name, *(x[:0] for x in operands)),
+        )
 
 
 def test_hash_operands_broadcast() -> None:

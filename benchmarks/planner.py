@@ -25,8 +25,8 @@ from covector.ir.graph import Graph
 from covector.ir.liveness import usage
 from covector.passes.budget.errors import BudgetError
 from covector.passes.budget.exact import exact_order
+from covector.passes.budget.orders import cheapest_eviction
 from covector.passes.budget.plan import plan_memory, without_plan
-from covector.passes.budget.search import cheapest_eviction
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from test_budget_solvers import chain, dag

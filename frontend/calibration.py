@@ -9,7 +9,10 @@ for less memory.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from ..passes.budget.plan import MemoryPlan
 
 FOLLOWED: Final = 0.5
 """A compiler follows plans if it saves at least this share of what they are predicted to save."""
@@ -17,13 +20,26 @@ FOLLOWED: Final = 0.5
 
 @dataclass
 class Calibration:
-    """One program's observations. actual: by the predicted bytes of a plan, the bytes needed."""
+    """One program's observations. actual: by the predicted bytes of a plan, the bytes needed.
+    plans: those that were compiled, with the bytes that they needed."""
 
     actual: dict[int, int] = field(default_factory=dict)
+    plans: list[tuple[int, MemoryPlan]] = field(default_factory=list)
 
     def observe(self, predicted: int, actual: int) -> None:
         """Remember what a plan needed; of several ways to compile it, the one that needs least."""
         self.actual[predicted] = min(actual, self.actual.get(predicted, actual))
+
+    def remember(self, plan: MemoryPlan, actual: int) -> None:
+        """Observe a plan, and keep it for other budgets."""
+        self.observe(plan.after.peak, actual)
+        if all(plan is not other for _, other in self.plans):
+            self.plans.append((actual, plan))
+
+    def cheapest(self, budget: int) -> MemoryPlan | None:
+        """The cheapest plan that is known to need no more."""
+        fitting = [plan for actual, plan in self.plans if actual <= budget]
+        return min(fitting, key=lambda plan: plan.after.cost, default=None)
 
     def target(self, budget: int) -> int:
         """The predicted bytes to plan for, such that `budget` bytes are needed; at most that."""

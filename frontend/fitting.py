@@ -66,11 +66,14 @@ class Fitting:
             self._with_plans()
         if not self.best().report.honoured:
             self._at_the_ends()
+            if self.best().report.honoured:
+                self._with_plans()
+        self._with_known_plan()
         return self.best()
 
     def _compile(self, plan: MemoryPlan) -> None:
         fitted = self.compiled(plan, self.budget)
-        self.seen.observe(plan.after.peak, fitted.report.actual)
+        self.seen.remember(plan, fitted.report.actual)
         self.made.append(fitted)
 
     def _is_near(self, limit: float) -> bool:
@@ -86,8 +89,8 @@ class Fitting:
         """Plans for what has been learned so far, up to one that fits without much room left."""
         for attempt in range(ATTEMPTS):
             target = self.seen.target(self.budget)
-            plan = replace(self._plan(target, attempt == 0), strict=attempt % 2 == 1)
-            if any(plan.order == f.report.plan.order and _same(plan, f) for f in self.made):
+            plan = self._not_yet_made(target, attempt)
+            if plan is None:
                 return
             self._compile(plan)
             if self._is_near(CLOSE if attempt == 0 else TOLERANCE):
@@ -96,15 +99,45 @@ class Fitting:
             elif plan.after.peak > target:
                 return
 
+    def _not_yet_made(self, target: int, attempt: int) -> MemoryPlan | None:
+        """The plan for a target, strict or not; if it was compiled both ways, the next smaller."""
+        is_strict = attempt % 2 == 1
+        while True:
+            plan = self._plan(target, not self.made)
+            for strict in (is_strict, not is_strict):
+                chosen = replace(plan, strict=strict)
+                if not any(_same(chosen, f) for f in self.made):
+                    return chosen
+            if plan.after.peak > target or plan.is_trivial:
+                return None
+            target = plan.after.peak - 1
+
+    def _with_known_plan(self) -> None:
+        """A plan that was compiled for another budget, if it is cheaper, and fits this one."""
+        plan = self.seen.cheapest(self.budget)
+        if plan is None or any(_same(plan, f) for f in self.made):
+            return
+        best = self.best().report
+        if not best.honoured or plan.after.cost < best.plan.after.cost:
+            self._compile(plan)
+
     def _plan(self, target: int, is_first: bool) -> MemoryPlan:
         """The plan for a target, or the smallest that there is."""
         try:
             return plan_memory(self.graph, target)
         except BudgetError as error:
             if is_first and error.smallest > self.budget:
-                self._compile(plan_memory(self.graph, error.smallest))
-                raise error.of(max(error.smallest, self.made[-1].report.actual)) from None
+                raise error.of(max(error.smallest, self._least(error.smallest))) from None
             return plan_memory(self.graph, error.smallest)
+
+    def _least(self, smallest: int) -> int:
+        """What the smallest plan needs, compiled in the way that needs less."""
+        plan = plan_memory(self.graph, smallest)
+        for strict in (False, True):
+            self._compile(replace(plan, strict=strict))
+            if self.made[-1].report.actual <= TOLERANCE * plan.after.peak:
+                break
+        return min(actual for actual, _ in self.seen.plans)
 
     def _has_room(self, target: int) -> bool:
         """Whether the last plan was made for less than it seems now that there is room for."""
@@ -141,4 +174,9 @@ class Fitting:
 
 def _same(plan: MemoryPlan, fitted: Fitted) -> bool:
     other = fitted.report.plan
-    return plan.after == other.after and plan.strict == other.strict and plan.loops == other.loops
+    return (
+        plan.strict == other.strict
+        and plan.after == other.after
+        and plan.order == other.order
+        and plan.loops == other.loops
+    )

@@ -17,7 +17,7 @@ from covector.ir.liveness import usage
 from covector.ir.revolve import advances
 from covector.ir.steps import Step, Steps
 from covector.passes.budget.exact import exact_order
-from covector.passes.budget.search import cheapest_eviction
+from covector.passes.budget.orders import cheapest_eviction
 
 Rows = Sequence[tuple[Sequence[int], int, float, int]]
 """Of each step what it reads, the buffer it writes, its cost and the bytes of that."""

@@ -89,23 +89,12 @@ def sweep(name: str, shares: Any) -> None:
     assert found[0][0] < found[-1][0]
 
 
-NOT_MONOTONE = pytest.mark.xfail(
-    reason="the smallest budget of dropout gets a dearer plan that needs more than another's",
-    raises=AssertionError,
-    strict=True,
-)
-
-
-def cases(*names: str) -> list[Any]:
-    return [pytest.param(n, marks=[NOT_MONOTONE] if n == "dropout" else []) for n in names]
-
-
-@pytest.mark.parametrize("name", cases("random DAG 0", "dropout"))
+@pytest.mark.parametrize("name", ["random DAG 0", "dropout"])
 def test_some_budgets(name: str) -> None:
     sweep(name, (1.0, 0.5, 0.0))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", cases(*PROGRAMS))
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_all_budgets(name: str) -> None:
     sweep(name, np.linspace(1, 0, 13))

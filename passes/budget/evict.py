@@ -4,7 +4,9 @@ The program is walked in its own order with the buffers that are held at each po
 would not fit, buffers are let go, the one first that is cheap to compute again, large, and not read
 for long; a step that reads one that is gone computes it again first, with whatever that takes. The
 heuristic is that of dynamic tensor rematerialization (Kirisame et al., ICLR 2021), with the future,
-which is known here, in the place of the past.
+which is known here, in the place of the past. What it cannot see, which buffers of the whole
+program are cheapest not to hold at its peak, a cut says (`cuts`): its preferences come before the
+heuristic.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from heapq import heappop, heappush
 import numpy as np
 
 from ...ir.steps import Steps
+from .cuts import Preference
 
 NEVER = math.inf
 
@@ -25,7 +28,8 @@ class Evicting:
 
     far: the power to which the distance of the next reader counts. reach: among how many of the
     buffers made from one that is gone its cost is spread; the more, the better a long chain is
-    priced, and the more often a shared operand is counted twice.
+    priced, and the more often a shared operand is counted twice. preference: which buffers go
+    first, and at once.
     """
 
     def __init__(
@@ -35,8 +39,10 @@ class Evicting:
         kept: frozenset[int] = frozenset(),
         far: float = 1.0,
         reach: int = 12,
+        preference: Preference | None = None,
         limit: float = 4.0,
     ) -> None:
+        self.preference = preference
         self.program, self.budget, self.far, self.reach = program, budget, far, reach
         n = len(program.sizes)
         self.sizes = program.sizes
@@ -153,6 +159,20 @@ class Evicting:
                 continue
             if self.next_read[b] == NEVER and self.next_again[b] == NEVER and not self._locked(b):
                 self._forget(b)
+            elif self._goes_at_once(b):
+                self._forget(b)
+                self._foresee(b)
+
+    def _goes_at_once(self, b: int) -> bool:
+        """Whether a preference says not to hold a buffer up to the peak, and nothing holds it."""
+        preference = self.preference
+        return (
+            preference is not None
+            and preference.level[b] <= preference.at_once
+            and self.now <= preference.place < self.next_read[b]
+            and self.next_again[b] > preference.place
+            and not self.fixed[b]
+        )
 
     def _locked(self, b: int) -> bool:
         maker = self.program.steps[self.program.maker[b]]
@@ -172,6 +192,8 @@ class Evicting:
         free = np.flatnonzero(self.held & (self.fixed == 0))
         if not len(free):
             return False
+        if self.preference is not None and self.now <= self.preference.place:
+            free = self.preference.first(free, self.next_read)
         until = np.minimum(self.next_read[free], self.next_again[free]) - self.now
         until = np.maximum(np.where(np.isfinite(until), until, len(self.program.steps)), 0.5)
         score = np.maximum(self.price[free], 1.0) / (self.weight[free] * until**self.far)
@@ -221,6 +243,7 @@ def evict_to(
     kept: frozenset[int] = frozenset(),
     far: float = 1.0,
     reach: int = 12,
+    preference: Preference | None = None,
 ) -> Sequence[int] | None:
     """An order of steps that fits the budget, or None."""
-    return Evicting(program, budget, kept, far, reach).plan()
+    return Evicting(program, budget, kept, far, reach, preference).plan()

@@ -2,7 +2,8 @@
 
 The loops of a program may keep a few states in place of their stacks (`loop_choices`), and what
 they need while they run may be planned as a program of its own (`bodies`). For each such choice
-planners are asked for an order of steps; the cheapest that fits is taken (`search`).
+planners are asked for an order of steps (`search`); of what they find for several limits the
+cheapest that fits is taken (`front`).
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from ...ir.graph import Equation, Graph
+from ...ir.graph import Equation, Graph, memoised
 from ...ir.liveness import Usage, usage
 from ...ir.steps import Steps
 from .errors import BudgetError
 from .flat import Flat
+from .front import Front
 from .loop_choices import Choice
 from .rewrite import rewritten
 from .search import Found, Search
@@ -84,7 +86,8 @@ def plan_memory(graph: Graph, budget: int) -> MemoryPlan:
     before = usage(program, range(len(program.steps)))
     if before.peak <= budget:
         return unchanged(program, budget)
-    found = search.cheapest(budget)
+    front: Front = memoised(graph, "memory front", lambda: Front(search))
+    found = front.cheapest(budget)
     if found is None:
         raise BudgetError(budget, graph.name, search.smallest, hint=_hint(search.flat))
     return _plan(found, program, budget, before)

@@ -9,6 +9,7 @@ Law: the same outputs: each step is computed again from the same state by the sa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -154,7 +155,8 @@ class _Rewound:
         more, adjoint, slices = split_sizes(inputs, scan_sizes(backward))
         own = split_sizes(backward.inputs, scan_sizes(backward))[2]
         kept_flags = [x not in self.pair.private for x in own]
-        step, pull = self._regions(kept_flags, own)
+        make = partial(self._regions, kept_flags, own)  # the same, however many states are kept
+        step, pull = memoised(self.body, ("rewound", self.pair), make)
         return list(
             b.emit(
                 rewind,

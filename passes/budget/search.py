@@ -8,7 +8,7 @@ program, and are tried too. Then loops get back as many states as still fit.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
 
@@ -17,22 +17,10 @@ from ...ir.liveness import usage
 from ...ir.steps import Step, Steps, steps_of
 from ..stacks import WORTH, with_fewer_stacks
 from .bodies import with_smaller_bodies
-from .evict import evict_to
-from .exact import exact_order
 from .flat import Flat, flat_graph
-from .improve import improved
 from .loop_choices import Choice, path_of
+from .orders import find_order, has_order, least_cost
 from .rewound import with_rewinds
-
-WAYS: Final = ((0.5, 12), (1.0, 3), (0.25, 3), (2.0, 12), (0.0, 60), (0.5, 200))
-"""Powers of the distance of the next reader, and the reach of prices, that the eviction planner is
-tried with."""
-
-LARGE: Final = 20_000
-"""Programs of more steps are planned in one way only, those of a tenth of it in all."""
-
-SLACK: Final = (1.0, 1.02, 1.05)
-"""The eviction planner counts a little too much: orders that it finds for more may fit."""
 
 FARTHER: Final = (1, 2, 4)
 """How far beyond the first choice that fits others are tried."""
@@ -43,17 +31,21 @@ SHARES: Final = (0.95, 0.85, 0.7, 0.55, 0.4, 0.25, 0.15, 0.08)
 
 @dataclass(frozen=True)
 class Found:
-    """A program and an order of its steps that fits."""
+    """A program and an order of its steps that fits. place: on the path, of what loops keep or of
+    what they kept before they got more."""
 
     program: Steps
     order: Sequence[int]
     cost: float
+    peak: int
     loops: Choice
+    place: int = 0
 
 
 @dataclass
 class Search:
-    """The plans of one program. made: programs by how many choices of the path they take."""
+    """The plans of one program. made: programs by how many choices of the path they take.
+    kept_states: programs by what their loops keep, in the order of the path."""
 
     @staticmethod
     def of(graph: Graph) -> Search:
@@ -63,11 +55,17 @@ class Search:
 
     flat: Flat
     made: dict[int, Steps] = field(default_factory=dict)
+    kept_states: dict[tuple[tuple[int, ...], bool], Steps] = field(default_factory=dict)
 
     @cached_property
     def program(self) -> Steps:
         """The program as it is compiled without a plan."""
         return self._program(Choice())
+
+    @cached_property
+    def peak(self) -> int:
+        """The bytes that the program needs without a plan."""
+        return usage(self.program, range(len(self.program.steps))).peak
 
     @cached_property
     def path(self) -> list[Choice]:
@@ -92,33 +90,34 @@ class Search:
         """The cheapest plan found that fits."""
         if self.is_too_small(budget):
             return None
-        first = self._first_that_fits(budget)
-        if first is None:
+        best = first = self._first_that_fits(budget)
+        if best is None or first is None:
             return None
-        place, best = first
         for farther in FARTHER:
-            if place + farther < len(self.path):
-                other = self._fit(self._at(place + farther), self.path[place + farther], budget)
-                if other is not None and other.cost < best.cost:
-                    best = other
+            place = first.place + farther
+            other = self._fit_at(place, budget) if place < len(self.path) else None
+            if other is not None and other.cost < best.cost:
+                best = other
         return self._with_more_states(best, budget)
 
-    def _first_that_fits(self, budget: int) -> tuple[int, Found] | None:
+    def _first_that_fits(self, budget: int) -> Found | None:
         low, high = 0, len(self.path) - 1
-        found = self._fit(self._at(low), self.path[low], budget)
-        if found is not None:
-            return low, found
-        found = self._fit(self._at(high), self.path[high], budget)
-        if found is None:
-            return None
-        while high - low > 1:
+        found = self._fit_at(low, budget)
+        if found is not None or high == 0:
+            return found
+        found = self._fit_at(high, budget)
+        while found is not None and high - low > 1:
             middle = (low + high) // 2
-            here = self._fit(self._at(middle), self.path[middle], budget)
+            here = self._fit_at(middle, budget)
             if here is None:
                 low = middle
             else:
                 high, found = middle, here
-        return high, found
+        return found
+
+    def _fit_at(self, place: int, budget: int) -> Found | None:
+        found = self._fit(self._at(place), self.path[place], budget)
+        return None if found is None else replace(found, place=place)
 
     def _fit(self, program: Steps, loops: Choice, budget: int) -> Found | None:
         """The cheapest order of a program, its regions made smaller if it takes that."""
@@ -127,7 +126,8 @@ class Search:
                 continue
             order = find_order(smaller, budget, self.kept(smaller))
             if order is not None:
-                return Found(smaller, order, usage(smaller, order).cost, loops)
+                used = usage(smaller, order)
+                return Found(smaller, order, used.cost, used.peak, loops)
         return None
 
     def _smaller(self, program: Steps, budget: int) -> Iterator[Steps]:
@@ -146,17 +146,31 @@ class Search:
     def _with_more_states(self, found: Found, budget: int) -> Found:
         """Each loop in turn keeps as many states as there is room for, while that costs less."""
         for pair, fewest in found.loops.snapshots.items():
-            low, high = fewest, pair.length - 1
-            while high - low > max(low // 50, 1):
+            counts = _counts(fewest, pair.length)
+            low, high = 0, len(counts)
+            while high - low > 1:
                 middle = (low + high) // 2
-                loops = found.loops.keeping(pair, middle)
-                other = self._fit(self._program(loops), loops, budget)
+                loops = found.loops.keeping(pair, counts[middle])
+                other = self._fit(self._keeping(loops), loops, budget)
                 if other is None:
                     high = middle
                 else:
                     low = middle
-                    found = other if other.cost < found.cost else found
+                    if other.cost < found.cost:
+                        found = replace(other, place=found.place)
         return found
+
+    def _keeping(self, loops: Choice) -> Steps:
+        key = tuple(loops.snapshots.values()), loops.fused
+        if key not in self.kept_states:
+            self.kept_states[key] = self._program(loops)
+        return self.kept_states[key]
+
+    def least_cost(self, budget: int, beside: Found) -> float:
+        """A bound on the cost of plans for less than what a plan was found for."""
+        is_between = beside.loops != self.path[beside.place]
+        programs = map(self._at, range(beside.place - is_between, len(self.path)))
+        return min(least_cost(program, budget, self.kept(program)) for program in programs)
 
     def is_too_small(self, budget: int) -> bool:
         """Whether it is known already that no plan fits."""
@@ -167,8 +181,7 @@ class Search:
     @cached_property
     def smallest(self) -> int:
         """The least budget, to 1 %, for which a plan is found."""
-        high = usage(self.program, range(len(self.program.steps))).peak
-        low = 0
+        high, low = self.peak, 0
         while high - low > max(high // 100, 1):
             middle = (low + high) // 2
             if self._fits(0, middle) or self._fits(len(self.path) - 1, middle):
@@ -177,11 +190,24 @@ class Search:
                 low = middle
         return high
 
+    @cached_property
+    def smallest_plan(self) -> Found | None:
+        """The plan for the smallest budget."""
+        return self.cheapest(self.smallest)
+
     def _fits(self, place: int, budget: int) -> bool:
         return any(
-            least_bytes(program) <= budget and _has_order(program, budget, self.kept(program))
+            least_bytes(program) <= budget and has_order(program, budget, self.kept(program))
             for program in self._smaller(self._at(place), budget)
         )
+
+
+def _counts(fewest: int, length: int) -> list[int]:
+    """Numbers of states that are tried, the same for all budgets."""
+    found = [fewest]
+    while found[-1] < length - 1:
+        found.append(min(found[-1] + max(found[-1] // 25, 1), length - 1))
+    return found
 
 
 def has_regions(step: Step) -> bool:
@@ -198,43 +224,3 @@ def least_bytes(program: Steps) -> int:
         writes = sum([sizes[b] for b in step.writes])
         bound = max(bound, max(reads, writes) + step.scratch)
     return bound
-
-
-def find_order(program: Steps, budget: int, kept: frozenset[int]) -> list[int] | None:
-    """The cheapest order that fits: of a small program; else of those that the planners find."""
-    exact = exact_order(program, budget, kept)
-    if exact is not None:
-        return exact
-    return cheapest_eviction(program, budget, kept)
-
-
-def _has_order(program: Steps, budget: int, kept: frozenset[int]) -> bool:
-    if evict_to(program, budget, kept) is not None:
-        return True
-    return exact_order(program, budget, kept) is not None
-
-
-def cheapest_eviction(program: Steps, budget: int, kept: frozenset[int]) -> list[int] | None:
-    """The cheapest order that fits of those that evicting finds, improved."""
-    best: list[int] | None = None
-    least = float("inf")
-    n = len(program.steps)
-    for way in WAYS[: 1 if n > LARGE else 3 if n > LARGE / 10 else None]:
-        order = _evicting(program, budget, kept, *way)
-        if order is None:
-            continue
-        order = improved(program, order, budget)
-        cost = usage(program, order).cost
-        if cost < least:
-            best, least = order, cost
-    return best
-
-
-def _evicting(
-    program: Steps, budget: int, kept: frozenset[int], far: float, reach: int
-) -> Sequence[int] | None:
-    for slack in SLACK:
-        order = evict_to(program, int(slack * budget), kept, far, reach)
-        if order is not None and (slack == 1.0 or usage(program, order).peak <= budget):
-            return order
-    return None

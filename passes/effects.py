@@ -134,7 +134,12 @@ guard: Final[RuleTable[Guard]] = RuleTable("guard", load=load_region_rules)
 
 @guard.rule(call, checkpoint)
 def guard_call(b: Builder, eqn: Equation, here: Value) -> Equation:
-    changed: dict[str, Any] = {"graph": guarded(eqn.params["graph"])}
+    return call_with(eqn, here, guarded(eqn.params["graph"]))
+
+
+def call_with(eqn: Equation, here: Value, graph: Graph) -> Equation:
+    """The call, of a graph that takes `here` before the operands."""
+    changed: dict[str, Any] = {"graph": graph}
     if isinstance(eqn.params.get("prevent_cse"), tuple):
         changed["prevent_cse"] = (False, *eqn.params["prevent_cse"])
     return eqn.replace(inputs=(here, *eqn.inputs), params={**eqn.params, **changed})

@@ -8,7 +8,7 @@ What one branch makes of an output (gives it a tangent, a batch axis, ...), all 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ...ir.builder import Builder, Operand, Zero
 from ...ir.errors import PassError
@@ -31,6 +31,7 @@ from ..regions import (
     spread,
     widened,
 )
+from ..shield import shielded
 from ..tables import Operands, materialise_batch
 from ..transpose import transpose_graph
 from .effect import one_by_one
@@ -102,7 +103,7 @@ def _batch_select(
 ) -> tuple[Operands, Sequence[bool]]:
     """Run every branch and select; an output that is the same value in all needs no selection.
 
-    Effects happen for the examples that are in the branch.
+    Effects happen for the examples that are in the branch, and cotangents stay with them.
     """
     if is_guard(eqn) and eqn.effects:
         return one_by_one(b, eqn, inputs, (True, *batched), size)
@@ -110,9 +111,9 @@ def _batch_select(
     results = []
     for i, branch in enumerate(branches):
         operands, flags = inputs[1:], batched
-        if branch.effects:
+        for watched in _watched(branch, batched):
             here = _is_chosen(b, index, i, len(branches))
-            branch, operands, flags = guarded(branch), (here, *operands), (True, *batched)
+            branch, operands, flags = watched, (here, *operands), (True, *flags)
         graph, out_batched = batch_graph(branch, flags, size)
         results.append(list(zip(b.inline(graph, operands), out_batched, strict=True)))
     outputs, out_flags = [], []
@@ -126,6 +127,16 @@ def _batch_select(
         outputs.append(select_rows(b, index, rows) if len(rows) > 1 else rows[0])
         out_flags.append(True)
     return outputs, out_flags
+
+
+def _watched(branch: Graph, batched: Flags) -> Iterator[Graph]:
+    """The branch, taking one more input each time, that says which examples are in it: for the
+    shields of derivatives, and for the guards of effects."""
+    with_shields = shielded(branch, batched)
+    if with_shields is not None:
+        yield with_shields
+    if branch.effects:
+        yield guarded(with_shields or branch)
 
 
 def _is_chosen(b: Builder, index: Operand, i: int, n: int) -> Operand:

@@ -34,6 +34,7 @@ from ..regions import (
     with_fixed,
     with_more_inputs,
 )
+from ..shield import shielded
 from ..tables import Operands, materialise_batch
 
 # -- jvp -----------------------------------------------------------------------------------------
@@ -120,14 +121,15 @@ def _lockstep(
 
     running, x -> running', x'    where  x' = select(running, body(x), x), running' = condition(x')
 
-    Effects are those of the examples that still run.
+    Effects are those of the examples that still run, and so are cotangents in the body.
     """
     cond_consts, consts, carry = split_sizes(inputs, while_sizes(eqn))
     cond_flags, const_flags, carry_flags = split_sizes(batched, while_sizes(eqn))
     condition, body = eqn.params["cond_graph"], eqn.params["body_graph"]
     test, _ = batch_graph(condition, (*cond_flags, *carry_flags), size)
     again, _ = batch_graph(guarded(condition), (True, *cond_flags, *carry_flags), size)
-    step, _ = batch_graph(guarded(body), (True, *const_flags, *carry_flags), size, carry_flags)
+    running_only = _for_running(body, (*const_flags, *carry_flags))
+    step, _ = batch_graph(running_only, (True, *const_flags, *carry_flags), size, carry_flags)
     key = ("lockstep", again, len(consts), carry_flags)
     any_runs, loop = memoised(
         step, key, lambda: _lockstep_graphs(again, step, len(cond_consts), carry_flags)
@@ -143,6 +145,17 @@ def _lockstep(
         snapshots=eqn.params["snapshots"],
     )
     return outputs[1:], carry_flags
+
+
+def _for_running(body: Graph, batched: Flags) -> Graph:
+    """running: bool[] | consts | carry -> carry': effects and cotangents of those that run."""
+    with_shields = shielded(body, batched)
+    if with_shields is None or not body.effects:
+        return with_shields or guarded(body)
+    both = guarded(with_shields)  # takes the flag twice
+    b = Builder()
+    running, *others = (Value(v.type, v.name) for v in with_shields.inputs)
+    return b.graph((running, *others), b.inline(both, (running, running, *others)), body.name)
 
 
 def _lockstep_graphs(

@@ -13,12 +13,13 @@ from ..ir.sizes import read_size
 from ..lowering.call_spec import Call, CallSpec
 from ..lowering.dispatch import Done, Plan, make_dispatcher
 from ..lowering.execute import Executable
-from ..lowering.jax_compat import configuration
+from ..lowering.jax_compat import configuration, settings
 from ..lowering.plan import is_written_out
 from ..passes.outline import check_goal
 from .arguments import check_callable, check_one_device
 from .budget import build_within, planned_in_trace
 from .captured import arrays_of, lifted
+from .error_types import TracingForbiddenError
 from .execute import build, is_tracing, program_hash
 from .explain import Listener, Record, found_again, listener, reason
 from .export import call_graph, eval_graph
@@ -86,6 +87,11 @@ def jit(
     spec = CallSpec.resolve(fun, static_argnums, static_argnames, donate_argnums, donate_argnames)
 
     def plan(call: Call) -> Plan | Done:
+        if settings.jax_no_tracing:
+            raise TracingForbiddenError(
+                f"{function_name(function)} has to be traced for these arguments, and no_tracing "
+                "is set"
+            )
         traced = stage_call(function, call)
         if is_tracing(call.leaves) or traced.captured:
             graph = traced.graph if budget is None else planned_in_trace(traced.graph, budget)

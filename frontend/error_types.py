@@ -22,6 +22,10 @@ class LeakedTracerError(CovectorError):
     Exception)."""
 
 
+class TracingForbiddenError(CovectorError, RuntimeError):
+    """A call would have to be traced while jax.no_tracing() is in force."""
+
+
 @contextlib.contextmanager
 def as_jax_errors() -> Iterator[None]:
     """What is raised inside is raised as a type that is also JAX's."""

@@ -72,7 +72,8 @@ def make_dispatcher(
     lookup = _Lookup(cache_miss, spec)
     static = (spec.static_argnums, spec.static_argnames)
     shared = (spec, key) if key is not None else object()
-    function = jax_compat.cpp_function(label, fun, lookup.answer, static, shared)
+    unjitted = lookup.outputs if fun is None else fun  # what runs under jax.disable_jit
+    function = jax_compat.cpp_function(label, unjitted, lookup.answer, static, shared)
     if function is None:
         function = _python_function(fun, lookup)
     return _finish(function, fun, label, lookup)
@@ -91,7 +92,7 @@ def _python_function(fun: Callable[..., Any] | None, lookup: _Lookup) -> Callabl
     def call(*args: Any, **kwargs: Any) -> Any:
         if fun is not None and jax_compat.settings.jax_disable_jit:
             return fun(*args, **kwargs)
-        return lookup.answer(*args, **kwargs)[0]
+        return lookup.outputs(*args, **kwargs)
 
     return call
 
@@ -143,6 +144,9 @@ class _Lookup:
 
     def __post_init__(self) -> None:
         _lookups.add(self)
+
+    def outputs(self, *args: Any, **kwargs: Any) -> Any:
+        return self.answer(*args, **kwargs)[0]
 
     def answer(self, *args: Any, **kwargs: Any) -> tuple[Any, Any, bool]:
         """Outputs, data for the C++ fast path or None, and whether C++ must forget an earlier

@@ -255,6 +255,18 @@ def test_clear_cache_and_disable_jit() -> None:
     assert len(miss.calls) == 2
 
 
+def test_transformations_without_jit_run_under_disable_jit() -> None:
+    def f(x: jax.Array) -> jax.Array:
+        return jnp.sum(jax.lax.fori_loop(0, 3, lambda _, y: y * x, jnp.sin(x)))
+
+    x = jnp.arange(3.0)
+    want = jax.grad(f)(x), jax.jvp(f, (x,), (x,))[1]
+    with jax.disable_jit():
+        got = covector.grad(f)(x), covector.jvp(f, (x,), (x,))[1]
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
 def test_without_cpp_dispatch_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jax_compat, "cpp", None)
     for test in (

@@ -95,3 +95,12 @@ def test_policies_look_into_branches() -> None:
     text = str(jax.make_jaxpr(pull)(y))
     assert [text.count(f" {name}") for name in ("sin ", "cos ", "dot_general")] == [2, 3, 5]
     np.testing.assert_allclose(pull(y)[0], jax.vjp(f, w)[1](y)[0], rtol=1e-5)
+
+
+def test_nothing_is_traced_under_no_tracing() -> None:
+    f = covector.jit(lambda x: x + 1)
+    assert f(1.0) == 2
+    with jax.no_tracing():
+        assert f(2.0) == 3
+        with pytest.raises(RuntimeError, match="no_tracing"):
+            f(jnp.ones(3))

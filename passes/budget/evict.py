@@ -14,13 +14,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from heapq import heappop, heappush
+from typing import Final
 
 import numpy as np
 
 from ...ir.steps import Steps
 from .cuts import Preference
 
-NEVER = math.inf
+NEVER: Final = math.inf
+
+LIMIT: Final = 4.0
+"""Orders that cost so many times the program are given up."""
 
 
 class Evicting:
@@ -40,7 +44,6 @@ class Evicting:
         far: float = 1.0,
         reach: int = 12,
         preference: Preference | None = None,
-        limit: float = 4.0,
     ) -> None:
         self.preference = preference
         self.program, self.budget, self.far, self.reach = program, budget, far, reach
@@ -61,7 +64,7 @@ class Evicting:
         self.order: list[int] = []
         self.now = 0
         self.dearest = program.cost + 1.0  # nothing costs more than the whole program
-        self.left = limit * self.dearest
+        self.left = LIMIT * self.dearest
         self._index_readers()
 
     def _index_readers(self) -> None:
@@ -235,15 +238,3 @@ class Evicting:
             ):
                 heappop(waiting)
             self.next_again[r] = waiting[0][0] if waiting else NEVER
-
-
-def evict_to(
-    program: Steps,
-    budget: int,
-    kept: frozenset[int] = frozenset(),
-    far: float = 1.0,
-    reach: int = 12,
-    preference: Preference | None = None,
-) -> Sequence[int] | None:
-    """An order of steps that fits the budget, or None."""
-    return Evicting(program, budget, kept, far, reach, preference).plan()

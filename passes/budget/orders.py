@@ -8,7 +8,7 @@ from typing import Final
 from ...ir.liveness import usage
 from ...ir.steps import Steps
 from .cuts import LARGE, Preference, cuts_of
-from .evict import evict_to
+from .evict import Evicting
 from .exact import exact_order
 from .improve import improved
 
@@ -82,7 +82,7 @@ def _evicting(
     preference: Preference | None,
 ) -> Sequence[int] | None:
     for slack in SLACK if preference is None else SLACK[:1]:
-        order = evict_to(program, int(slack * budget), kept, *way, preference)
+        order = Evicting(program, int(slack * budget), kept, *way, preference).plan()
         if order is not None and (slack == 1.0 or usage(program, order).peak <= budget):
             return order
     return None

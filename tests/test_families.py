@@ -53,6 +53,7 @@ def test_every_file_with_rules_belongs_to_a_family():
         "backward",
         "counted",
         "custom_thunks",
+        "incomplete_gamma",
         "matrix",
         "policies",
         "prefix",

@@ -12,7 +12,6 @@ heuristic.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from heapq import heappop, heappush
 from typing import Final
 

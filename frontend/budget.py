@@ -29,9 +29,10 @@ from .execute import build, clean, is_tracing, program_hash
 from .export import eval_graph
 from .fitting import Fitted, Fitting
 from .memory_report import MemoryReport
+from .program_cache import ProgramCache
 from .trace import recording_trace
 
-_seen: Final[dict[tuple[str, str], Calibration]] = {}
+_seen: Final[ProgramCache[Calibration]] = ProgramCache()
 """By a program's hash and a backend, what its plans needed."""
 
 
@@ -51,9 +52,11 @@ def build_within(
 
     Raises BudgetError where there is no plan; warns where XLA did not follow the best one.
     """
-    seen = _seen.setdefault((program_hash(graph), jax.default_backend()), Calibration())
+    key = program_hash(graph), jax.default_backend()
+    if key not in _seen:
+        _seen[key] = Calibration()
     compiled = partial(_compiled, arguments=arguments, donated=donated, options=options)
-    best = Fitting(graph, budget, compiled, seen).run()
+    best = Fitting(graph, budget, compiled, _seen[key]).run()
     if not best.report.honoured:
         warnings.warn(_claim(best.report, graph.name), MemoryBudgetWarning, stacklevel=4)
     return best

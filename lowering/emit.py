@@ -101,25 +101,16 @@ def _lower(graph: Graph, platforms: tuple[str, ...], name: str, kernels: bool) -
     try:
         made.operation.verify()
     except ir.MLIRError as error:
-        _emit(
-            graph, platforms, name, careful=True, kernels=kernels
-        )  # raises at the equation at fault
+        # raises at the equation at fault
+        _emit(graph, platforms, name, careful=True, kernels=kernels)
         raise CovectorError(f"MLIR refuses the lowering: {error}", stage="lowering") from None
     inputs = tuple(c.type for c in constants) + graph.input_types
     host = ctx.host.parts()
     outputs, on_host, barriers = graph.output_types, places_of(graph).outputs, ctx.has_barriers
     lowered = Lowering(
-        name,
-        made,
-        constants,
-        inputs,
-        outputs,
-        platforms,
-        host,
-        barriers,
-        on_host,
-        bool(ctx.kernels),
-    )
+        name, made, constants, inputs, outputs, platforms, host, barriers, on_host,
+        has_kernels=bool(ctx.kernels),
+    )  # fmt: skip
     workshop.give_back_after(lowered, place)
     return lowered
 

@@ -20,9 +20,10 @@ from .arguments import check_callable, check_one_device
 from .budget import build_within, planned_in_trace
 from .captured import arrays_of, lifted
 from .error_types import TracingForbiddenError
-from .execute import build, is_tracing, program_hash
+from .execute import build, is_tracing, program_hash, runner
 from .explain import Listener, Record, found_again, listener, reason
 from .export import call_graph, eval_graph
+from .invalid_values import explainer
 from .program_cache import ProgramCache
 from .stages import Compiled, Lowered, Passes, Traced
 from .staging import function_name, stage_call
@@ -171,8 +172,13 @@ def _plan(
             fitted = build_within(program, leaves, budget, **how)
             _executables[key] = fitted.executable, fitted.constants
     executable, constants = _executables[key]
-    held = [c.array for c in constants] + leaves[: len(captured)]
-    return Plan(executable, traced.result_tree, held, kept)
+    explain, handed = explainer(program, runner), leaves[: len(captured)]
+    held = [c.array for c in constants] + handed
+
+    def explained(taken: Sequence[Any], error: FloatingPointError) -> FloatingPointError:
+        return explain([*handed, *taken], error)
+
+    return Plan(executable, traced.result_tree, held, kept, explained)
 
 
 def _is_handed_over(captured: Constant) -> bool:

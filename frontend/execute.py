@@ -27,6 +27,7 @@ from ..lowering.jax_compat import is_trace_clean
 from ..passes.pipeline import cleaned, tidied
 from .captured import arrays_of, lifted
 from .export import eval_graph
+from .invalid_values import explainer
 from .offloading import check_offloaded
 from .program_cache import ProgramCache
 from .stepwise import (
@@ -162,7 +163,8 @@ def _compile_on_call(graph: Graph) -> Runner:
 
     def compile_for(call: Call) -> Plan:
         executable, constants = build(graph, call.leaves)
-        return Plan(executable, out_tree, [c.array for c in constants])
+        held = [c.array for c in constants]
+        return Plan(executable, out_tree, held, explain=explainer(graph, runner))
 
     return make_dispatcher(None, compile_for, name=graph.name)
 

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from ..ir.errors import ArgumentError
+from ..lowering.jax_compat import boundary
 from ..passes import watched
 from ..passes.forward_rules import with_forward_rules
 from .arguments import check_callable
@@ -18,6 +19,7 @@ from .staging import split_outputs, stage
 from .tangents import tangent_leaves, zero_tangent
 
 
+@boundary
 def jvp(
     fun: Callable[..., Any],
     primals: Sequence[Any],

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..ir.errors import ArgumentError
 from ..ir.types import dtype_category
+from ..lowering.jax_compat import boundary
 from .arguments import check_argnums, check_callable, check_input, check_output
 from .avals import as_weak, type_of
 from .forward import jvp
@@ -35,6 +36,7 @@ def jacfwd(
     """
     check_callable(fun, "jacfwd")
 
+    @boundary
     def jacobian_fun(*args: Any, **kwargs: Any) -> Any:
         partial, chosen = _at_arguments(fun, argnums, args, kwargs)
         _check_pushed_inputs(chosen, holomorphic)
@@ -70,6 +72,7 @@ def jacrev(
     """
     check_callable(fun, "jacrev")
 
+    @boundary
     def jacobian_fun(*args: Any, **kwargs: Any) -> Any:
         partial, chosen = _at_arguments(fun, argnums, args, kwargs)
         _check_inputs(chosen, holomorphic, allow_int)
@@ -100,6 +103,7 @@ def hessian(
     return jacfwd(gradient, argnums, has_aux=has_aux, holomorphic=holomorphic)
 
 
+@boundary
 def hvp(
     fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]
 ) -> tuple[Any, Any]:

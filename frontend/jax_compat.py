@@ -213,6 +213,17 @@ KERNEL_MODULES = "jax._src.pallas"
 """How the names of the modules begin that define JAX's primitives, and those of its kernels."""
 
 
+mapped_types: Any = batching.vmappables
+"""The types that say themselves how vmap maps over them, in a table that others add to."""
+
+specification_types: Any = batching.spec_types
+"""The types of the axes that such types are mapped over, beside numbers."""
+
+
+def is_mapped_type(x: Any) -> bool:
+    return type(x) in mapped_types
+
+
 def registered_rules(primitive: Any) -> set[str]:
     """Which of jvp, transpose and batch someone has registered with JAX."""
     tables = {

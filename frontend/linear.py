@@ -14,6 +14,7 @@ from ..ir.graph import Graph, Thunk, Value, memoised
 from ..ir.module import Module
 from ..ir.ops.call import custom_vjp_linear
 from ..ir.types import TensorType, dtype_category, has_tangent
+from ..lowering.jax_compat import boundary
 from ..passes import watched
 from ..passes.asking import having
 from ..passes.dce import remove_dead
@@ -29,6 +30,7 @@ from .staging import function_name, split_outputs, stage
 from .tangents import cotangent_leaves, float0_zeros, tangent_leaves, zero_tangent, zeros_of
 
 
+@boundary
 def linearize(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     """(fun(*primals), the linear function that maps tangents to output tangents there).
 
@@ -39,6 +41,7 @@ def linearize(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> 
     return _at_point(LinearFunction, fun, primals, has_aux)
 
 
+@boundary
 def vjp(
     fun: Callable[..., Any], *primals: Any, has_aux: bool = False, reduce_axes: Sequence[Any] = ()
 ) -> Any:
@@ -121,6 +124,7 @@ class LinearFunction(_AtPoint):
         """The linear program as a jaxpr, where JAX's linearized functions have theirs."""
         return (to_jaxpr(Module({self.graph.name: self.graph})),)
 
+    @boundary
     def __call__(self, residuals: Sequence[Any], *tangents: Any) -> Any:
         primals = jax.tree.unflatten(self.in_tree, self.types)[0]
         caller = f"the linearized {self.name}"
@@ -141,6 +145,7 @@ class LinearFunction(_AtPoint):
 class PullBack(_AtPoint):
     """Maps a cotangent of the output to cotangents of the primals."""
 
+    @boundary
     def __call__(self, residuals: Sequence[Any], *cotangents: Any) -> tuple[Any, ...]:
         leaves = self.flat_cotangents(residuals, cotangents)
         args: tuple[Any, ...] = jax.tree.unflatten(self.in_tree, leaves)[0]
@@ -255,6 +260,7 @@ class Transposed(PullBack):
             ) from None
 
 
+@boundary
 def linear_transpose(
     fun: Callable[..., Any], *primals: Any, reduce_axes: Sequence[Any] = ()
 ) -> Callable[..., Any]:

@@ -15,6 +15,7 @@ import jax
 
 from ..ir.errors import ArgumentError, UsageError
 from ..ir.graph import Atom, Graph, memoised
+from ..lowering.jax_compat import boundary
 from .jax_compat import DidntWant, DontWant, GradRef, NotNeeded
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Pulled:
             start = stop
         return cls(apply, origin, args, opaque)
 
+    @boundary
     def __call__(self, *cotangents: Any) -> tuple[Any, ...]:
         return self._apply(self._residuals(), *cotangents)
 

@@ -15,7 +15,7 @@ from ..ir.errors import ArgumentError
 from ..ir.graph import Graph
 from ..ir.types import TensorType
 from ..lowering.call_spec import Call
-from ..lowering.jax_compat import is_trace_clean, settings
+from ..lowering.jax_compat import boundary, is_trace_clean, settings
 from .avals import type_of
 from .jax_compat import Tracer
 from .known import KnownValues
@@ -226,7 +226,10 @@ def positional_names(fun: Callable[..., Any]) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=1024)
 def _names(parameters: tuple[str, ...], in_tree: Any) -> tuple[str, ...]:
-    skeleton = jax.tree.unflatten(in_tree, range(in_tree.num_leaves))
+    try:
+        skeleton = jax.tree.unflatten(in_tree, range(in_tree.num_leaves))
+    except Exception:  # a user's class need not take numbers for its parts
+        return _numbered_names(parameters, in_tree)
     names = []
     for path, _ in jax.tree_util.tree_flatten_with_path(skeleton)[0]:
         in_kwargs, first, *rest = (*path, None) if len(path) < 2 else path
@@ -236,6 +239,19 @@ def _names(parameters: tuple[str, ...], in_tree: Any) -> tuple[str, ...]:
         else:
             root = str(getattr(first, "key", "kwargs"))
         names.append(root + "".join(_step(key) for key in rest if key is not None))
+    return tuple(names)
+
+
+def _numbered_names(parameters: tuple[str, ...], in_tree: Any) -> tuple[str, ...]:
+    """As `_names`, with numbers for all that is inside of an argument."""
+    args, kwargs = in_tree.children()
+    roots = [*parameters[: len(args.children())]]
+    roots += [f"arg{i}" for i in range(len(roots), len(args.children()))]
+    roots += kwargs.node_data()[1]
+    names: list[str] = []
+    for root, tree in zip(roots, (*args.children(), *kwargs.children()), strict=True):
+        n = tree.num_leaves
+        names += [root] if n == 1 else [f"{root}[{i}]" for i in range(n)]
     return tuple(names)
 
 
@@ -259,9 +275,11 @@ def dress_as(wrapper: Any, fun: Any) -> None:
 
 
 def wraps(fun: Callable[..., Any], what: str) -> Callable[[Function], Function]:
-    """Dress a transformed function with the name and documentation of the function."""
+    """Dress a transformed function with the name and documentation of the function, and leave our
+    frames out of the tracebacks of its errors."""
 
-    def dress(wrapper: Function) -> Function:
+    def dress(inner: Function) -> Function:
+        wrapper = boundary(inner)
         if hasattr(fun, "__name__"):
             dress_as(wrapper, fun)
         said = getattr(fun, "__doc__", None)

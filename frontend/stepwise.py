@@ -14,6 +14,7 @@ from typing import Any, Final
 import jax
 
 from ..ir.equality import graph_hash
+from ..ir.errors import describe_equation
 from ..ir.graph import Equation, Graph, Thunk, Value, equation_key, memoised
 from ..ir.ops.call import call, checkpoint, custom_jvp_call, custom_vjp_call
 from ..ir.ops.foreign import foreign
@@ -59,15 +60,24 @@ def run_stepwise(
 
     def bind(eqn: Equation, inputs: Sequence[Any]) -> Sequence[Any]:
         if not eqn.primitive.has_regions:
-            return rule_for(eqn.primitive)(eqn, inputs)
+            try:
+                return rule_for(eqn.primitive)(eqn, inputs)
+            except FloatingPointError as error:  # under jax_debug_nans
+                raise located(str(error), eqn) from None
         if eqn.primitive is call:
             return runner(eqn.params["graph"])(*inputs)
         given = {x: value for x, value in zip(eqn.inputs, inputs, strict=True) if _is_value(x)}
-        return runner(_unit(graph, eqn))(*given.values())
+        return runner(unit(graph, eqn))(*given.values())
 
     outputs = evaluate(graph, arguments, bind)
     _known.update(_operations(graph))
     return [x if isinstance(x, jax.Array) else jax.device_put(x) for x in outputs]
+
+
+def located(claim: str, eqn: Equation) -> FloatingPointError:
+    """The error for an equation that makes an invalid value."""
+    place = f" at {eqn.location}" if eqn.location is not None else ""
+    return FloatingPointError(f"{claim}{place}\n    {describe_equation(eqn)}")
 
 
 def run_opened(graph: Graph, *arguments: Any, runner: Callable[[Graph], Runner]) -> list[Any]:
@@ -80,7 +90,7 @@ def run_opened(graph: Graph, *arguments: Any, runner: Callable[[Graph], Runner])
         if not eqn.primitive.has_regions:
             return rule_for(eqn.primitive)(eqn, inputs)
         given = {x: value for x, value in zip(eqn.inputs, inputs, strict=True) if _is_value(x)}
-        return runner(_unit(graph, eqn))(*given.values())
+        return runner(unit(graph, eqn))(*given.values())
 
     return list(evaluate(graph, arguments, bind))
 
@@ -98,7 +108,7 @@ def _is_value(x: Any) -> bool:
     return isinstance(x, Value)
 
 
-def _unit(graph: Graph, eqn: Equation) -> Graph:
+def unit(graph: Graph, eqn: Equation) -> Graph:
     """One equation as a program of the values that it reads."""
 
     def make() -> Graph:

@@ -17,6 +17,13 @@ from ..passes import watched
 from .arguments import check_callable
 from .execute import execute
 from .jax_compat import extended_axes
+from .mapped_types import (
+    MappedTypeFound,
+    has_specifications,
+    holds_mapped_types,
+    mapped_by_its_types,
+    without_mapped_types,
+)
 from .no_numbers import nest_mapped, shown
 from .staging import Staged, divide, function_name, leaf_names, stage, wraps
 
@@ -47,6 +54,9 @@ def vmap(
     check_callable(fun, "vmap")
     if isinstance(in_axes, list):
         in_axes = tuple(in_axes)
+    name, its_own = axis_name, (in_axes, out_axes, axis_name, axis_size, spmd_axis_name, sum_match)
+    if has_specifications((in_axes, out_axes)):
+        return wraps(fun, "Vectorized version")(mapped_by_its_types(fun, *its_own))
     if isinstance(in_axes, bool) or not isinstance(in_axes, (int, np.integer, tuple, type(None))):
         raise ArgumentError(
             "vmap in_axes must be an int, None, or a tuple of entries corresponding to the "
@@ -61,7 +71,6 @@ def vmap(
                 )
     if axis_name is not None and not isinstance(axis_name, str):
         raise ArgumentError(f"vmap's axis_name is a string, got {axis_name!r}")
-    name = axis_name
 
     def vmap_fun(*args: Any, **kwargs: Any) -> Any:
         if isinstance(in_axes, tuple) and len(in_axes) != len(args):
@@ -70,6 +79,8 @@ def vmap(
                 f"positional arguments passed to the function, but got {len(in_axes)=}, "
                 f"{len(args)=}: an item for each argument of {function_name(fun)}"
             )
+        if holds_mapped_types((args, kwargs)):
+            return mapped_by_its_types(fun, *its_own)(*args, **kwargs)
         leaves, in_tree = jax.tree.flatten((args, kwargs))
         axes = flat_axes("in_axes", (in_axes, 0), (args, kwargs))
         leaves, types, held = divide(leaves, [axis is not None for axis in axes])
@@ -79,7 +90,12 @@ def vmap(
         inner = [_without_axis(t, axis) for t, axis in zip(types, axes, strict=True)]
         known = [x if axis is None else None for x, axis in zip(leaves, axes, strict=True)]
         with extended_axes({} if name is None else {name: size}, spmd_axis_name):
-            staged = stage(fun, leaves, in_tree, types=inner, known=known, held=held)
+            try:
+                staged = stage(
+                    without_mapped_types(fun), leaves, in_tree, types=inner, known=known, held=held
+                )
+            except MappedTypeFound:
+                return mapped_by_its_types(fun, *its_own)(*args, **kwargs)
         graph, wanted = _mapped_graph(staged, types, axes, size, out_axes, name, sum_match)
         outputs = execute(graph, (*staged.captured, *leaves))
         return nest_mapped(staged.out_tree, outputs, wanted, size)
@@ -114,8 +130,8 @@ def _in_range(i: int, axis: int | None, type: TensorType) -> int | None:
     if not -type.ndim <= axis < type.ndim:
         raise ValueError(
             f"vmap was requested to map its argument along axis {axis}, which implies that its "
-            f"rank should be at least {axis + 1 if axis >= 0 else -axis}, but leaf {i} has rank "
-            f"{type.ndim} and type {type}"
+            f"rank should be at least {axis + 1 if axis >= 0 else -axis}, but is only {type.ndim} "
+            f"(its shape is {type.shape}; leaf {i}, of type {type})"
         )
     return int(axis) % type.ndim
 

@@ -20,19 +20,34 @@ from .execute import Executable
 @dataclass(frozen=True)
 class Plan:
     """How to run every call of one signature: `executable(*constants, *leaves)`, its outputs in
-    `out_tree`. `kept` says which of the leaves the program reads, if not all.
+    `out_tree`. `kept` says which of the leaves the program reads, if not all. `explain`, given the
+    leaves read and a FloatingPointError, says which operation made the value that
+    jax_debug_nans forbids.
     """
 
     executable: Executable
     out_tree: Any
     constants: Sequence[Any] = ()
     kept: Sequence[bool] | None = None
+    explain: Callable[[Sequence[Any], FloatingPointError], FloatingPointError] | None = None
 
     def taken(self, leaves: Sequence[Any]) -> Sequence[Any]:
         """The leaves that the executable takes."""
         if self.kept is None:
             return leaves
         return [x for x, is_kept in zip(leaves, self.kept, strict=True) if is_kept]
+
+    def run(self, leaves: Sequence[Any]) -> list[Any]:
+        """The flat outputs. Raises FloatingPointError for values that are not to be (see
+        jax_debug_nans)."""
+        taken = self.taken(leaves)
+        try:
+            return self.executable.call(*self.constants, *taken)
+        except FloatingPointError as error:
+            if self.explain is None:
+                raise
+            found = self.explain(taken, error)
+        raise found
 
 
 @dataclass(frozen=True)
@@ -73,7 +88,8 @@ def make_dispatcher(
     static = (spec.static_argnums, spec.static_argnames)
     shared = (spec, key) if key is not None else object()
     unjitted = lookup.outputs if fun is None else fun  # what runs under jax.disable_jit
-    function = jax_compat.cpp_function(label, unjitted, lookup.answer, static, shared)
+    answer = jax_compat.boundary(lookup.answer)
+    function = jax_compat.cpp_function(label, unjitted, answer, static, shared)
     if function is None:
         function = _python_function(fun, lookup)
     return _finish(function, fun, label, lookup)
@@ -89,6 +105,7 @@ def _name_of(fun: Any) -> str:
 def _python_function(fun: Callable[..., Any] | None, lookup: _Lookup) -> Callable[..., Any]:
     """The fallback for an unknown JAX: the signature cache in Python, nothing in C++."""
 
+    @jax_compat.boundary
     def call(*args: Any, **kwargs: Any) -> Any:
         if fun is not None and jax_compat.settings.jax_disable_jit:
             return fun(*args, **kwargs)
@@ -162,9 +179,7 @@ class _Lookup:
             plan = replace(found, constants=_placed(found))
             if signature is not None:
                 self.plans[signature] = plan
-        outputs = jax.tree.unflatten(
-            plan.out_tree, plan.executable.call(*plan.constants, *plan.taken(call.leaves))
-        )
+        outputs = jax.tree.unflatten(plan.out_tree, plan.run(call.leaves))
         if signature is None:
             return outputs, None, False
         return outputs, _fastpath(plan, call, outputs), False

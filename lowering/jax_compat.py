@@ -11,7 +11,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.dtypes as public_dtypes
@@ -23,8 +23,18 @@ import numpy as np
 # when nothing may be cached. should_tuple_args: TPU wants very long argument lists passed as one
 # tuple. UNSPECIFIED is how "XLA may choose this sharding" is said; physical_sharding is a key
 # array's, in its base words. dispatch_registry: the pytree registry of the C++ dispatch, in which a
-# key array is a container of words. util: where caches are registered.
-from jax._src import api_util, config, core, dispatch, sharding_impls, tree_util, util
+# key array is a container of words. util: where caches are registered. traceback_util: see
+# boundary.
+from jax._src import (
+    api_util,
+    config,
+    core,
+    dispatch,
+    sharding_impls,
+    traceback_util,
+    tree_util,
+    util,
+)
 
 # UnloadedMeshExecutable compiles a module the way jax.jit does; shard_args places arguments;
 # private_mlir writes modules as bytes.
@@ -53,6 +63,15 @@ except ImportError:
 dtypes: Any = public_dtypes  # typed as if it exported nothing
 settings: Any = jax.config  # its options are not in its type
 InternalFloatingPointError: type[Exception] = api_util.InternalFloatingPointError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def boundary(fun: Function) -> Function:
+    """The function, from whose errors tracebacks lose the frames that are not the user's, in the
+    way that `jax_traceback_filtering` says."""
+    bounded: Function = traceback_util.api_boundary(fun)
+    return bounded
 
 
 class TypeLike(Protocol):

@@ -10,6 +10,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
 # Failures that tests provoke need no files to repeat them.
 os.environ.setdefault("COVECTOR_REPRODUCER", "off")
+# Who reads a failing test wants all frames.
+os.environ.setdefault("JAX_TRACEBACK_FILTERING", "off")
 
 import difflib
 from collections.abc import Callable, Iterator

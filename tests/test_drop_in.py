@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import sparse
 
 import covector
 from covector.frontend.jax_compat import Primitive
@@ -104,3 +105,40 @@ def test_nothing_is_traced_under_no_tracing() -> None:
         assert f(2.0) == 3
         with pytest.raises(RuntimeError, match="no_tracing"):
             f(jnp.ones(3))
+
+
+def test_types_say_how_they_are_mapped() -> None:
+    """Sparse arrays are registered with JAX: as arguments and as results, mapped in batches."""
+    dense = jnp.arange(24.0).reshape(2, 3, 4) % 5
+    whole = sparse.BCOO.fromdense(dense, n_batch=1)
+    v = jnp.arange(4.0)
+    found = covector.vmap(lambda m: m @ v)(whole)
+    np.testing.assert_allclose(found, dense @ v, rtol=1e-6)
+    made = covector.vmap(lambda x: sparse.BCOO.fromdense(x, nse=4))(dense[:, :1])
+    assert made.shape == (2, 1, 4)
+    np.testing.assert_array_equal(made.todense(), dense[:, :1])
+
+    def total(data: Any) -> Any:
+        m = sparse.BCOO((data, whole.indices), shape=whole.shape)
+        return jnp.sum(covector.vmap(lambda m: jnp.sin(m @ v))(m))
+
+    np.testing.assert_allclose(
+        covector.grad(total)(whole.data), jax.grad(total)(whole.data), rtol=1e-6
+    )
+
+
+def test_what_a_users_class_makes_of_numbers_is_not_asked() -> None:
+    @jax.tree_util.register_pytree_node_class
+    class Named:
+        def __init__(self, data: Any) -> None:
+            self.data, self.rank = data, data.ndim
+
+        def tree_flatten(self) -> tuple[tuple[Any], None]:
+            return (self.data,), None
+
+        @classmethod
+        def tree_unflatten(cls, _: None, children: tuple[Any]) -> Any:
+            return cls(*children)
+
+    f = covector.jit(lambda x, *, y: x.data * y.data)
+    assert f(Named(jnp.ones(2)), y=Named(jnp.ones(2))).shape == (2,)

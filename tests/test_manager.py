@@ -4,71 +4,25 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
 
 import pytest
+from manager_helpers import BANNER, PROGRAM, banners, own_passes
 
 import covector
-from covector.ir.errors import PassError, UsageError, VerifyError
-from covector.ir.graph import Graph
+from covector.ir.errors import UsageError, VerifyError
 from covector.ir.module import Module
-from covector.passes import PASSES, Pass, Pipeline, run_passes
+from covector.passes import Pass, Pipeline, run_passes
 from covector.passes.observers import Observer
 from covector.passes.pipeline import PIPELINES, NamedPipeline
 from covector.passes.settings import Settings
-from covector.tools import cli
-
-PROGRAM = """module @main {
-  func @f(x: f32[3], w: f32[3]) -> (f32[3]) {
-    a: f32[3] = mul x w        // model.py:2:4
-    b: f32[3] = mul x w        // model.py:3:4
-    c: f32[3] = exp b          // model.py:4:4
-    d: f32[3] = add a c        // model.py:5:4
-    e: f32[3] = tanh d         // model.py:6:4
-    return d
-  }
-}
-"""
-BANNER = re.compile(r"// -----// IR Dump (Before|After) (.+) //----- //")
-
-
-@dataclass(frozen=True)
-class Spoil(Pass):
-    """Return a program that is none."""
-
-    name: ClassVar[str] = "test-spoil"
-    law: ClassVar[str] = "equal outputs"
-
-    def run_graph(self, graph: Graph) -> Graph:
-        return Graph(graph.inputs, graph.equations[1:], graph.outputs, graph.name)
-
-
-@dataclass(frozen=True)
-class Crash(Pass):
-    """Raise."""
-
-    name: ClassVar[str] = "test-crash"
-    law: ClassVar[str] = "equal outputs"
-
-    def run(self, module: Module) -> Module:
-        raise KeyError("deep inside")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def only_here() -> Iterator[None]:
-    """The passes of this file are no passes elsewhere."""
-    PASSES.update({Spoil.name: Spoil, Crash.name: Crash})
-    yield
-    del PASSES[Spoil.name], PASSES[Crash.name]
-
-
-for name in (Spoil.name, Crash.name):
-    del PASSES[name]
+    with own_passes():
+        yield
 
 
 @pytest.fixture
@@ -76,11 +30,7 @@ def module() -> Module:
     return covector.parse(PROGRAM)
 
 
-def banners(text: str) -> list[tuple[str, str]]:
-    return BANNER.findall(text)
-
-
-# -- prints --------------------------------------------------------------------------------------
+# -- prints ----------------------------------------------------------------------------------------
 
 
 def test_print_after_all(module: Module, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,7 +87,7 @@ def test_locations_and_large_constants_can_be_left_out(
     assert "elided" not in capsys.readouterr().err
 
 
-# -- which passes run ----------------------------------------------------------------------------
+# -- which passes run ------------------------------------------------------------------------------
 
 
 def test_stop_after(module: Module) -> None:
@@ -207,7 +157,7 @@ def test_observers_see_every_step(module: Module) -> None:
     assert recorder.seen == ["start", "skipped cse", "before dce", "after dce"]
 
 
-# -- settings ------------------------------------------------------------------------------------
+# -- settings --------------------------------------------------------------------------------------
 
 
 def test_switches_from_the_environment(
@@ -243,117 +193,6 @@ def test_an_unknown_switch(module: Module) -> None:
     assert "there is no switch 'print_after_al'\n  did you mean print_after_all" in str(error.value)
 
 
-# -- verification and failures ---------------------------------------------------------------------
-
-
-def test_each_step_is_verified(module: Module) -> None:
-    with pytest.raises(VerifyError) as error:
-        run_passes(module, "cse,test-spoil", reproducer="off")
-    message = str(error.value)
-    assert "a is read before it is made" in message and "in @f, after pass test-spoil" in message
-    run_passes(module, "test-spoil", verify_each=False)
-
-
-def test_roundtrip_is_checked(module: Module) -> None:
-    assert run_passes(module, "cse,jvp", verify_roundtrip=True) == run_passes(module, "cse,jvp")
-
-
-def test_a_crash_is_a_pass_error_that_says_where(module: Module) -> None:
-    with pytest.raises(PassError) as error:
-        run_passes(module, "test-crash", reproducer="off")
-    message = str(error.value)
-    assert message.startswith("test-crash failed with KeyError: 'deep inside'\n  in pass test-cr")
-    assert "raised at " in message and "test_manager.py" in message
-    assert isinstance(error.value.__cause__, KeyError)
-
-
-def test_a_failure_leaves_a_reproducer(
-    module: Module, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = tmp_path / "failed.cvir"
-    with pytest.raises(VerifyError) as error:
-        run_passes(module, "cse,test-spoil,dce", reproducer=str(file))
-    assert f"covector opt --run-reproducer {file}" in str(error.value)
-    text = file.read_text()
-    assert "// passes: test-spoil,dce\n" in text and "// error: VerifyError: a is read" in text
-    assert re.search(r"^// versions: python 3\.\d+\.\d+, .*numpy ", text, re.MULTILINE)
-    with pytest.raises(SystemExit) as exit_:
-        cli.main(["opt", "--run-reproducer", str(file)])
-    assert exit_.value.code == 1
-    assert "a is read before it is made" in capsys.readouterr().err
-
-
-def test_a_reproducer_that_does_not_fail_any_more(
-    module: Module, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = tmp_path / "failed.cvir"
-    with pytest.raises(VerifyError):
-        run_passes(module, "test-spoil", reproducer=str(file))
-    file.write_text(file.read_text().replace("passes: test-spoil", "passes: cse"))
-    with pytest.raises(SystemExit) as exit_:
-        cli.main(["opt", "--run-reproducer", str(file)])
-    assert exit_.value.code == 0
-    assert "does not fail any more; it did with VerifyError" in capsys.readouterr().err
-
-
-def test_a_reproducer_names_the_files_of_its_passes(tmp_path: Path) -> None:
-    own = tmp_path / "own_passes.py"
-    own.write_text(
-        "from covector.passes import Pass\n"
-        "class Unlucky(Pass):\n"
-        '    """Fail."""\n'
-        "    name, law = 'unlucky', 'equal outputs'\n"
-        "    def run(self, module):\n"
-        "        raise RuntimeError('bad luck')\n"
-    )
-    program, file = tmp_path / "p.cvir", tmp_path / "again.cvir"
-    program.write_text("func @f(x: f32[]) -> (f32[]) {\n  return x\n}\n")
-    command = [sys.executable, "-m", "covector.tools.cli", "opt"]
-
-    def said(*arguments: str) -> str:
-        done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
-        assert done.returncode != 0
-        return done.stderr
-
-    error = said(
-        str(program), "--load", str(own), "--passes", "cse,unlucky", "--reproducer", str(file)
-    )
-    assert f"covector opt --run-reproducer {file} --load {own}" in error
-    assert f"give: --load {own}" in said("--run-reproducer", str(file))
-    assert "bad luck" in said("--run-reproducer", str(file), "--load", str(own))
-
-
-def test_by_default_reproducers_go_to_the_temporary_folder(
-    module: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("COVECTOR_REPRODUCER", raising=False)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    for _ in range(3):
-        with pytest.raises(VerifyError):
-            run_passes(module, "test-spoil")
-    assert len(list(tmp_path.iterdir())) == 1
-    with pytest.raises(PassError):  # a refusal explains itself
-        run_passes(module, "grad")
-    assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_a_failed_lowering_leaves_a_reproducer(
-    module: Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from covector.lowering import emit
-
-    def fail(*_: Any) -> None:
-        raise KeyError("no such operation")
-
-    monkeypatch.setenv("COVECTOR_REPRODUCER", str(tmp_path / "lowering.cvir"))
-    monkeypatch.setattr(emit, "_lower", fail)
-    with pytest.raises(covector.CovectorError) as error:
-        emit.lower_module(module, ("tpu",))
-    assert "lowering failed with KeyError" in str(error.value)
-    text = (tmp_path / "lowering.cvir").read_text()
-    assert "// lower: tpu\n" in text and covector.parse(text).main.equations
-
-
 # -- times and statistics --------------------------------------------------------------------------
 
 
@@ -381,128 +220,3 @@ def test_statistics(module: Module, capsys: pytest.CaptureFixture[str]) -> None:
     run_passes(module, "cse", stats="table")
     header, row = capsys.readouterr().err.splitlines()
     assert header.startswith("pass  equations") and "5 -> 4" in row and "1 merged" in row
-
-
-# -- the command line ------------------------------------------------------------------------------
-
-
-Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def opt(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Command:
-    monkeypatch.chdir(tmp_path)
-    Path("f.cvir").write_text(PROGRAM)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exit_:
-            cli.main(["opt", *arguments])
-        return int(exit_.value.code or 0), *capsys.readouterr()
-
-    return run
-
-
-def test_switches_on_the_command_line(opt: Command, module: Module) -> None:
-    status, out, err = opt(
-        "f.cvir", "--passes", "cse,dce", "--print-after", "cse,dce", "--no-print-locations",
-        "--stop-after", "1", "--no-verify-each", "--timing", "--stats=json",
-    )  # fmt: skip
-    assert status == 0 and covector.parse(out) == run_passes(module, "cse")
-    assert banners(err) == [("After", "cse")] and "parse" in err and '"merged": 1' in err
-    assert out.count("model.py") == 4 and "model.py" not in err
-
-
-def test_dump_pipeline(opt: Command) -> None:
-    assert opt("--passes", "clean,jvp", "--dump-pipeline") == (
-        0,
-        "fold,cse,dce,jvp{wrt=None}\n",
-        "",
-    )
-    status, out, _ = opt("--passes", "cse,batch{in_axes=0,None}", "--dump-pipeline", "--json")
-    assert [step["pass"] for step in json.loads(out)] == ["cse", "batch"]
-    assert json.loads(out)[1]["options"] == {"size": 2, "in_axes": [0, None], "axis_name": None}
-    status, out, err = opt("f.cvir", "--passes", "jvp", "--dump-pipeline")
-    assert status == 0 and err == "jvp{wrt=None}\n" and "@f.jvp" in out
-
-
-def test_split_input(opt: Command) -> None:
-    wrong = PROGRAM.replace("exp b", "exq b")
-    Path("parts.cvir").write_text(f"{PROGRAM}// -----\n{wrong}// -----\n{PROGRAM}")
-    status, out, err = opt("parts.cvir", "--passes", "cse", "--split-input")
-    assert status == 1 and len(out.split("// -----\n")) == 2
-    assert "there is no primitive 'exq'\n  at parts.cvir:16:17" in err
-    status, out, err = opt("parts.cvir", "--passes", "cse", "--split-input", "--json")
-    assert status == 1 and len(json.loads(out)) == 2
-    assert json.loads(err)["location"] == "parts.cvir:16:17"
-
-
-def test_errors_as_json(opt: Command) -> None:
-    status, out, err = opt("f.cvir", "--passes", "transpose", "--json")
-    said = json.loads(err)
-    assert (status, out, said["error"]) == (1, "", "MissingRule")
-    assert said["location"] == "model.py:4:4" and " = " in said["equation"]
-    status, _, err = opt("f.cvir", "--passes", "csee", "--json")
-    assert status == 2 and json.loads(err)["hint"] == "did you mean cse?"
-    status, _, err = opt("f.cvir", "--pases", "cse", "--json")
-    assert status == 2 and "no option" in json.loads(err)["claim"]
-
-
-@pytest.mark.parametrize("form", ["jaxpr", "stablehlo", "dot", "json"])
-def test_emit(opt: Command, form: str) -> None:
-    status, out, err = opt("f.cvir", "--passes", "clean", "--emit", form)
-    assert (status, err) == (0, "")
-    expected = {
-        "jaxpr": "= exp",
-        "stablehlo": "stablehlo.exponential",
-        "dot": "digraph {",
-        "json": '"primitive": "exp"',
-    }
-    assert expected[form] in out
-    if form == "json":
-        program = json.loads(out)
-        assert opt("f.cvir", "--passes", "clean", "--json")[1] == out
-        (function,) = program["functions"]
-        assert function["equations"][0]["location"] == "model.py:2:4"
-
-
-def test_an_invalid_program_can_be_printed(opt: Command) -> None:
-    Path("bad.cvir").write_text(PROGRAM.replace("c: f32[3]", "c: f32[4]"))
-    assert opt("bad.cvir")[0] == 1
-    status, out, _ = opt("bad.cvir", "--no-verify")
-    assert status == 0 and "c: f32[4] = exp b" in out
-
-
-def test_what_is_no_reproducer(opt: Command) -> None:
-    status, _, err = opt("--run-reproducer", "f.cvir")
-    assert status == 2 and "f.cvir is not a reproducer" in err
-
-
-def test_passes_of_a_file(opt: Command) -> None:
-    Path("mine.py").write_text("""
-from dataclasses import dataclass
-from covector.passes import Pass
-
-@dataclass(frozen=True)
-class Reverse(Pass):
-    \"\"\"Return the outputs in reverse.\"\"\"
-    name = "test-backwards"
-    law = "the outputs in reverse"
-    def run_graph(self, graph):
-        from covector.ir.graph import Graph
-        return Graph(graph.inputs, graph.equations, graph.outputs[::-1], graph.name)
-""")
-    status, out, _ = opt("f.cvir", "--load", "mine.py", "--passes", "test-backwards")
-    del PASSES["test-backwards"]
-    assert status == 0 and covector.parse(out) == covector.parse(PROGRAM)
-
-
-def test_what_jit_compiles_can_be_watched(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("COVECTOR_PRINT_AFTER_ALL", "1")
-    function = covector.jit(covector.grad(lambda x: 3.0 * x * x))
-    assert function(2.0) == 12.0
-    steps = [name for _, name in banners(capsys.readouterr().err)]
-    assert steps == ["grad", "cse", "dce", "stacks{least=4096}"]

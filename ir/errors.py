@@ -158,6 +158,10 @@ class ForwardModeError(CovectorError, TypeError):
     """Forward mode was asked of a function that has a rule for reverse mode only."""
 
 
+class ReverseModeError(PassError, TypeError):
+    """Reverse mode was asked of a function that has a rule for forward mode only."""
+
+
 class ArgumentError(CovectorError, TypeError):
     """A transformation, or what it returned, was given arguments that it does not take."""
 

@@ -12,8 +12,7 @@ from typing import Any, Final
 
 from ..ir.builder import Builder
 from ..ir.errors import PassError
-from ..ir.graph import Atom, Equation, Graph, Literal, Value, memoised
-from ..ir.ops.call import call, checkpoint
+from ..ir.graph import Atom, Equation, Graph, Literal, Thunk, Value, memoised
 from ..ir.ops.control import cond, scan, split_sizes, while_, while_sizes
 from ..ir.ops.effect import DEBUG, ORDERED_DEBUG
 from ..ir.primitive import RuleTable, primitive_named
@@ -47,7 +46,7 @@ def without_effects(equations: Sequence[Equation], needed: Iterable[Any]) -> lis
 
 def _quiet(eqn: Equation) -> Equation:
     if eqn.primitive.has_regions:
-        eqn = with_regions(eqn, _quiet_graph)
+        eqn = with_regions(eqn, quiet_graph)
     if eqn.effects:
         raise PassError(
             f"{eqn.primitive.name} has an effect, and its result would have to be computed again",
@@ -58,7 +57,9 @@ def _quiet(eqn: Equation) -> Equation:
     return eqn
 
 
-def _quiet_graph(graph: Graph) -> Graph:
+def quiet_graph(graph: Graph) -> Graph:
+    """The graph for its values only. Raises PassError where one of them comes of an effect."""
+
     def make() -> Graph:
         return graph.with_equations(without_effects(graph.equations, graph.outputs))
 
@@ -68,11 +69,28 @@ def _quiet_graph(graph: Graph) -> Graph:
 
 # -- only for those that are there -----------------------------------------------------------------
 
+WAITING: Final = frozenset({"jvp", "fwd", "bwd", "transpose"})
+"""Parameters that may hold a derivative rule that is still Python."""
+
+
+def may_act(graph: Graph) -> bool:
+    """Whether there are effects, or rules that may have some when a derivative asks for them."""
+    found: bool = memoised(graph, "may act", lambda: any(map(_may_act, graph.equations)))
+    return found
+
+
+def _may_act(eqn: Equation) -> bool:
+    if not eqn.primitive.has_regions:
+        return bool(eqn.effects)
+    if any([name in WAITING and isinstance(rule, Thunk) for name, rule in eqn.params.items()]):
+        return True
+    return any(map(may_act, eqn.regions()))
+
 
 def guarded(graph: Graph) -> Graph:
-    """here: bool[] | inputs -> outputs: the effects happen only if `here`.
+    """here: bool[] | inputs -> outputs: effects happen only if `here`, those of rules among them.
 
-    Raises PassError for effects in regions that have no guard: those of shard_map, custom_vmap.
+    Raises PassError for effects in regions that have no guard.
     """
     made: Graph = memoised(graph, "guarded", lambda: _guarded(graph))
     return made
@@ -83,7 +101,7 @@ def _guarded(graph: Graph) -> Graph:
     here = Value(TensorType((), BOOL), "here")
     for eqn in graph.equations:
         b.location = eqn.location
-        b.append(_guard(b, eqn, here) if eqn.effects else eqn)
+        b.append(_guard(b, eqn, here) if _may_act(eqn) else eqn)
     return b.graph((here, *graph.inputs), graph.outputs, graph.name)
 
 
@@ -101,6 +119,8 @@ def _guard(b: Builder, eqn: Equation, here: Value) -> Equation:
         branches = (_nothing(eqn), _only(eqn))
         return equation(cond, (here, *eqn.inputs), eqn.outputs, {"branches": branches}, eqn)
     rule = guard.get(eqn.primitive)
+    if rule is None and not eqn.effects:
+        return eqn
     if rule is None:
         raise PassError(
             f"{eqn.primitive.name} has effects, which are to happen for some examples only",
@@ -132,11 +152,6 @@ guard: Final[RuleTable[Guard]] = RuleTable("guard", load=load_region_rules)
 """An equation with the same outputs whose effects happen only if a bool[] says so."""
 
 
-@guard.rule(call, checkpoint)
-def guard_call(b: Builder, eqn: Equation, here: Value) -> Equation:
-    return call_with(eqn, here, guarded(eqn.params["graph"]))
-
-
 def call_with(eqn: Equation, here: Value, graph: Graph) -> Equation:
     """The call, of a graph that takes `here` before the operands."""
     changed: dict[str, Any] = {"graph": graph}
@@ -159,7 +174,7 @@ def guard_while(b: Builder, eqn: Equation, here: Value) -> Equation:
     changed: dict[str, Any] = {}
     names = (("cond_graph", "cond_nconsts"), ("body_graph", "body_nconsts"))
     for (name, count), group in zip(names, groups, strict=False):
-        if p[name].effects:
+        if may_act(p[name]):
             changed |= {name: guarded(p[name]), count: p[count] + 1}
             inputs.append(here)
         inputs.extend(group)

@@ -13,6 +13,7 @@ from ..ir.errors import (
     CovectorError,
     ForwardModeError,
     PassError,
+    ReverseModeError,
     UsageError,
     VerifyError,
 )
@@ -157,7 +158,9 @@ class Manager:
             report_times(self.timer, self.settings)
 
 
-_REFUSALS: Final = (UsageError, ArgumentError, ForwardModeError, ClosedOverError)
+_REFUSALS: Final = (
+    UsageError, ArgumentError, ForwardModeError, ReverseModeError, ClosedOverError
+)  # fmt: skip
 
 
 def is_refusal(error: Exception) -> bool:

@@ -49,6 +49,50 @@ def with_vjp(x: Any) -> Any:
     return f(x)
 
 
+def quiet_jvp(x: Any) -> Any:
+    """Only its rule shows anything."""
+
+    @jax.custom_jvp
+    def f(x: Any) -> Any:
+        return jnp.sin(x)
+
+    f.defjvp(lambda p, t: (shown(RULE, p[0]), jnp.cos(p[0]) * t[0]))
+    return f(x)
+
+
+def quiet_vjp(x: Any) -> Any:
+    """Both of its rules show something."""
+
+    @jax.custom_vjp
+    def f(x: Any) -> Any:
+        return jnp.sin(x)
+
+    def backward(x: Any, ct: Any) -> Any:
+        look(BACK, ct, False)
+        return (jnp.cos(x) * ct,)
+
+    f.defvjp(lambda x: (shown(RULE, x), x), backward)
+    return f(x)
+
+
+def with_loop_back(x: Any) -> Any:
+    """Of a loop of as many steps as x says: each step of the way back shows something."""
+
+    def loop(y: Any) -> Any:
+        n = jnp.ceil(jnp.abs(lax.stop_gradient(y)) * 4)
+        step = lambda c: (c[0] + 1, quiet_vjp(c[1]))  # noqa: E731
+        return lax.while_loop(lambda c: c[0] < n, step, (0.0, y))[1]
+
+    return covector.grad(loop)(x)
+
+
+def on_each_device(x: Any) -> Any:
+    mesh = jax.make_mesh((1,), ("i",))
+    spec = jax.sharding.PartitionSpec()
+    f = partial(shown, FUNCTION)
+    return jax.shard_map(f, mesh=mesh, in_specs=spec, out_specs=spec)(x)
+
+
 def with_solve(x: Any) -> Any:
     def solve(_: Any, b: Any) -> Any:
         look(FUNCTION, b, False)
@@ -76,20 +120,49 @@ XS = jnp.asarray([0.5, 0.1, -0.4, 0.3])
 
 
 @pytest.mark.parametrize("wrap", [in_branch, in_loop_in_branch])
-@pytest.mark.parametrize("f", [with_jvp, with_vjp, with_solve, with_linear_call])
+@pytest.mark.parametrize(
+    "f",
+    [
+        with_jvp, with_vjp, with_solve, with_linear_call, quiet_jvp, quiet_vjp, on_each_device,
+        with_loop_back,
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("transform", ["vmap", "vmap of grad", "grad of vmap", "jvp of vmap"])
 def test_for_the_examples_that_are_there(transform: str, f: Function, wrap: Any) -> None:
-    if f is with_vjp and "jvp" in transform:
+    if f in (with_vjp, quiet_vjp) and "jvp" in transform:
         return  # forward mode is refused
+    if f is with_loop_back and transform != "vmap":
+        return  # a first derivative already
     one = {"vmap": "value", "jvp of vmap": "jvp"}.get(transform, "grad")
     alone = covector.jit(ONE[one](wrap(f)))
     want = [entry for x in XS for entry in log_of(partial(alone, x))]
-    assert want
+    assert want or (f in (quiet_jvp, quiet_vjp) and transform == "vmap")
     module = covector.make_ir(BATCH[transform](wrap(f)))(XS).verify()
-    assert_same(log_of(lambda: interpret(module.main, XS)), want, in_order=False)
+    compiled = f is on_each_device  # the interpreter is one device
+    run = covector.jit(module.as_function()) if compiled else partial(interpret, module.main)
+    assert_same(log_of(lambda: run(XS)), want, in_order=False)
     module = run_passes(covector.make_ir(covector.vmap(wrap(f)))(XS), "materialize").verify()
     read = covector.parse(str(module)).verify()
     assert str(read) == str(module)
+
+
+def test_a_batching_rule_shows_what_it_does_if_an_example_is_there() -> None:
+    @jax.custom_batching.custom_vmap
+    def f(x: Any) -> Any:
+        return shown(FUNCTION, x)
+
+    @f.def_vmap
+    def all_at_once(size: int, batched: list[bool], x: Any) -> Any:
+        look(RULE, x.sum(), False)
+        return jnp.sin(x), True
+
+    def log(g: Function, xs: Any) -> Any:
+        module = covector.make_ir(covector.vmap(in_branch(g)))(xs).verify()
+        return log_of(lambda: interpret(module.main, xs))
+
+    np.testing.assert_allclose(log(f, XS), [(RULE, XS.sum())], rtol=1e-6)
+    assert log(f, -(XS**2)) == []
+    assert log(lambda x: x * f(1.0), XS) == [(FUNCTION, 1.0)] * 2  # not of the batch
 
 
 def test_a_rule_that_nobody_asks_for_has_no_effect() -> None:

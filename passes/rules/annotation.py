@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...ir.builder import Builder, Operand
-from ...ir.graph import Equation
+from ...ir.graph import Equation, Value
 from ...ir.ops import annotation as ops
 from ...ir.ops.call import call
 from .. import tables
 from ..batch import batch_graph
+from ..effects import call_with, guard, guarded, quiet_graph
 from ..jvp import jvp_graph
 from ..regions import arranged, nonzero, select, spread
 from ..tables import Operands, unary_transpose
@@ -49,7 +50,7 @@ def jvp_composite(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     forward, out_nonzero = jvp_graph(eqn.params["graph"], active)
     if not any(out_nonzero):
         return spread((), out_nonzero, eqn.outputs)
-    graph = arranged(forward, forward.inputs, forward.outputs[n:])
+    graph = quiet_graph(arranged(forward, forward.inputs, forward.outputs[n:]))
     dys = b.emit(call, *eqn.inputs, *select(tangents, active), graph=graph)
     return spread(dys, out_nonzero, eqn.outputs)
 
@@ -59,6 +60,17 @@ def transpose_composite(
     b: Builder, eqn: Equation, cts: Operands, linear: Sequence[bool]
 ) -> Operands:
     return transpose_call(b, eqn, cts, linear)
+
+
+@guard.rule(ops.composite)
+def guard_composite(b: Builder, eqn: Equation, here: Value) -> Equation:
+    """A call, if it has effects; a compiler knows no other operands by its name."""
+    if not eqn.effects:
+        return eqn
+    graph = guarded(eqn.params["graph"])
+    return call_with(
+        eqn.replace(primitive=call, params=call.complete({"graph": graph})), here, graph
+    )
 
 
 @tables.batch.rule(ops.composite)

@@ -11,11 +11,12 @@ from typing import Any
 from ...ir.builder import Builder
 from ...ir.graph import Atom, Equation, Graph, Value
 from ...ir.ops.annotation import annotated, xla_metadata_call
-from ...ir.ops.call import call, custom_jvp_call, custom_vjp_call
+from ...ir.ops.call import call, checkpoint, custom_jvp_call, custom_vjp_call
 from ...ir.primitive import Primitive
 from .. import tables
 from ..batch import batch_graph
 from ..dce import dce_graph
+from ..effects import call_with, guard, guarded
 from ..jvp import jvp_graph
 from ..partial_eval import Split, split_graph
 from ..regions import (
@@ -135,6 +136,14 @@ def forwarded(
         if isinstance(inner, Value):
             sources.setdefault(inner, outer)
     return sources
+
+
+# -- effects -------------------------------------------------------------------------------------
+
+
+@guard.rule(*CALLS, checkpoint)
+def guard_call(b: Builder, eqn: Equation, here: Value) -> Equation:
+    return call_with(eqn, here, guarded(eqn.params["graph"]))
 
 
 # -- dead code -----------------------------------------------------------------------------------

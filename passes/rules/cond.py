@@ -19,7 +19,7 @@ from ...ir.types import BOOL
 from .. import tables
 from ..batch import batch_graph
 from ..dce import dce_graph, is_same, region_of
-from ..effects import guarded, is_guard
+from ..effects import guarded, is_guard, may_act
 from ..jvp import jvp_graph
 from ..regions import (
     Flags,
@@ -135,7 +135,7 @@ def _watched(branch: Graph, batched: Flags) -> Iterator[Graph]:
     with_shields = shielded(branch, batched)
     if with_shields is not None:
         yield with_shields
-    if branch.effects:
+    if may_act(branch):
         yield guarded(with_shields or branch)
 
 

@@ -21,10 +21,9 @@ from ..asking import ask_backward
 from ..batch import batch_graph
 from ..dce import dce_graph, region_of
 from ..effects import guard, guarded
-from ..regions import append_typed, instantiated, nonzero, select, spread
+from ..regions import append_typed, define_joint, instantiated, nonzero, select, spread
 from ..tables import Operands, materialise_batch
 from . import custom_thunks as thunks
-from .call import define_joint_call
 
 
 def asked(eqn: Equation, flags: Sequence[bool], rule: str) -> Flags:
@@ -80,11 +79,14 @@ def jvp_custom_jvp(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     with placed(eqn):
         rule, out_active = c.jvp_rule_graph(params["jvp"], params["graph"], active)
     refuse_reading(eqn, rule, moving[: params["num_consts"]])
+    if not any(out_active) and not rule.effects:
+        return unmoved(b, eqn)
     dxs = instantiated(b, tangents, active)
     dys = select(eqn.outputs, out_active)
     what = f"jvp rule of @{params['graph'].name}"
     check_rule(eqn, what, rule, (*eqn.inputs, *dxs), (*eqn.outputs, *dys))
-    return define_joint_call(b, eqn, rule, dxs, out_active)
+    called = call.complete({"graph": rule})
+    return define_joint(b, eqn, (*eqn.inputs, *dxs), called, out_active, call)
 
 
 @tables.jvp.rule(custom_vjp_call)
@@ -240,6 +242,13 @@ def guard_custom(b: Builder, eqn: Equation, here: Value) -> Equation:
         changed["jvp"] = thunks.guard_jvp(params)
     else:
         changed["fwd"], changed["bwd"] = thunks.guard_vjp(params)
+    return eqn.replace(inputs=(here, *eqn.inputs), params={**params, **changed})
+
+
+@guard.rule(custom_vjp_linear)
+def guard_custom_vjp_linear(b: Builder, eqn: Equation, here: Value) -> Equation:
+    params = eqn.params
+    changed = {"bwd": thunks.guard_bwd(params), "num_residuals": params["num_residuals"] + 1}
     return eqn.replace(inputs=(here, *eqn.inputs), params={**params, **changed})
 
 

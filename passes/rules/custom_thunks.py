@@ -159,6 +159,16 @@ def guard_vjp(params: Params) -> tuple[Rule, Rule]:
     return rules
 
 
+def guard_bwd(params: Params) -> Rule:
+    """The bwd rule of a custom_vjp_linear, one of whose residuals is `here`."""
+
+    def make(nonzero: Flags, ct_nonzero: Flags) -> tuple[Graph, Flags]:
+        graph, in_active = c.bwd_rule_graph(params["bwd"], nonzero, ct_nonzero)
+        return guarded(graph), in_active
+
+    return like(params["bwd"], make, (params["nonzero"], ct_flags(params["out_types"])))
+
+
 # -- dead code -----------------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ from ...ir.ops.call import call
 from ...ir.ops.custom_vmap import custom_vmap_call
 from .. import tables
 from ..batch import batch_graph
+from ..effects import guard, guarded, may_act
 from ..jvp import jvp_graph
 from ..regions import Flags, either, nonzero, select, widened
 from ..tables import Operands, materialise_batch
@@ -93,8 +94,34 @@ def _of_all(
 def batch_custom_vmap(
     b: Builder, eqn: Equation, inputs: Operands, batched: Sequence[bool], size: int
 ) -> tuple[Operands, Sequence[bool]]:
+    """A call of what the rule gives for the batch."""
     graph, out_batched = eqn.params["rule"](tuple(batched), size)
     return b.emit(call, *inputs, graph=graph), out_batched
+
+
+@guard.rule(custom_vmap_call)
+def guard_custom_vmap(b: Builder, eqn: Equation, here: Value) -> Equation:
+    """What the rule does for a batch, it does if one example at least is there."""
+    graph, rule = eqn.params["graph"], eqn.params["rule"]
+    if not may_act(graph):
+        return eqn
+
+    def make(batched: Flags, size: int) -> tuple[Graph, Flags]:
+        if not any(batched[1:]):
+            return batch_graph(guarded(graph), batched, size)
+        made, out_batched = rule(batched[1:], size)
+        return (_if_any(guarded(made), size) if batched[0] else guarded(made)), out_batched
+
+    changed = {"graph": guarded(graph), "rule": Thunk(rule.name, make)}
+    return eqn.replace(inputs=(here, *eqn.inputs), params={**eqn.params, **changed})
+
+
+def _if_any(graph: Graph, size: int) -> Graph:
+    """The guarded graph, told of each of a batch of examples whether it is there."""
+    b = Builder()
+    here = Value(graph.inputs[0].type.with_shape((size,)), "here")
+    outputs = b.inline(graph, (b.reduce_or(here, axes=(0,)), *graph.inputs[1:]))
+    return b.graph((here, *graph.inputs[1:]), outputs, graph.name)
 
 
 @tables.transpose.rule(custom_vmap_call)

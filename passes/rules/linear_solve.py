@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...ir.builder import Builder, Operand, Zero
-from ...ir.errors import PassError
+from ...ir.errors import PassError, ReverseModeError
 from ...ir.graph import Equation, Graph, Value
 from ...ir.ops.call import call
 from ...ir.ops.control import SOLVE_GRAPHS, custom_linear_solve, split_sizes
 from .. import tables
 from ..batch import batch_graph
 from ..dce import dce_graph
-from ..effects import guard, guarded
+from ..effects import guard, guarded, may_act
 from ..jvp import jvp_graph
 from ..regions import either, grow_until_stable, nonzero, select, spread
 from ..tables import Operands, materialise_batch
@@ -68,8 +68,8 @@ def transpose_linear_solve(
     consts = split_sizes(eqn.inputs[: sum(lengths)], lengths)
     n = len(eqn.inputs) - sum(lengths)
     if params["transpose_solve"] is None or params["vecmat"] is None:
-        raise PassError(
-            "custom_linear_solve has no reverse mode without transpose_solve",
+        raise ReverseModeError(
+            "transpose_solve required: custom_linear_solve has no reverse mode without it",
             eqn,
             stage="transpose",
             hint="pass transpose_solve=..., or symmetric=True for a symmetric matvec",
@@ -140,7 +140,7 @@ def guard_linear_solve(b: Builder, eqn: Equation, here: Value) -> Equation:
     params = dict(eqn.params)
     *consts, rhs = split_sizes(eqn.inputs, params["const_lengths"])
     for i, name in enumerate(SOLVE_GRAPHS):
-        if params[name] is not None and params[name].effects:
+        if params[name] is not None and may_act(params[name]):
             params[name] = guarded(params[name])
             consts[i] = (here, *consts[i])
     params["const_lengths"] = tuple(map(len, consts))

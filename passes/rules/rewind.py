@@ -25,7 +25,7 @@ from ...ir.types import TensorType
 from .. import tables
 from ..batch import batch_graph
 from ..dce import dce_graph, region_of
-from ..effects import without_effects
+from ..effects import guard, guarded, may_act, without_effects
 from ..partial_eval import Split, split_graph
 from ..regions import (
     Flags,
@@ -231,22 +231,40 @@ def _unbatched(type: TensorType, is_batched: bool) -> TensorType:
 
 
 def _while_there(eqn: Equation) -> tuple[Graph, Graph]:
-    """Both graphs with a const n and a state i: where i >= n, what they carry stays."""
+    """Both graphs with a const n and a state i: where i >= n, what they carry stays, and effects
+    do not happen."""
     step: Graph = eqn.params["step"]
     n_consts, n_state = eqn.params["num_consts"], eqn.params["num_state"]
 
-    def guarded(graph: Graph, counts: bool, first: int) -> Graph:
+    def stopping(graph: Graph, counts: bool, first: int) -> Graph:
         b = Builder()
         n, i = (Value(eqn.inputs[0].type.strong, name) for name in ("n", "i"))
-        new = b.inline(graph, graph.inputs)
         there = b.lt(i, n)
+        if may_act(graph):
+            new = b.inline(guarded(graph), (there, *graph.inputs))
+        else:
+            new = b.inline(graph, graph.inputs)
         old = graph.inputs[first:][: len(new)]
         outputs = [b.select_n(there, x, y) for x, y in zip(old, new, strict=True)]
         consts, state, rest = split_sizes(graph.inputs, (n_consts, n_state))
         inputs = (n, *consts, i, *state, *rest)
         return b.graph(inputs, (*([b.add(i, 1)] if counts else []), *outputs), graph.name)
 
-    return guarded(step, True, n_consts), guarded(along(eqn), False, n_consts + n_state)
+    return stopping(step, True, n_consts), stopping(along(eqn), False, n_consts + n_state)
+
+
+@guard.rule(replay, rewind)
+def guard_rewind(b: Builder, eqn: Equation, here: Value) -> Equation:
+    """`here` is one more const, of what runs beside the loop; the loop itself has no effects."""
+    step: Graph = eqn.params["step"]
+    changed = {
+        "step": arranged(step, (Value(here.type), *step.inputs), step.outputs),
+        ALONG[eqn.primitive]: guarded(along(eqn)),
+        "num_consts": eqn.params["num_consts"] + 1,
+    }
+    count, *groups = rewind_groups(eqn, eqn.inputs)
+    inputs = (*count, here, *(x for group in groups for x in group))
+    return eqn.replace(inputs=inputs, params={**eqn.params, **changed})
 
 
 # -- from the body of a loop ----------------------------------------------------------------------

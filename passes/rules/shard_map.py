@@ -27,6 +27,7 @@ from ...ir.ops.shard_map import Spec, missing_axes, psum_invariant, pvary, shard
 from .. import tables
 from ..batch import batch_graph
 from ..dce import dce_graph, region_of
+from ..effects import guard, guarded
 from ..jvp import jvp_graph
 from ..partial_eval import Split, split_graph
 from ..regions import (
@@ -251,6 +252,17 @@ def _make_stacks(eqn: Equation, split: Split, computed: Sequence[Value]) -> tupl
     first = Graph(known.inputs, (*known.equations, *before), outputs, known.name)
     inputs = [taken.get(v, v) for v in rest.inputs]
     return first, Graph(inputs, (*after, *rest.equations), rest.outputs, rest.name)
+
+
+# -- effects -------------------------------------------------------------------------------------
+
+
+@guard.rule(shard_map)
+def guard_shard_map(b: Builder, eqn: Equation, here: Value) -> Equation:
+    """All devices are told."""
+    p = eqn.params
+    params = changed(eqn, guarded(p["graph"]), ((), *p["in_specs"]), p["out_specs"])
+    return eqn.replace(inputs=(here, *eqn.inputs), params=params)
 
 
 # -- dead code -----------------------------------------------------------------------------------

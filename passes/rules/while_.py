@@ -17,7 +17,7 @@ from ...ir.ops.control import split_sizes, while_, while_sizes
 from .. import tables
 from ..batch import batch_graph
 from ..dce import dce_graph, region_of
-from ..effects import guarded
+from ..effects import guarded, may_act
 from ..jvp import jvp_graph
 from ..regions import (
     Flags,
@@ -150,7 +150,7 @@ def _lockstep(
 def _for_running(body: Graph, batched: Flags) -> Graph:
     """running: bool[] | consts | carry -> carry': effects and cotangents of those that run."""
     with_shields = shielded(body, batched)
-    if with_shields is None or not body.effects:
+    if with_shields is None or not may_act(body):
         return with_shields or guarded(body)
     both = guarded(with_shields)  # takes the flag twice
     b = Builder()

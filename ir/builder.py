@@ -218,11 +218,13 @@ class Builder:
         return self.convert_element_type(x, new_dtype=dtype, weak_type=weak)
 
     def sum_of(self, terms: Iterable[Operand], type: TensorType) -> Operand:
-        """The sum of terms of one type, a Zero if there are none."""
+        """The sum of terms of one type, a Zero if there are none; as weakly typed as the first."""
         total: Operand = None
         for term in terms:
             if not isinstance(term, Zero):
-                total = term if total is None else self.add_any(total, term)
+                first, total = total, term if total is None else self.add_any(total, term)
+                if first is not None and first.type.weak and not total.type.weak:
+                    total = self.convert(total, total.type.dtype, True)
         return Zero(type) if total is None else total
 
     def inline(self, graph: Graph, arguments: Sequence[Operand]) -> list[Any]:

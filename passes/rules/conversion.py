@@ -54,12 +54,12 @@ def transpose_copy_p(b: Builder, eqn: Equation, ct: Operand) -> Operand:
 
 @unary_transpose(e.real)
 def transpose_real(b: Builder, eqn: Equation, ct: Operand) -> Operand:
-    return b.complex(ct, 0)
+    return b.complex(ct, b.literal(0, ct.type.strong))
 
 
 @unary_transpose(e.imag)
 def transpose_imag(b: Builder, eqn: Equation, ct: Operand) -> Operand:
-    return b.complex(0, b.neg(ct))
+    return b.complex(b.literal(0, ct.type.strong), b.neg(ct))
 
 
 @unary_transpose(e.conj)
@@ -155,7 +155,7 @@ def jvp_clamp(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     for t, condition in zip(tangents, conditions, strict=True):
         if not isinstance(t, Zero):
             chosen = match_shape(b, t, z.type)
-            terms.append(b.select_n(condition(), b.full(chosen.type, 0), chosen))
+            terms.append(b.select_n(condition(), b.full(x.type, 0), chosen))
     return [b.sum_of(terms, z.type)]
 
 

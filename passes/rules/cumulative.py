@@ -11,7 +11,7 @@ from ...ir.ops import cumulative as c
 from ...ir.types import is_complex
 from .. import tables
 from ..tables import Operands, unary_transpose
-from .elementwise import share, wins
+from .elementwise import as_weak, share, strong, wins
 from .prefix import Pair, full_like, linear_recurrence, scan_tangents, shift
 
 Batched = tuple[Operands, Sequence[bool]]
@@ -28,8 +28,9 @@ def jvp_cumprod(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     axis, reverse = eqn.params["axis"], eqn.params["reverse"]
     if eqn.inputs[0].type.shape[axis] < 2:
         return tangents
-    before = shift(b, eqn.outputs[0], axis, -1 if reverse else 1, 1)
-    return [linear_recurrence(b, eqn.inputs[0], b.mul(tangents[0], before), axis, reverse)]
+    before = strong(b, shift(b, eqn.outputs[0], axis, -1 if reverse else 1, 1))
+    dz = linear_recurrence(b, eqn.inputs[0], b.mul(tangents[0], before), axis, reverse)
+    return [as_weak(b, dz, eqn.outputs[0])]
 
 
 @tables.jvp.rule(c.cumlogsumexp)
@@ -51,7 +52,8 @@ def jvp_cumlogsumexp(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     kept = b.exp(b.sub(z, shift(b, base, axis, -forward, 0)))
     kept = shift(b, kept, axis, forward, 0)
     t = b.mul(t, b.exp(b.sub(x, base)))
-    return [linear_recurrence(b, kept, t, axis, eqn.params["reverse"])]
+    dz = linear_recurrence(b, kept, t, axis, eqn.params["reverse"])
+    return [as_weak(b, dz, eqn.outputs[0])]
 
 
 @tables.jvp.rule(c.cummax, c.cummin)
@@ -73,7 +75,8 @@ def jvp_cumulative_extremum(b: Builder, eqn: Equation, tangents: Operands) -> Op
     if reverse:
         x, z, t = (b.rev(v, dimensions=(axis,)) for v in (x, z, t))
     dz = scan_tangents(b, combine, x, t, z, axis)
-    return [b.rev(dz, dimensions=(axis,)) if reverse else dz]
+    dz = b.rev(dz, dimensions=(axis,)) if reverse else dz
+    return [as_weak(b, dz, eqn.outputs[0])]
 
 
 @tables.batch.rule(c.cumsum, c.cumprod, c.cummax, c.cummin, c.cumlogsumexp)

@@ -29,6 +29,21 @@ def ones(b: Builder, like: Operand) -> Operand:
     return b.full(like.type, 1)
 
 
+def strong(b: Builder, x: Operand) -> Any:
+    """x strongly typed; its cotangent is as weakly typed as x is."""
+    return b.convert(x, x.type.dtype)
+
+
+def as_weak(b: Builder, x: Operand, like: Operand) -> Any:
+    """x as weakly typed as `like` is; its cotangent is as x is."""
+    return b.convert(x, x.type.dtype, like.type.weak)
+
+
+def scaled(b: Builder, t: Operand, slope: Operand) -> Any:
+    """t slope, as jax.numpy multiplies: t is converted first if slope is strongly typed."""
+    return b.mul(t if slope.type.weak else strong(b, t), slope)
+
+
 def replace_zero(b: Builder, x: Operand) -> Operand:
     """x, with 1 where it is 0: for what is multiplied by zero there."""
     return b.select_n(b.eq(x, 0), x, ones(b, x))
@@ -94,8 +109,8 @@ def conj(b: Builder, x: Operand) -> Operand:
 
 
 def share(b: Builder, is_won: Operand, x: Operand, y: Operand) -> Operand:
-    """1 where one of x and y has won, 1/2 where they are equal, else 0."""
-    won = b.convert(is_won, x.type.dtype, x.type.weak and y.type.weak)
+    """1 where one of x and y has won, 1/2 where they are equal, else 0; strongly typed."""
+    won = b.convert(is_won, x.type.dtype)
     return b.select_n(b.eq(x, y), won, b.full(won.type, 0.5))
 
 
@@ -128,8 +143,9 @@ def push_integer_pow(b: Builder, t: Operand, z: Operand, x: Operand, y: int) -> 
 
 def push_pow_base(b: Builder, t: Operand, z: Operand, x: Operand, y: Operand) -> Operand:
     """y x^(y-1), strongly typed; for an integer y of 0, which has no slope, 0 even at x = 0."""
-    x = b.convert(x, x.type.dtype)
+    x = strong(b, x)
     if dtype_category(y.type.dtype) in ("float", "complex"):
+        y = strong(b, y)
         return b.mul(t, b.mul(y, b.pow(x, b.sub(y, 1))))
     y = match_shape(b, b.convert(y, x.type.dtype), z.type)
     slope = b.mul(replace_zero(b, y), b.pow(x, b.sub(y, 1)))

@@ -28,6 +28,7 @@ def transpose_fft(b: Builder, eqn: Equation, ct: Operand) -> Operand:
 
     in JAX's convention: cotangents of complex values pair with them without conjugation.
     """
+    ct = b.convert(ct, ct.type.dtype)
     kind, lengths = eqn.params["fft_type"], eqn.params["fft_lengths"]
     size = math.prod(lengths)
     if kind == "RFFT":

@@ -26,6 +26,11 @@ def zeros(b: Builder, shape: Axes, like: Operand) -> Operand:
     return b.full(TensorType(shape, like.type.dtype), 0)
 
 
+def zeros_like(b: Builder, x: Operand, shape: Axes | None = None) -> Operand:
+    """Zeros as weakly typed as x is."""
+    return b.full(x.type if shape is None else x.type.with_shape(shape), 0)
+
+
 # -- slice ---------------------------------------------------------------------------------------
 
 
@@ -39,7 +44,7 @@ def transpose_slice(b: Builder, eqn: Equation, ct: Operand) -> Operand:
         taken = ct.type.shape[axis]
         spanned = (taken - 1) * step + 1 if taken else 0
         config.append((start[axis], n - start[axis] - spanned, step - 1))
-    return b.pad(ct, b.literal(0, ct.type), padding_config=tuple(config))
+    return b.pad(ct, b.literal(0, ct.type.strong), padding_config=tuple(config))
 
 
 @tables.batch.rule(ix.slice_)

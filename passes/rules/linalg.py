@@ -160,6 +160,7 @@ def thin_qr(b: Builder, q: Operand, r: Operand, da: Operand) -> tuple[Any, Any]:
     mid = m.matmul(b, m.adjoint(b, q), da_by_r)
     below = m.lower_triangle(b, mid, -1)
     skew = b.sub(below, m.adjoint(b, below))
+    skew = b.convert(skew, skew.type.dtype)  # strongly typed, as JAX's
     if is_complex(mid.type.dtype):
         imaginary = b.sub(mid, b.convert(b.real(mid), mid.type.dtype))
         skew = b.add(skew, m.keep(b, imaginary, "eq"))

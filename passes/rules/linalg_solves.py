@@ -11,6 +11,7 @@ from ...ir.ops import linalg as l
 from .. import tables
 from ..tables import Operands
 from . import matrix as m
+from .elementwise import as_weak, strong
 from .linalg import batch_stacked
 
 
@@ -67,10 +68,15 @@ def jvp_tridiagonal_solve(b: Builder, eqn: Equation, tangents: Operands) -> Oper
     terms = [] if isinstance(dy, Zero) else [dy]
     for offset, dd in zip((-1, 0, 1), d_diagonals, strict=True):
         if not isinstance(dd, Zero):
-            neighbours = m.pad_matrix(b, x, (-offset, offset), (0, 0)) if offset else x
-            terms.append(b.neg(b.mul(m.columns(b, dd), neighbours)))
+            neighbours = _neighbours(b, x, offset) if offset else x
+            terms.append(as_weak(b, b.neg(b.mul(m.columns(b, dd), neighbours)), x))
     right = b.sum_of(terms, x.type)
     return b.emit(l.tridiagonal_solve, *diagonals, right, **eqn.params)
+
+
+def _neighbours(b: Builder, x: Operand, offset: int) -> Any:
+    """The rows above or below, strongly typed: so are cotangents of diagonals beside the main."""
+    return strong(b, m.pad_matrix(b, x, (-offset, offset), (0, 0)))
 
 
 @tables.transpose.rule(l.tridiagonal_solve)

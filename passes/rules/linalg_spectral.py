@@ -13,7 +13,7 @@ from ...ir.builder import Builder, Operand, Zero
 from ...ir.errors import MissingRule
 from ...ir.graph import Equation, Value
 from ...ir.ops import linalg_spectral as l
-from ...ir.types import INT32, TensorType, is_complex
+from ...ir.types import INT32, is_complex
 from .. import tables
 from ..tables import Operands, restates_primal
 from . import matrix as m
@@ -84,7 +84,7 @@ def _state_right_eigenvectors(b: Builder, eqn: Equation) -> Any:
     if eqn.params["compute_right_eigenvectors"]:
         b.append(eqn)
         return eqn.outputs[-1]
-    v = Value(TensorType(eqn.inputs[0].type.shape, eqn.outputs[0].type.dtype))
+    v = Value(eqn.outputs[0].type.with_shape(eqn.inputs[0].type.shape))
     params = {**eqn.params, "compute_right_eigenvectors": True, "enable_eigvec_derivs": True}
     b.define((*eqn.outputs, v), like=eqn, params=params)
     return v

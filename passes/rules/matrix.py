@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from ...ir.builder import Builder, Operand, Zero
 from ...ir.types import INT32, Dtype, TensorType, is_complex
+from .elementwise import as_weak
 
 HIGHEST: Final = ("HIGHEST", "HIGHEST")
 """Derivatives of factorisations multiply in full precision, as JAX's do."""
@@ -78,10 +79,11 @@ def band(b: Builder, shape: tuple[int, ...], compare: str, offset: int = 0) -> A
 
 def keep(b: Builder, x: Operand, compare: str, offset: int = 0) -> Any:
     """x where `column compare row + offset`, else 0."""
-    if isinstance(x, Zero):
-        return x
-    mask = band(b, x.type.shape, compare, offset)
-    return b.select_n(mask, b.full(x.type.strong, 0), x)
+    return x if isinstance(x, Zero) else _keep(b, x, compare, offset, x.type)
+
+
+def _keep(b: Builder, x: Operand, compare: str, offset: int, zero: TensorType) -> Any:
+    return b.select_n(band(b, x.type.shape, compare, offset), b.full(zero, 0), x)
 
 
 def lower_triangle(b: Builder, x: Operand, offset: int = 0) -> Any:
@@ -98,8 +100,9 @@ def identity(b: Builder, type: TensorType) -> Any:
 
 
 def diagonal(b: Builder, x: Operand) -> Any:
-    """The diagonals of square matrices."""
-    return b.reduce_sum(keep(b, x, "eq"), axes=(len(x.type.shape) - 1,))
+    """The diagonals of square matrices. They are typed as x, their cotangents strongly."""
+    found = b.reduce_sum(_keep(b, x, "eq", 0, x.type.strong), axes=(len(x.type.shape) - 1,))
+    return as_weak(b, found, x)
 
 
 def from_diagonal(b: Builder, v: Operand) -> Any:

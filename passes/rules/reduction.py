@@ -12,6 +12,7 @@ from .. import tables
 from ..batch import batch_graph
 from ..jvp import jvp_graph
 from ..tables import Operands, materialise_batch, unary_transpose
+from .elementwise import as_weak, strong
 from .prefix import shift
 from .shape import inverse_permutation
 
@@ -43,7 +44,9 @@ def jvp_reduce_prod(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     axes: Axes = eqn.params["axes"]
     if eqn.inputs[0].type.size == eqn.outputs[0].type.size:
         return [b.reduce_sum(tangents[0], axes=axes)]
-    return [b.reduce_sum(b.mul(tangents[0], _others(b, eqn.inputs[0], axes)), axes=axes)]
+    others = strong(b, _others(b, eqn.inputs[0], axes))
+    dz = b.reduce_sum(b.mul(tangents[0], others), axes=axes)
+    return [as_weak(b, dz, eqn.outputs[0])]
 
 
 def _others(b: Builder, x: Operand, axes: Axes) -> Operand:

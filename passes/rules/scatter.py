@@ -18,7 +18,8 @@ from ...ir.ops import indexing as ix
 from ...ir.types import TensorType
 from .. import tables
 from ..tables import Operands, materialise_batch
-from .indexing import read_back, writes_once, zeros
+from .elementwise import scaled
+from .indexing import read_back, writes_once, zeros, zeros_like
 from .shape import shift
 
 # -- scatter: replace ----------------------------------------------------------------------------
@@ -63,7 +64,7 @@ def _jvp_scatter_with_winners(b: Builder, eqn: Equation, dx: Operand, du: Operan
     def where(mask: Operand, value: Operand) -> Operand:
         if isinstance(value, Zero):
             return value
-        return b.select_n(mask, zeros(b, value.type.shape, value), value)
+        return b.select_n(mask, zeros_like(b, value), value)
 
     b.define(
         eqn.outputs,
@@ -118,7 +119,7 @@ def jvp_scatter_mul(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
         terms.append(b.scatter_mul(dx, indices, updates, **eqn.params))
     if not isinstance(du, Zero):
         _check_writes_once(eqn, "jvp")
-        spread = b.scatter_add(zeros(b, x.type.shape, du), indices, du, **eqn.params)
+        spread = b.scatter_add(zeros_like(b, du, x.type.shape), indices, du, **eqn.params)
         terms.append(b.mul(x, spread))
     return [b.sum_of(terms, eqn.outputs[0].type)]
 
@@ -152,19 +153,20 @@ def jvp_scatter_extremum(b: Builder, eqn: Equation, tangents: Operands) -> Opera
     x, indices, updates = eqn.inputs
     (z,) = eqn.outputs
     dx, _, du = tangents
-    nothing, none = zeros(b, x.type.shape, x), zeros(b, updates.type.shape, updates)
+    nothing, none = zeros_like(b, x), zeros_like(b, updates)
     attains = b.eq(updates, read_back(b, eqn, z))
     ones = b.select_n(attains, none, b.full(none.type, 1))
     count = b.scatter_add(nothing, indices, ones, **eqn.params)
     kept = getattr(b, "or")(b.eq(x, z), b.eq(count, 0))
-    ties = b.select_n(kept, count, b.add(count, 1))
+    ties = b.select_n(kept, count, b.add(count, b.literal(1, count.type)))
     moved: Operand = Zero(x.type)
     if not isinstance(dx, Zero):
         moved = b.select_n(kept, nothing, b.div(dx, ties))
     if isinstance(du, Zero):
         return [moved]
     share = b.select_n(attains, none, read_back(b, eqn, b.div(b.full(ties.type, 1), ties)))
-    return b.emit(ix.scatter_add, b.instantiate(moved), indices, b.mul(du, share), **eqn.params)
+    du = scaled(b, du, share)
+    return b.emit(ix.scatter_add, b.instantiate(moved), indices, du, **eqn.params)
 
 
 # -- batch ---------------------------------------------------------------------------------------

@@ -185,7 +185,7 @@ def unpad(b: Builder, ct: Operand, shape: Axes, config: Sequence[tuple[int, int,
     padded back on; then all is one strided slice.
     """
     restored = tuple((max(-low, 0), max(-high, 0), 0) for low, high, _ in config)
-    ct = b.pad(ct, b.literal(0, ct.type), padding_config=restored)
+    ct = b.pad(ct, b.literal(0, ct.type.strong), padding_config=restored)
     start = [max(low, 0) if n else 0 for (low, _, _), n in zip(config, shape, strict=True)]
     steps = [interior + 1 for _, _, interior in config]
     limit = [

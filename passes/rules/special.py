@@ -10,13 +10,13 @@ import ml_dtypes
 from ...ir.builder import Builder, Operand
 from ...ir.ops import special as s
 from ...ir.primitive import Primitive
-from .elementwise import Entry, define_pushes, ones
+from .elementwise import Entry, define_pushes, ones, scaled, strong
 from .incomplete_gamma import shape_curvature
 
 
 def gauss(b: Builder, x: Operand, factor: float, accuracy: Any = None) -> Operand:
-    """factor exp(-x^2)."""
-    return b.mul(b.exp(b.neg(b.square(x)), accuracy=accuracy), factor)
+    """factor exp(-x^2), strongly typed."""
+    return b.mul(b.exp(b.neg(b.square(strong(b, x))), accuracy=accuracy), factor)
 
 
 def gamma_density(b: Builder, a: Operand, x: Operand) -> Operand:
@@ -26,7 +26,8 @@ def gamma_density(b: Builder, a: Operand, x: Operand) -> Operand:
 
 def beta_density(b: Builder, p: Operand, q: Operand, x: Operand) -> Operand:
     """x^(p-1) (1-x)^(q-1) / B(p, q)."""
-    powers = b.add(b.mul(b.sub(q, 1), b.log1p(b.neg(x))), b.mul(b.sub(p, 1), b.log(x)))
+    one = b.literal(1, b.add(p, q).type)
+    powers = b.add(b.mul(b.sub(q, one), b.log1p(b.neg(x))), b.mul(b.sub(p, one), b.log(x)))
     log_beta = b.sub(b.add(b.lgamma(p), b.lgamma(q)), b.lgamma(b.add(p, q)))
     return b.exp(b.sub(powers, log_beta))
 
@@ -58,9 +59,9 @@ def push_i1e(b: Builder, t: Operand, z: Operand, x: Operand) -> Operand:
     tiny = float(ml_dtypes.finfo(x.type.dtype).eps)
     is_away = b.gt(b.abs(x), tiny)
     away = b.select_n(is_away, b.full(x.type, tiny), x)
-    both = b.add(b.sign(away), b.div(b.literal(1, x.type), away))
+    both = b.add(b.sign(away), b.integer_pow(away, y=-1))
     slope = b.sub(b.bessel_i0e(away), b.mul(z, both))
-    return b.mul(t, b.select_n(is_away, b.full(x.type, 0.5), slope))
+    return scaled(b, t, b.select_n(is_away, b.full(x.type, 0.5), slope))
 
 
 PUSH: dict[Primitive, tuple[Entry, ...]] = {
@@ -71,22 +72,22 @@ PUSH: dict[Primitive, tuple[Entry, ...]] = {
     s.digamma: (lambda b, t, z, x: b.mul(t, b.polygamma(1, x)),),
     s.polygamma: (
         "in its order",
-        lambda b, t, z, m, x: b.mul(t, b.polygamma(b.add(m, 1), x)),
+        lambda b, t, z, m, x: scaled(b, t, b.polygamma(b.add(m, 1), x)),
     ),
     s.igamma: (
-        lambda b, t, z, a, x: b.mul(t, b.igamma_grad_a(a, x)),
-        lambda b, t, z, a, x: b.mul(t, gamma_density(b, a, x)),
+        lambda b, t, z, a, x: scaled(b, t, b.igamma_grad_a(a, x)),
+        lambda b, t, z, a, x: scaled(b, t, gamma_density(b, a, x)),
     ),
     s.igammac: (
-        lambda b, t, z, a, x: b.mul(t, b.neg(b.igamma_grad_a(a, x))),
-        lambda b, t, z, a, x: b.mul(t, b.neg(gamma_density(b, a, x))),
+        lambda b, t, z, a, x: scaled(b, t, b.neg(b.igamma_grad_a(a, x))),
+        lambda b, t, z, a, x: scaled(b, t, b.neg(gamma_density(b, a, x))),
     ),
     s.igamma_grad_a: (push_gamma_grad_a, push_gamma_grad_x),
     s.random_gamma_grad: (push_sample_grad_a, push_sample_grad_x),
     s.regularized_incomplete_beta: (
         "in its shape parameters",
         "in its shape parameters",
-        lambda b, t, z, p, q, x: b.mul(t, beta_density(b, p, q, x)),
+        lambda b, t, z, p, q, x: scaled(b, t, beta_density(b, p, q, x)),
     ),
     s.zeta: (
         "in its exponent",

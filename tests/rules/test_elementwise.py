@@ -6,10 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
-import pytest
 from harness import Case, Law, among, bf16, c64, f32, i8, i32, laws
-
-import covector
 
 HAS_NEW_RULES = jax.__version_info__ >= (0, 12)
 """Whether JAX has the derivatives that it got late, or got wrong before."""
@@ -157,14 +154,3 @@ EDGES = [
 @laws(UNARY + BINARY + COMPLEX + POLYNOMIALS + EDGES)
 def test_law(case: Case, law: Law) -> None:
     law(case)
-
-
-@pytest.mark.parametrize("name", ["sin", "log1p", "logistic", "digamma", "tanh", "bessel_i1e"])
-def test_derivatives_of_weakly_typed_arrays(name: str) -> None:
-    """They are as weakly typed as JAX's."""
-    x = jax.lax.broadcast(0.5, (3,))
-    assert x.weak_type
-    f = getattr(jax.lax, name)
-    want = jax.jvp(f, (x,), (x,))[1].weak_type
-    (got,) = covector.make_ir(lambda x: covector.jvp(f, (x,), (x,))[1])(x).main.output_types
-    assert got.weak is want

@@ -1,0 +1,70 @@
+"""Derivatives of weakly typed arrays are as weakly typed as JAX's, of every primitive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import jax
+from harness import Case, weak
+from sampled import SAMPLED, sample
+from sampled_laws import is_in_jax
+from test_sampled import MODULES
+
+import covector
+from covector.frontend.avals import to_struct
+from covector.frontend.export import eval_graph
+from covector.ir.primitive import PRIMITIVES
+from covector.ir.types import has_tangent
+
+AS_JAX_HAS_IT_LATER = ["acos", "asin", "asinh", "erf", "erfc", "max", "min"]
+"""From JAX 0.12 on."""
+OTHERWISE = {"dynamic_slice": "a window of all of an array is the array, and so is its cotangent"}
+"""Where types differ from JAX's, and why."""
+
+
+def weakly_typed(name: str) -> Iterator[Case]:
+    """Cases of the primitive whose operands that have tangents are weakly typed."""
+    low, high = SAMPLED[name].ranks
+    for rank in (0, 2) if PRIMITIVES[name].elementwise else (2,):
+        made = sample(name, max(low, min(high, rank)))
+        if made is None or not isinstance(made.of, str):
+            continue
+        if made.is_differentiable and made.jax_derivative and is_in_jax(made):
+            yield replace(made, operands=[weak(t) if has_tangent(t) else t for t in made.operands])
+
+
+def derivatives(api: Any, case: Case) -> Callable[..., Any]:
+    """Tangents and cotangents as a function of operands, tangents and cotangents."""
+
+    def function(xs: Any, ts: Any, cts: Any) -> Any:
+        def smooth(*moving: Any) -> list[Any]:
+            given = iter(moving)
+            full = [next(given) if a else x for x, a in zip(xs, case.active, strict=True)]
+            ys = eval_graph(case.graph, full)
+            return [y for y, v in zip(ys, case.graph.outputs, strict=True) if has_tangent(v.type)]
+
+        moving = [x for x, a in zip(xs, case.active, strict=True) if a]
+        return api.jvp(smooth, tuple(moving), tuple(ts))[1], api.vjp(smooth, *moving)[1](cts)
+
+    return function
+
+
+def test_derivatives_of_weakly_typed_arrays() -> None:
+    assert MODULES
+    compared = 0
+    known = {*OTHERWISE, *(AS_JAX_HAS_IT_LATER if jax.__version_info__ < (0, 12) else ())}
+    for case in (case for name in SAMPLED.keys() - known for case in weakly_typed(name)):
+        xs = [to_struct(t) for t in case.operands]
+        ts = [x for x, a in zip(xs, case.active, strict=True) if a]
+        cts = [to_struct(v.type) for v in case.graph.outputs if has_tangent(v.type)]
+        with jax.enable_x64(any(str(t.dtype) == "int64" for t in case.operands)):
+            try:
+                want = jax.make_jaxpr(derivatives(jax, case))(xs, ts, cts).out_avals
+            except (NotImplementedError, IndexError):  # as of select_n with one case
+                continue
+            made = covector.make_ir(derivatives(covector, case))(xs, ts, cts)
+        compared += 1
+        assert [t.weak for t in made.main.output_types] == [a.weak_type for a in want], case
+    assert compared > 120

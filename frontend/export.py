@@ -15,6 +15,7 @@ import jax
 from ..ir.builder import Builder
 from ..ir.errors import InterpretError
 from ..ir.graph import Atom, Equation, Graph, Literal, memoised
+from ..ir.memory import collector_paused
 from ..ir.ops.call import call
 from .avals import as_weak, to_aval, to_struct
 from .export_rules import rule_for
@@ -136,7 +137,8 @@ def _splice(trace: GraphTrace, graph: Graph, arguments: Sequence[Any]) -> list[A
     atoms = _fitting(trace, graph, arguments)
     site, _ = find_site(sys._getframe(1))
     builder.location = site.location if site is not None else None
-    return [trace.tracer(x) for x in builder.adopt(graph, atoms)]
+    with collector_paused():
+        return [trace.tracer(x) for x in builder.adopt(graph, atoms)]
 
 
 def _fitting(trace: GraphTrace, graph: Graph, arguments: Sequence[Any]) -> list[Atom]:

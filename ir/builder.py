@@ -50,7 +50,7 @@ class Builder:
         self.origin: Origin | None = None
         self._seen: dict[Any, tuple[Value, ...]] = {}
         self._made: dict[Value, Equation] = {}
-        self.uniforms: dict[Value, Literal] = {}
+        self.uniforms: dict[Atom, Literal] = {}
 
     def derive(self, step: str, eqn: Equation) -> None:
         """What is emitted next is derived from this equation, by a pass that takes such a step."""
@@ -75,6 +75,13 @@ class Builder:
             if x.__class__ is not Value and x.__class__ is not Literal:
                 return self._emit_general(primitive, inputs, params)
         return self._emit_atoms(primitive, inputs, params)
+
+    def again(self, eqn: Equation, *inputs: Operand) -> tuple[Any, ...]:
+        """The outputs of an equation's primitive, with its parameters, on other operands."""
+        for x in inputs:
+            if x.__class__ is not Value and x.__class__ is not Literal:
+                return self._emit_general(eqn.primitive, inputs, eqn.params)
+        return self._emit_atoms(eqn.primitive, inputs, eqn.params)
 
     def _emit_atoms(
         self, primitive: Primitive, inputs: tuple[Atom, ...], params: dict[str, Any]
@@ -101,20 +108,20 @@ class Builder:
 
     def append(self, eqn: Equation) -> None:
         """Take over an equation as it is, outputs included, for later ones to fold and reuse."""
-        key = equation_key(eqn.primitive, eqn.inputs, eqn.params)
-        self._register(eqn, key)
+        self._register(eqn, equation_key(eqn.primitive, eqn.inputs, eqn.params))
 
     def _register(self, eqn: Equation, key: Any) -> None:
         self.equations.append(eqn)
-        made = self._made
-        for value in eqn.outputs:
+        made, outputs, primitive = self._made, eqn.outputs, eqn.primitive
+        for value in outputs:
             made[value] = eqn
-        primitive = eqn.primitive
-        if (primitive.effects or primitive.has_regions) and eqn.effects:
+        if primitive.may_have_effects and eqn.effects:
             return
-        self._seen.setdefault(key, eqn.outputs)
+        seen = self._seen
+        if key not in seen:
+            seen[key] = outputs
         inputs = eqn.inputs
-        if len(inputs) == 1 and isinstance(inputs[0], Literal):
+        if len(inputs) == 1 and inputs[0].__class__ is Literal:
             self._note_uniform(eqn, inputs[0])
 
     def _note_uniform(self, eqn: Equation, element: Literal) -> None:
@@ -141,12 +148,12 @@ class Builder:
     ) -> tuple[Any, ...]:
         """Emit with symbolic zeros and Python scalars among the operands."""
         zeros = [i for i, x in enumerate(inputs) if x.__class__ is Zero]
-        if zeros:
+        if zeros and primitive.linear_in:
             short = self._emit_zeros(primitive, inputs, params, zeros)
             if short is not None:
                 return short
         typed = [x.type for x in inputs if hasattr(x, "type")]
-        atoms = tuple(self._atom(x, typed) for x in inputs)
+        atoms = tuple([self._atom(x, typed) for x in inputs])
         return self._emit_atoms(primitive, atoms, params)
 
     def _emit_zeros(
@@ -157,26 +164,26 @@ class Builder:
         zeros: list[int],
     ) -> tuple[Any, ...] | None:
         linear = primitive.linear_in
-        is_zero = (
-            set(linear) <= set(zeros)
-            if primitive.jointly_linear
-            else any(i in linear for i in zeros)
-        )
-        if linear and is_zero:
-            types = primitive.infer(tuple([x.type for x in inputs]), params)
-            return tuple(Zero(t) for t in ((types,) if isinstance(types, TensorType) else types))
-        if primitive.name in ("add", "add_any", "sub") and len(zeros) == 1:
-            other = inputs[1 - zeros[0]]
-            if primitive.name == "sub" and zeros[0] == 0:
-                other = self.neg(other)
-            shape = primitive.infer(tuple([x.type for x in inputs]), params).shape  # type: ignore[union-attr]
-            return (self.broadcast(other, shape, range(len(other.type.shape))),)
-        return None
+        if primitive.jointly_linear:
+            is_zero = all([i in zeros for i in linear])
+        else:
+            is_zero = any([i in linear for i in zeros])
+        if not is_zero and (len(zeros) != 1 or primitive.name not in ("add", "add_any", "sub")):
+            return None
+        found = primitive.output_types(tuple([x.type for x in inputs]), params)
+        types: Any = (found,) if found.__class__ is TensorType else found
+        if is_zero:
+            return tuple([Zero(t) for t in types])
+        other = inputs[1 - zeros[0]]
+        if primitive.name == "sub" and zeros[0] == 0:
+            other = self.neg(other)
+        shape, own = types[0].shape, other.type.shape
+        return (other if own == shape else self.broadcast(other, shape, range(len(own))),)
 
     def _atom(self, x: Operand, typed: Sequence[TensorType]) -> Atom:
-        if isinstance(x, (Value, Literal)):
+        if x.__class__ is Value or x.__class__ is Literal:
             return x
-        if isinstance(x, Zero):
+        if x.__class__ is Zero:
             return self.instantiate(x)
         if not typed:
             raise TypeRuleError(f"no operand says which type the scalar {x!r} should have")
@@ -221,7 +228,7 @@ class Builder:
         """The sum of terms of one type, a Zero if there are none; as weakly typed as the first."""
         total: Operand = None
         for term in terms:
-            if not isinstance(term, Zero):
+            if term.__class__ is not Zero:
                 first, total = total, term if total is None else self.add_any(total, term)
                 if first is not None and first.type.weak and not total.type.weak:
                     total = self.convert(total, total.type.dtype, True)
@@ -282,22 +289,21 @@ class Builder:
                 outputs = seen.get(key)
                 if outputs is None:
                     if inputs is not eqn.inputs or eqn.location is None:
-                        eqn = eqn.replace(inputs=inputs, location=eqn.location or outer)
+                        place = eqn.location or outer
+                        eqn = Equation(
+                            primitive, inputs, eqn.outputs, eqn.params, place, eqn.origin
+                        )
                     self._register(eqn, key)
                     continue
             _enter(env, eqn.outputs, outputs)
         return [env.get(x, x) for x in graph.outputs]
 
     def _can_adopt(self, graph: Graph, arguments: Sequence[Atom]) -> bool:
-        made = self._made
         for x, v in zip(arguments, graph.inputs, strict=True):
             if x.type is not v.type:
                 return False
-        for eqn in graph.equations:
-            for v in eqn.outputs:
-                if v in made:
-                    return False
-        return True
+        made = self._made.keys()
+        return all([made.isdisjoint(eqn.outputs) for eqn in graph.equations])
 
     # -- errors ----------------------------------------------------------------------------------
 
@@ -328,20 +334,29 @@ def _enter(env: dict[Any, Any], old: Sequence[Value], new: Sequence[Any]) -> Non
             atom.name = value.name
 
 
-def _shorthand(name: str) -> Callable[..., Any]:
+def _shorthand(primitive: Primitive) -> Callable[..., Any]:
+    names = primitive.param_names
+
     def emit(self: Builder, *inputs: Operand, **params: Any) -> Any:
-        outputs = self.emit(PRIMITIVES[name], *inputs, **params)
+        if tuple(params) != names:
+            params = self._complete(primitive, inputs, params)
+        for x in inputs:
+            if x.__class__ is not Value and x.__class__ is not Literal:
+                outputs = self._emit_general(primitive, inputs, params)
+                break
+        else:
+            outputs = self._emit_atoms(primitive, inputs, params)
         return outputs[0] if len(outputs) == 1 else outputs
 
-    emit.__name__ = name
+    emit.__name__ = primitive.name
     return emit
 
 
 def install_shorthands() -> None:
     """Give the builder a method for each primitive. Called once the families are defined."""
-    for name in PRIMITIVES:
+    for name, primitive in PRIMITIVES.items():
         if not hasattr(Builder, name):
-            setattr(Builder, name, _shorthand(name))
+            setattr(Builder, name, _shorthand(primitive))
 
 
 def is_scalar_literal(x: Any, value: float) -> bool:

@@ -244,12 +244,13 @@ class Equation:
 
 def equation_key(primitive: Primitive, inputs: tuple[Atom, ...], params: Params) -> Any:
     """What equations have in common exactly when they compute the same."""
-    operands: Any = frozenset(inputs) if primitive.commutative else inputs
+    if primitive.commutative and id(inputs[0]) > id(inputs[1]):
+        inputs = inputs[::-1]
     if not params:
-        return (primitive, operands)
+        return (primitive, inputs)
     if primitive.float_params:  # 0.0 == -0.0 == False, and nan != nan
-        return (primitive, operands, *params.values(), repr(params))
-    return (primitive, operands, *params.values())
+        return (primitive, inputs, *params.values(), repr(params))
+    return (primitive, inputs, *params.values())
 
 
 class Graph:
@@ -363,8 +364,8 @@ def captures(
     found: dict[Value, None] = {}
     for eqn in equations:
         for x in eqn.inputs:
-            if x not in bound and not isinstance(x, Literal):
-                found.setdefault(x)
+            if x not in bound and x.__class__ is not Literal:
+                found[x] = None  # type: ignore[index]
         bound.update(eqn.outputs)
     for x in outputs:
         if x not in bound and not isinstance(x, Literal):

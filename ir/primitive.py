@@ -62,10 +62,15 @@ class Primitive:
     family: str = ""
     fold: FoldRule | None = None
     param_names: tuple[str, ...] = ()
+    may_have_effects: bool = False
     _inferred: dict[Any, TensorType | Types] = field(default_factory=dict)
+    _unnamed: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         self.param_names = tuple(self.defaults)
+        self.may_have_effects = self.has_regions or bool(self.effects)
+        if all(value is not REQUIRED for value in self.defaults.values()):
+            self._unnamed = dict(self.defaults)
 
     def __repr__(self) -> str:
         return self.name
@@ -90,6 +95,8 @@ class Primitive:
 
     def complete(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters in declared order, defaults filled in. Raises TypeRuleError."""
+        if not params and self._unnamed is not None:
+            return self._unnamed
         unknown = [name for name in params if name not in self.defaults]
         if unknown:
             raise TypeRuleError(

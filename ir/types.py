@@ -129,14 +129,16 @@ class TensorType:
     """Shape and dtype of an array; `weak` marks dtypes that came from Python scalars, as in JAX.
 
     Interned: two types are equal exactly when they are the same object. `strong` is the same type
-    without weakness, the one that operands and region inputs are compared by.
+    without weakness, the one that operands and region inputs are compared by; `has_tangent` says
+    whether such values can carry a nonzero tangent.
     """
 
-    __slots__ = ("__weakref__", "dtype", "shape", "strong", "text", "weak")
+    __slots__ = ("__weakref__", "dtype", "has_tangent", "shape", "strong", "text", "weak")
     shape: tuple[int, ...]
     dtype: Dtype
     weak: bool
     strong: TensorType
+    has_tangent: bool
     text: str
 
     def __new__(cls, shape: tuple[int, ...], dtype: Any, weak: bool = False) -> TensorType:
@@ -184,6 +186,7 @@ def _make_type(shape: tuple[int, ...], dtype: Any, weak: bool) -> TensorType:
     self = object.__new__(TensorType)
     self.shape, self.dtype, self.weak = key
     self.text = f"{'~' if weak else ''}{dtype_name(dtype)}[{','.join(map(str, plain_shape))}]"
+    self.has_tangent = is_inexact(dtype)
     self.strong = TensorType(plain_shape, dtype) if weak else self
     return _types.setdefault(key, self)
 
@@ -194,4 +197,4 @@ def scalar_type(dtype: Any, weak: bool = False) -> TensorType:
 
 def has_tangent(type: TensorType) -> bool:
     """Whether values of this type can carry a nonzero tangent."""
-    return is_inexact(type.dtype)
+    return type.has_tangent

@@ -15,6 +15,7 @@ from jaxlib.mlir import ir
 
 from ..ir.errors import CovectorError, UsageError
 from ..ir.graph import Constant, Equation, Graph
+from ..ir.memory import collector_paused
 from ..ir.module import Module
 from ..ir.ops.call import checkpoint
 from ..ir.ops.shape import optimization_barrier
@@ -87,7 +88,8 @@ def lower_graph(
     file from which it can be repeated."""
     name = graph.name if name is None else name
     try:
-        return _lower(graph, tuple(platforms), name, kernels)
+        with collector_paused():
+            return _lower(graph, tuple(platforms), name, kernels)
     except Exception as error:
         shown = explain("lowering", error)
         keep(shown, Module({graph.name: graph}, name=name), lower=",".join(platforms))

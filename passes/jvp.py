@@ -84,7 +84,7 @@ def push(b: Builder, eqn: Equation, tangents: dict[Any, Any]) -> None:
         b.append(eqn)  # the others' rules make the primal outputs themselves
     dxs = [tangents.get(x) or Zero(x.type) for x in eqn.inputs]
     for y, dy in zip(eqn.outputs, rule(b, eqn, dxs), strict=True):
-        if dy.__class__ is not Zero and has_tangent(y.type):
+        if dy.__class__ is not Zero and y.type.has_tangent:
             tangents[y] = dy
             if dy.__class__ is Value and dy.name is None:
                 dy.name = tangent_name(y.name)

@@ -66,7 +66,10 @@ def _split(graph: Graph, unknown: tuple[bool, ...], forced: tuple[bool, ...]) ->
     first: list[Equation] = []
     second: list[Equation] = []
     for eqn in graph.equations:
-        _place(eqn, unknown_values, first, second)
+        if unknown_values.isdisjoint(eqn.inputs):
+            first.append(eqn)
+        else:
+            _place(eqn, unknown_values, first, second)
     unknown_out = tuple(
         f or v in unknown_values for v, f in zip(graph.outputs, forced, strict=True)
     )
@@ -82,10 +85,7 @@ def _split(graph: Graph, unknown: tuple[bool, ...], forced: tuple[bool, ...]) ->
 
 
 def _place(eqn: Equation, unknown: set[Any], first: list[Equation], second: list[Equation]) -> None:
-    """Put an equation in the half it belongs to, or take it apart."""
-    if unknown.isdisjoint(eqn.inputs):
-        first.append(eqn)
-        return
+    """Put an equation that reads unknown values in the half it belongs to, or take it apart."""
     rule = rules.get(eqn.primitive)
     if rule is None:
         if eqn.primitive.effects_of(eqn):  # those of a region wait with all of it
@@ -129,10 +129,15 @@ def _repeat_sources(
 
 def _reads_nothing(eqn: Equation, free: set[Any]) -> bool:
     """Whether an equation reads literals only; or, if it is cheap, what is made of such."""
-    if eqn.primitive.has_regions or eqn.effects:
+    inputs, primitive = eqn.inputs, eqn.primitive
+    if inputs:  # the first tells it of nearly all
+        x = inputs[0]
+        if x.__class__ is not Literal and x not in free:
+            return False
+    if primitive.may_have_effects and (primitive.has_regions or eqn.effects):
         return False
-    if not eqn.inputs or (len(eqn.inputs) == 1 and eqn.inputs[0].__class__ is Literal):
+    if not inputs or (len(inputs) == 1 and inputs[0].__class__ is Literal):
         return True
-    if not eqn.primitive.elementwise and eqn.primitive.family != "shape":
+    if not primitive.elementwise and primitive.family != "shape":
         return False
-    return all([x.__class__ is Literal or x in free for x in eqn.inputs])
+    return all([x.__class__ is Literal or x in free for x in inputs])

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..ir.errors import UsageError, did_you_mean
 from ..ir.graph import Graph
+from ..ir.memory import collector_paused
 from ..ir.module import Module
 from .base import PASSES, Pass, make_pass
 from .cse import Cse, cse_graph
@@ -157,7 +158,8 @@ def tidied(graph: Graph) -> Graph:
     """
     settings = Settings.of({})
     if settings == Settings():
-        return with_fewer_stacks(cleaned(graph), WORTH)
+        with collector_paused():
+            return with_fewer_stacks(cleaned(graph), WORTH)
     return Pipeline((Cse(), Dce(), Stacks(WORTH)), settings).run(Module({graph.name: graph})).main
 
 

@@ -50,8 +50,9 @@ def zero_tangents(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
 def jvp_jointly_linear(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     """f(dx, dy) for an f linear in all of its linear inputs together."""
     linear = eqn.primitive.linear_in
-    inputs = [tangents[i] if i in linear else x for i, x in enumerate(eqn.inputs)]
-    return b.emit(eqn.primitive, *inputs, **eqn.params)
+    if len(linear) == len(eqn.inputs):
+        return b.again(eqn, *tangents)
+    return b.again(eqn, *[tangents[i] if i in linear else x for i, x in enumerate(eqn.inputs)])
 
 
 def jvp_multilinear(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
@@ -59,9 +60,8 @@ def jvp_multilinear(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     (z,) = eqn.outputs
     terms: list[Operand] = []
     for i in eqn.primitive.linear_in:
-        if not isinstance(tangents[i], Zero):
-            inputs = (*eqn.inputs[:i], tangents[i], *eqn.inputs[i + 1 :])
-            terms.extend(b.emit(eqn.primitive, *inputs, **eqn.params))
+        if tangents[i].__class__ is not Zero:
+            terms += b.again(eqn, *eqn.inputs[:i], tangents[i], *eqn.inputs[i + 1 :])
     return [b.sum_of(terms, z.type)]
 
 
@@ -86,7 +86,7 @@ by `b.define(eqn.outputs, ...)` where the tangent must agree with how the primal
 
 def unbroadcast(b: Builder, ct: Operand, type: TensorType) -> Operand:
     """Sum a cotangent over the axes along which an operand of this type was broadcast."""
-    if isinstance(ct, Zero):
+    if ct.__class__ is Zero:
         return Zero(type)
     shape = ct.type.shape
     if shape == type.shape:
@@ -104,8 +104,7 @@ def transpose_elementwise_multilinear(
     result: list[Operand] = [Zero(x.type) for x in eqn.inputs]
     for i in eqn.primitive.linear_in:
         if linear[i]:
-            inputs = (*eqn.inputs[:i], cts[0], *eqn.inputs[i + 1 :])
-            (ct,) = b.emit(eqn.primitive, *inputs, **eqn.params)
+            (ct,) = b.again(eqn, *eqn.inputs[:i], cts[0], *eqn.inputs[i + 1 :])
             result[i] = unbroadcast(b, ct, eqn.inputs[i].type)
     return result
 
@@ -132,7 +131,8 @@ def unary_transpose(primitive: Primitive) -> Callable[[Callable[..., Operand]], 
         def transpose_unary(
             b: Builder, eqn: Equation, cts: Operands, linear: Sequence[bool]
         ) -> Operands:
-            return [rule(b, eqn, cts[0]), *(Zero(x.type) for x in eqn.inputs[1:])]
+            ct = rule(b, eqn, cts[0])
+            return [ct] if len(linear) == 1 else [ct, *[Zero(x.type) for x in eqn.inputs[1:]]]
 
         transpose.define(primitive, transpose_unary)
         return rule
@@ -148,7 +148,7 @@ def batch_elementwise(
 ) -> tuple[Operands, Sequence[bool]]:
     """The same operation: operands that are not batched broadcast along the batch axis."""
     aligned = align_ranks(b, inputs, batched, [len(x.type.shape) for x in eqn.inputs])
-    return b.emit(eqn.primitive, *aligned, **eqn.params), (True,) * len(eqn.outputs)
+    return b.again(eqn, *aligned), (True,) * len(eqn.outputs)
 
 
 def align_ranks(

@@ -121,8 +121,12 @@ def pull(b: Builder, eqn: Equation, cts: dict[Any, list[Any]], linear: set[Any])
     """Add the cotangents of one equation's inputs, given those of its outputs."""
     b.derive("transpose", eqn)
     out_cts = [collect(b, y, cts) for y in eqn.outputs]
-    if all([ct.__class__ is Zero for ct in out_cts]) and not eqn.effects:
-        return
+    for ct in out_cts:
+        if ct.__class__ is not Zero:
+            break
+    else:
+        if not eqn.effects:
+            return
     is_linear = [x in linear for x in eqn.inputs]
     check_linear(eqn, is_linear)
     try:
@@ -138,7 +142,11 @@ def pull(b: Builder, eqn: Equation, cts: dict[Any, list[Any]], linear: set[Any])
         )
     for x, lin, ct in zip(eqn.inputs, is_linear, in_cts, strict=True):
         if lin and ct.__class__ is not Zero:
-            cts.setdefault(x, []).append(ct)
+            others = cts.get(x)
+            if others is None:
+                cts[x] = [ct]
+            else:
+                others.append(ct)
 
 
 def locate(error: CovectorError, eqn: Equation) -> None:
@@ -165,7 +173,10 @@ def check_linear(eqn: Equation, is_linear: Sequence[bool]) -> None:
 
 def collect(b: Builder, value: Any, cts: dict[Any, list[Any]]) -> Any:
     """The whole cotangent of a value: the sum of what its readers sent back."""
-    ct = b.sum_of(cts.pop(value, ()), value.type)
+    terms = cts.pop(value, None)
+    if terms is None:
+        return Zero(value.type)
+    ct = terms[0] if len(terms) == 1 else b.sum_of(terms, value.type)
     if ct.__class__ is Value and ct.name is None:
         ct.name = cotangent_name(value.name)
     return ct

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from ..ir.errors import CovectorError
 from ..ir.graph import Graph, Value
+from ..ir.memory import collector_paused
 from ..ir.module import Module
 from ..ir.reproducer import explain, keep, runs_rules_of_users
 from ..ir.types import has_tangent
@@ -39,7 +40,8 @@ def watched(
     """
     try:
         if not is_switched():
-            return transform()
+            with collector_paused():
+                return transform()
         return _managed(step, graph, transform, graphs)
     except Exception as error:
         if not is_refusal(error) and not runs_rules_of_users(error):

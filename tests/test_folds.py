@@ -25,14 +25,11 @@ class Plain(Builder):
 
     __slots__ = ()
 
-    def emit(self, primitive: Any, *inputs: Any, **params: Any) -> tuple[Any, ...]:
-        params = primitive.complete(params)
-        typed = [x.type for x in inputs if hasattr(x, "type")]
-        atoms = tuple(self._atom(x, typed) for x in inputs)
-        types = primitive.infer(tuple(x.type for x in atoms), params)
+    def _emit_atoms(self, primitive: Any, inputs: Any, params: Any) -> tuple[Any, ...]:
+        types = primitive.infer(tuple(x.type for x in inputs), params)
         several = (types,) if isinstance(types, TensorType) else types
         outputs = tuple(Value(t) for t in several)
-        self.append(Equation(primitive, atoms, outputs, params))
+        self.append(Equation(primitive, inputs, outputs, params))
         return outputs
 
 

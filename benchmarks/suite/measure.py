@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -18,6 +20,8 @@ Times = dict[str, dict[str, list[float]]]
 RUN_SECONDS = 0.05
 """How long a timed run lasts at least: the program is repeated until then."""
 
+TRACE_SECONDS, MOST_PAIRS = 0.15, 50
+"""How long traces without and with derivatives are repeated in a round, and how often at most."""
 
 Clock = Callable[[], float]
 
@@ -100,15 +104,47 @@ def stage_times(program: Program, chosen: list[Library], rounds: int, compiles: 
 def _one_round(program: Program, library: Library, compiles: bool) -> dict[str, float]:
     args, found = program.args, {}
     if library.trace is not None:
-        trace = library.trace
-        found["trace"], _ = timed(lambda: trace(fresh(program.fun))(*args), STAGING)
-        both, _ = timed(lambda: trace(library.derive(program))(*args), STAGING)
-        found["autodiff"] = both - found["trace"]
+        found["trace"], found["autodiff"] = _tracing(program, library)
     lower = lambda: library.jit(library.derive(program)).lower(*args)  # noqa: E731
     found["stage"], lowered = timed(lower, STAGING)
     if compiles:
         found["compile"], _ = timed(lowered.compile, COMPILING)
     return found
+
+
+def _tracing(program: Program, library: Library) -> tuple[float, float]:
+    """Seconds of a trace of the function, and how many differentiating adds: those of a trace of
+    the derivative, less those of a trace for each time that it calls the function.
+
+    The medians of as many pairs as fit in TRACE_SECONDS, one at least.
+    """
+    assert library.trace is not None
+    args, plain, more = program.args, [], []
+    calls = _calls(program, library)
+    gc.collect()
+    started = STAGING()
+    while not plain or (STAGING() - started < TRACE_SECONDS and len(plain) < MOST_PAIRS):
+        start = STAGING()
+        library.trace(fresh(program.fun))(*args)
+        middle = STAGING()
+        library.trace(library.derive(program))(*args)
+        plain.append(middle - start)
+        more.append(STAGING() - middle - calls * plain[-1])
+    return statistics.median(plain), statistics.median(more)
+
+
+def _calls(program: Program, library: Library) -> int:
+    """How often the function is called, in Python, while its derivative is traced."""
+    count = 0
+
+    def counted(*args: Any) -> Any:
+        nonlocal count
+        count += 1
+        return program.fun(*args)
+
+    assert library.trace is not None
+    library.trace(library.derive(replace(program, fun=counted)))(*program.args)
+    return count
 
 
 def run_times(program: Program, runs: dict[str, Any], rounds: int) -> Times:

@@ -88,7 +88,8 @@ def _binary(
 
     def fold(b: Builder, inputs: Inputs, params: Params) -> Folded:
         x, y = inputs
-        lx, ly = uniform(b, x), uniform(b, y)
+        lx = x if x.__class__ is Literal else b.uniforms.get(x)
+        ly = y if y.__class__ is Literal else b.uniforms.get(y)
         if (lx is None and ly is None) or params.get("out_dtype") is not None:
             return None
         if lx is x and ly is y:

@@ -11,13 +11,13 @@ from typing import Any
 from ...ir.builder import Builder
 from ...ir.graph import Atom, Equation, Graph, Value
 from ...ir.ops.annotation import annotated, xla_metadata_call
-from ...ir.ops.call import call, checkpoint, custom_jvp_call, custom_vjp_call
+from ...ir.ops.call import call, check_arguments, checkpoint, custom_jvp_call, custom_vjp_call
 from ...ir.primitive import Primitive
 from .. import tables
 from ..batch import batch_graph
 from ..dce import dce_graph
 from ..effects import call_with, guard, guarded
-from ..jvp import jvp_graph
+from ..jvp import jvp_graph, tangent_name
 from ..partial_eval import Split, split_graph
 from ..regions import (
     Flags,
@@ -65,8 +65,20 @@ def define_joint_call(
     if not any(out_nonzero):
         b.append(eqn)
         return spread((), out_nonzero, eqn.outputs)
-    complete = {"graph": forward, **params}
-    return define_joint(b, eqn, (*eqn.inputs, *dxs), complete, out_nonzero, primitive)
+    inputs, complete = (*eqn.inputs, *dxs), primitive.complete({"graph": forward, **params})
+    made = forward.outputs[: len(eqn.outputs)]
+    if primitive is not call or any(
+        [v.type is not x.type for v, x in zip(eqn.outputs, made, strict=True)]
+    ):
+        return define_joint(b, eqn, inputs, complete, out_nonzero, primitive)
+    check_arguments("call", forward, tuple([x.type for x in inputs]))
+    dys = [
+        Value(x.type, tangent_name(y.name))
+        for x, y in zip(forward.outputs[len(made) :], select(eqn.outputs, out_nonzero), strict=True)
+    ]
+    origin = b.origin or eqn.origin
+    b.append(Equation(call, inputs, (*eqn.outputs, *dys), complete, eqn.location, origin))
+    return spread(dys, out_nonzero, eqn.outputs)
 
 
 @tables.transpose.rule(*CALLS, custom_jvp_call, custom_vjp_call)

@@ -7,6 +7,7 @@ contraction: of the cotangent with the other operand, over that operand's free a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from ...ir.builder import Builder, Operand, Zero
@@ -56,27 +57,39 @@ def transpose_lhs(
     ct_x[batch, x free, c] = sum over y free of ct[batch, x free, y free] y[batch, c, y free].
     The operands stand in the order that leaves the axes as x has them, if one does.
     """
+    ct_numbers, is_swapped, permutation = _transposed_axes(
+        numbers, len(x.type.shape), len(y.type.shape), ct_has_x_first
+    )
+    params = {k: eqn.params[k] for k in ("precision", "preferred_element_type")}
+    if is_swapped:
+        params["precision"] = swapped_precision(params["precision"])
+        ct_x = b.dot_general(y, ct, dimension_numbers=ct_numbers, **params)
+    else:
+        ct_x = b.dot_general(ct, y, dimension_numbers=ct_numbers, **params)
+    ct_x = b.transpose(ct_x, permutation=permutation)
+    return ct_x if ct_x.type.dtype == x.type.dtype else b.convert(ct_x, x.type.dtype, x.type.weak)
+
+
+@lru_cache(maxsize=1024)
+def _transposed_axes(
+    numbers: DotAxes, x_rank: int, y_rank: int, ct_has_x_first: bool
+) -> tuple[DotAxes, bool, tuple[int, ...]]:
+    """The axes of the contraction that makes ct_x, whether y comes first in it, and the permutation
+    that puts the axes of the result in place."""
     (x_contracting, y_contracting), (x_batch, y_batch) = numbers
-    x_free = free_axes(len(x.type.shape), x_contracting, x_batch)
-    y_free = free_axes(len(y.type.shape), y_contracting, y_batch)
+    x_free = free_axes(x_rank, x_contracting, x_batch)
+    y_free = free_axes(y_rank, y_contracting, y_batch)
     n_batch, n_x, n_y = len(x_batch), len(x_free), len(y_free)
-    ct_batch = tuple(range(n_batch))
     first = n_batch + n_x if ct_has_x_first else n_batch
     ct_y_free = tuple(range(first, first + n_y))
     # the contracted axes of x, in the order in which y has the axes they meet
     met = tuple(x_contracting[i] for i in inverse_permutation(y_contracting))
-    params = {k: eqn.params[k] for k in ("precision", "preferred_element_type")}
-    ct_numbers = (ct_y_free, y_free), (ct_batch, y_batch)
+    ct_numbers = (ct_y_free, y_free), (tuple(range(n_batch)), y_batch)
     axes = (*x_batch, *x_free, *met)
     other_axes = (*x_batch, *met, *x_free)
     if list(axes) != sorted(axes) and list(other_axes) == sorted(other_axes):
-        axes = other_axes
-        params["precision"] = swapped_precision(params["precision"])
-        ct_x = b.dot_general(y, ct, dimension_numbers=swapped(ct_numbers), **params)
-    else:
-        ct_x = b.dot_general(ct, y, dimension_numbers=ct_numbers, **params)
-    ct_x = b.transpose(ct_x, permutation=inverse_permutation(axes))
-    return ct_x if ct_x.type.dtype == x.type.dtype else b.convert(ct_x, x.type.dtype, x.type.weak)
+        return swapped(ct_numbers), True, inverse_permutation(other_axes)
+    return ct_numbers, False, inverse_permutation(axes)
 
 
 # -- batch ---------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ taking, and the rest moves elements back.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from ...ir.builder import Builder, Operand, Zero
@@ -24,7 +25,8 @@ def nonzero_positions(operands: Operands) -> list[int]:
     return [i for i, x in enumerate(operands) if not isinstance(x, Zero)]
 
 
-def inverse_permutation(permutation: Sequence[int]) -> Axes:
+@lru_cache(maxsize=1024)
+def inverse_permutation(permutation: tuple[int, ...]) -> Axes:
     return tuple(sorted(range(len(permutation)), key=permutation.__getitem__))
 
 
@@ -83,19 +85,28 @@ def barrier_of(b: Builder, operands: Operands) -> list[Operand]:
 @unary_transpose(s.broadcast_in_dim)
 def transpose_broadcast_in_dim(b: Builder, eqn: Equation, ct: Operand) -> Operand:
     """Sum over the axes that were added or stretched, then put the axes back in place."""
-    x, axes = eqn.inputs[0].type, eqn.params["broadcast_dimensions"]
-    shape = ct.type.shape
-    repeated = {i for i in range(len(shape)) if i not in axes}
-    repeated.update(axis for axis, n in zip(axes, x.shape, strict=True) if n == 1)
-    if any(shape[i] != 1 for i in repeated):
-        ct = b.reduce_sum(ct, axes=tuple(sorted(repeated)))
+    shape = eqn.inputs[0].type.shape
+    summed, kept, permutation = _repeated(shape, ct.type.shape, eqn.params["broadcast_dimensions"])
+    ct = b.reduce_sum(ct, axes=summed) if summed else b.reshape(ct, new_sizes=kept)
+    if permutation is not None:
+        ct = b.transpose(ct, permutation=permutation)
+    return ct if ct.type.shape == shape else b.reshape(ct, new_sizes=shape)
+
+
+@lru_cache(maxsize=4096)
+def _repeated(small: Axes, large: Axes, axes: Axes) -> tuple[Axes, Axes, Axes | None]:
+    """Of a broadcast, the axes that repeat something; the shape without axes of length 1 that were
+    added, if none does; and the permutation that orders what is left, if it needs one."""
+    repeated = {i for i in range(len(large)) if i not in axes}
+    repeated.update(axis for axis, n in zip(axes, small, strict=True) if n == 1)
+    summed: Axes = ()
+    left = list(axes)
+    if any(large[i] != 1 for i in repeated):
+        summed = tuple(sorted(repeated))
         left = [axis for axis in axes if axis not in repeated]
-    else:
-        ct = b.reshape(ct, new_sizes=tuple(shape[axis] for axis in sorted(axes)))
-        left = list(axes)
-    if left != sorted(left):
-        ct = b.transpose(ct, permutation=inverse_permutation(inverse_permutation(left)))
-    return b.reshape(ct, new_sizes=x.shape)
+    is_ordered = left == sorted(left)
+    order = None if is_ordered else inverse_permutation(inverse_permutation(tuple(left)))
+    return summed, tuple(large[axis] for axis in sorted(axes)), order
 
 
 @unary_transpose(s.reshape)

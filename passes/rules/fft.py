@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from ...ir.builder import Builder, Operand
 from ...ir.graph import Equation
 from ...ir.ops.fft import fft
-from ...ir.types import INT32, TensorType
+from ...ir.types import TensorType
 from .. import tables
 from ..tables import Operands, unary_transpose
 
@@ -23,8 +22,8 @@ def transpose_fft(b: Builder, eqn: Equation, ct: Operand) -> Operand:
     """RFFT is Y = R x, IRFFT x = C Y. Entries 0 and n / 2 stand for themselves, others for a pair
     of conjugates: with weights w of 1 and 2, and N the size of the transform,
 
-        C Y = Re(R^T conj(w o Y)) / N,  so  R^T y = N C (conj(y) / w)
-                                       and  C^T x = conj(w o R x) / N
+        C Y = Re(R^T conj(w o Y)) / N,  so  R^T y = C (conj(y) o (N / w))
+                                       and  C^T x = conj((w / N) o R x)
 
     in JAX's convention: cotangents of complex values pair with them without conjugation.
     """
@@ -32,23 +31,23 @@ def transpose_fft(b: Builder, eqn: Equation, ct: Operand) -> Operand:
     kind, lengths = eqn.params["fft_type"], eqn.params["fft_lengths"]
     size = math.prod(lengths)
     if kind == "RFFT":
-        halved = b.div(b.conj(ct, input_dtype=ct.type.dtype), weights(b, ct.type, lengths[-1]))
-        x = b.fft(halved, fft_type="IRFFT", fft_lengths=lengths)
-        return b.mul(x, b.literal(size, x.type))
+        y = b.conj(ct, input_dtype=ct.type.dtype)
+        halved = b.mul(y, weights(b, ct.type, lengths[-1], single=size, pair=size / 2))
+        return b.fft(halved, fft_type="IRFFT", fft_lengths=lengths)
     if kind == "IRFFT":
         y = b.fft(ct, fft_type="RFFT", fft_lengths=lengths)
-        scaled = b.mul(b.mul(weights(b, y.type, lengths[-1]), b.literal(1 / size, y.type)), y)
-        return b.conj(scaled, input_dtype=y.type.dtype)
+        doubled = b.mul(weights(b, y.type, lengths[-1], single=1 / size, pair=2 / size), y)
+        return b.conj(doubled, input_dtype=y.type.dtype)
     return b.fft(ct, **eqn.params)
 
 
-def weights(b: Builder, type: TensorType, n: int) -> Any:
-    """1 for entry 0 and, if there is one, entry n / 2 (2 k modulo n is 0 for both), else 2."""
-    position = b.iota(dtype=INT32, shape=type.shape, dimension=len(type.shape) - 1)
-    scalar = TensorType((), INT32)
-    doubled = b.mul(position, b.literal(2, scalar))
-    is_single = b.eq(b.rem(doubled, b.literal(n, scalar)), b.literal(0, scalar))
-    return b.select_n(is_single, b.full(type, 2), b.full(type, 1))
+def weights(b: Builder, type: TensorType, n: int, single: float, pair: float) -> Operand:
+    """Those of half a spectrum along the last axis: `single` for entry 0 and, if n is even,
+    for the last, entry n / 2; `pair` for all between, which stand for two each."""
+    alone = b.full(TensorType((1,), type.dtype), single)
+    pairs = b.full(TensorType(((n - 1) // 2,), type.dtype), pair)
+    row = b.concatenate(alone, pairs, *([alone] if n % 2 == 0 else []), dimension=0)
+    return b.broadcast(row, type.shape, (len(type.shape) - 1,))
 
 
 @tables.batch.rule(fft)

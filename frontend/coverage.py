@@ -20,6 +20,7 @@ MODULES: Final = (
 """What a program may import, so that all of JAX's primitives are there to be seen."""
 
 CARRIED: Final[dict[str, str]] = {
+    "check": "a check of checkify's, which takes it away or runs it by itself",
     "call_exported": "a program that jax.export has saved",
     "cudnn_fusion": "a fusion for cuDNN",
     "custom_fusion": "a function that Pallas may fuse into a kernel",

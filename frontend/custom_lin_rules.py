@@ -16,7 +16,8 @@ from ..ir.builder import Builder
 from ..ir.graph import Graph, Thunk
 from ..ir.ops.call import Flags, custom_vjp_linear
 from ..ir.types import TensorType, has_tangent
-from .custom_rules import absent, as_called_now, flat_name, is_absent
+from .custom_rules import absent, as_called_now, is_absent
+from .flat_functions import flat_name
 from .importer import Params, records
 from .jax_compat import backward_cotangents
 from .trace import trace_flat

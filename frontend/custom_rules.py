@@ -21,8 +21,16 @@ from ..ir.types import TensorType
 from ..passes import asking
 from .avals import to_aval
 from .captures import closure_tracers
+from .checked_rules import Primal
 from .compiler_attributes import under_these_attributes
-from .flat_functions import function_key, reset_stores, restore, stored_values
+from .flat_functions import (
+    flat_name,
+    function_key,
+    is_hashable,
+    reset_stores,
+    restore,
+    stored_values,
+)
 from .importer import Params, graph_of, records
 from .jax_compat import (
     CotangentZero,
@@ -34,6 +42,7 @@ from .jax_compat import (
     extended_axes,
     instantiate_zero,
     jvp_rule_from_params,
+    n_errors_before,
     trace_context,
     tracing_settings,
     under_settings,
@@ -51,9 +60,12 @@ def record_custom_jvp(
     """Record a call of a jax.custom_jvp function; its outputs as tracers."""
 
     def make_rules(
-        types: list[TensorType], consts: Sequence[Any], values: Sequence[Later] | None
+        types: list[TensorType],
+        consts: Sequence[Any],
+        values: Sequence[Later] | None,
+        primal: Primal,
     ) -> dict[str, Thunk]:
-        return {"jvp": jvp_thunk(jvp, types, symbolic_zeros, aliases=consts, values=values)}
+        return {"jvp": jvp_thunk(jvp, types, symbolic_zeros, consts, values, primal)}
 
     return _record(trace, custom_jvp_call, (fun, jvp), tracers, symbolic_zeros, make_rules)
 
@@ -70,9 +82,12 @@ def record_custom_vjp(
     """Record a call of a jax.custom_vjp function; its outputs as tracers."""
 
     def make_rules(
-        types: list[TensorType], consts: Sequence[Any], values: Sequence[Later] | None
+        types: list[TensorType],
+        consts: Sequence[Any],
+        values: Sequence[Later] | None,
+        primal: Primal,
     ) -> dict[str, Thunk]:
-        rules = VjpRules(fwd, bwd, out_trees, types, symbolic_zeros, consts, values)
+        rules = VjpRules(fwd, bwd, out_trees, types, symbolic_zeros, consts, values, primal)
         return rules.thunks()
 
     return _record(trace, custom_vjp_call, (fun, fwd, bwd), tracers, symbolic_zeros, make_rules)
@@ -85,7 +100,7 @@ def _record(
     tracers: Sequence[Any],
     symbolic_zeros: bool,
     make_rules: Callable[
-        [list[TensorType], Sequence[Any], Sequence[Later] | None], dict[str, Thunk]
+        [list[TensorType], Sequence[Any], Sequence[Later] | None, Primal], dict[str, Thunk]
     ],
 ) -> list[Any]:
     """Trace the first of `functions`, and record its call together with its rules, the others.
@@ -102,7 +117,7 @@ def _record(
     types = [x.type for x in atoms]
     key = (*function_key(*functions), tuple(types), symbolic_zeros, trace_context())
     values = [Later(trace, atom) for atom in atoms] if trace.known is not None else None
-    is_shared = _is_hashable(key) and (values is None or all(map(_is_library, functions)))
+    is_shared = is_hashable(key) and (values is None or all(map(_is_library, functions)))
     before = trace.shared.get(key) if is_shared else None
     if before is not None:
         params, stored = before
@@ -121,7 +136,7 @@ def _record(
     lend(consts)
     params = {
         "graph": made.graph,
-        **make_rules(types, consts, None if is_shared else values),
+        **make_rules(types, consts, None if is_shared else values, Primal(made.graph, consts)),
         "num_consts": len(consts),
         "symbolic_zeros": symbolic_zeros,
     }
@@ -138,20 +153,6 @@ def _known(values: Sequence[Any] | None, n_more: int = 0) -> KnownValues | None:
 def _is_library(flat_function: Any) -> bool:
     """Whether a function is JAX's own: those do not branch on values."""
     return str(getattr(flat_function.f, "__module__", "")).startswith("jax.")
-
-
-def _is_hashable(key: Any) -> bool:
-    try:
-        hash(key)
-    except TypeError:
-        return False
-    return True
-
-
-def flat_name(flat_function: Any) -> str:
-    """The name of a function or rule, fit for the text; many rules are called just `_`."""
-    name = str(getattr(flat_function, "__name__", "rule"))
-    return "".join(c if c.isalnum() or c == "_" else "_" for c in name).strip("_") or "rule"
 
 
 def _trace_rule(
@@ -185,10 +186,11 @@ def jvp_thunk(
     symbolic_zeros: bool,
     aliases: Sequence[Any] = (),
     values: Sequence[Later] | None = None,
+    primal: Primal | None = None,
 ) -> Thunk:
     """The rule of a custom_jvp function of inputs of these types, after what it closes over.
 
-    `values` are the inputs' values, if Python may branch on them.
+    `values` are the inputs' values, if Python may branch on them. `primal` is the function.
     """
     n_consts, n = len(aliases), len(types)
 
@@ -206,6 +208,9 @@ def jvp_thunk(
             outputs = jvp.call_wrapped(*values[:n], *tangents)
             outputs = with_batch_axes(jvp, outputs, repeats=2)
             primals, dys = outputs[: len(outputs) // 2], outputs[len(outputs) // 2 :]
+            if primal is not None and primal.n_more(primals):
+                dys = [None] * primal.n_more(primals) + dys
+                primals = primal(values[:n])
             out_nonzero[:] = [not is_absent(dy) for dy in dys]
             return primals + [
                 dy for dy, is_nonzero in zip(dys, out_nonzero, strict=True) if is_nonzero
@@ -239,7 +244,7 @@ def absent(type: TensorType, symbolic: bool) -> Any:
 
 def is_absent(tangent: Any) -> bool:
     """Whether a rule returned a symbolic zero, or the tangent of an integer."""
-    if isinstance(tangent, SymbolicZero | CotangentZero):
+    if tangent is None or isinstance(tangent, SymbolicZero | CotangentZero):
         return True
     return bool(getattr(tangent, "dtype", None) == jax.dtypes.float0)
 
@@ -262,12 +267,13 @@ class VjpRules:
         symbolic_zeros: bool,
         aliases: Sequence[Any] = (),
         values: Sequence[Later] | None = None,
+        primal: Primal | None = None,
     ) -> None:
         self.fwd, self.bwd, self.out_trees = fwd, bwd, out_trees
         self.types, self.symbolic_zeros, self.aliases = list(types), symbolic_zeros, list(aliases)
         self.backward_aliases = closure_tracers(bwd) if aliases else []
-        self.values = values
-        self._n_outputs = 0
+        self.values, self.primal = values, primal
+        self._n_outputs = self._n_more = 0
         self._thunk: Thunk | None = None
 
     def thunks(self) -> dict[str, Thunk]:
@@ -293,8 +299,12 @@ class VjpRules:
             n_own = sum(i is None for i in forwarded)
             own = iter(results[:n_own])
             outputs = with_batch_axes(self.fwd, results[n_own:], n_own)
+            if self.primal is not None and self.primal.n_more(outputs):
+                self._n_more = self.primal.n_more(outputs)
+                outputs = self.primal(values)[: self._n_more] + outputs
             self._n_outputs = len(outputs)
-            residuals = [next(own) if i is None else values[i] for i in forwarded]
+            inputs = values[n_errors_before(self.fwd) :]
+            residuals = [next(own) if i is None else inputs[i] for i in forwarded]
             return [*outputs, *self.backward_aliases, *residuals]
 
         name, known = flat_name(self.fwd), _known(self.values)
@@ -315,7 +325,7 @@ class VjpRules:
                 for f, y in zip(ct_nonzero, outputs, strict=True)
             ]
             known = [_known_residual(y, x) for y, x in zip(residuals, values, strict=False)]
-            results = backward_cotangents(self.bwd, (*known, *cts))
+            results = backward_cotangents(self.bwd, (*known, *cts[self._n_more :]))
             flagged = nonzero[len(nonzero) - len(results) :]
             keep = [f and not is_absent(ct) for f, ct in zip(flagged, results, strict=True)]
             in_nonzero[:] = [False] * (len(nonzero) - len(results)) + keep

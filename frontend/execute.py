@@ -32,6 +32,7 @@ from .offloading import check_offloaded
 from .program_cache import ProgramCache
 from .stepwise import (
     compile_seconds,
+    has_checks,
     run_opened,
     run_stepwise,
     runs_by_itself,
@@ -116,6 +117,8 @@ class _Program:
 
     def __call__(self, *own: Any) -> list[Any]:
         arguments = (*self.captured, *own)
+        if has_checks(self.graph):
+            return run_opened(self.graph, *arguments, runner=runner)
         run = _compiled.get(self.digest)
         if run is None and self._is_to_be_compiled():
             run = _compiled[self.digest] = _compile_on_call(self.graph)

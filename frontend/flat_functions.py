@@ -45,3 +45,17 @@ def function_key(flat_fun: Any, *rules: Any) -> Any:
     """
     flattening = tuple(arguments for _, arguments in flat_fun.transforms)
     return flat_fun.f, flattening, *(rule.f for rule in rules)
+
+
+def is_hashable(key: Any) -> bool:
+    try:
+        hash(key)
+    except TypeError:
+        return False
+    return True
+
+
+def flat_name(flat_function: Any) -> str:
+    """The name of a function or rule, fit for the text; many rules are called just `_`."""
+    name = str(getattr(flat_function, "__name__", "rule"))
+    return "".join(c if c.isalnum() or c == "_" else "_" for c in name).strip("_") or "rule"

@@ -9,7 +9,7 @@ import contextlib
 import enum
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from inspect import isfunction
+from inspect import getclosurevars, isfunction
 from typing import Any
 
 import jax
@@ -426,7 +426,17 @@ def offload_memories(answer: Any) -> tuple[str, str] | None:
 def backward_cotangents(bwd: Any, arguments: Any) -> list[Any]:
     """The cotangents that a flat backward rule returns; later versions add what it logged."""
     results = bwd.call_wrapped(*arguments)
-    return list(results[0] if type(results) is tuple else results)
+    has_log = type(results) is tuple and results and isinstance(results[0], (list, tuple))
+    return list(results[0] if has_log else results)
+
+
+def n_errors_before(fwd: Any) -> int:
+    """How many inputs checkify has put before those that a forward rule counts from 0 where it says
+    which of them are residuals. (JAX takes the wrong ones.)"""
+    inner = fwd.f
+    if getattr(inner, "__name__", None) != "checkified_fwd":
+        return 0
+    return int(getclosurevars(inner).nonlocals["num_errs"])
 
 
 def instantiate_zero(aval: Any) -> Any:

@@ -29,7 +29,8 @@ def holds_mapped_types(tree: Any) -> bool:
 
 def has_specifications(axes: Any) -> bool:
     """Whether there is a value among axes that only such types understand."""
-    return any(type(x) in specification_types for x in jax.tree.leaves(axes))
+    kinds = specification_types - {int}
+    return any(type(x) in kinds for x in jax.tree.leaves(axes))
 
 
 def without_mapped_types(fun: Callable[..., Any]) -> Callable[..., Any]:

@@ -50,7 +50,6 @@ REFUSED: Final[dict[str, str]] = {
     **dict.fromkeys(
         ("create_token", "after_all"), "tokens are not values here: effects keep their own order"
     ),
-    "check": "checkify takes it away: apply checkify first",
     "inspect_sharding": "a program's shardings are chosen when it is compiled",
     "custom_jvp_call_jaxpr": "it stands only between two steps of JAX's own transformations",
     "stage": "it stands only between two steps of JAX's own transformations",

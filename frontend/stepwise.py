@@ -98,6 +98,21 @@ def run_opened(graph: Graph, *arguments: Any, runner: Callable[[Graph], Runner])
 OPENED: Final = (call, checkpoint, custom_jvp_call, custom_vjp_call)
 
 
+def has_checks(graph: Graph) -> bool:
+    """Whether there are checks of checkify's that it has not taken away: they raise errors where
+    they run by themselves, and cannot be compiled."""
+
+    def search() -> bool:
+        return any(
+            (eqn.primitive is foreign and eqn.params["name"] == "check")
+            or (eqn.primitive in OPENED and has_checks(eqn.params["graph"]))
+            for eqn in graph.equations
+        )
+
+    found: bool = memoised(graph, "has checks", search)
+    return found
+
+
 def runs_by_itself(graph: Graph) -> bool:
     """Whether a program that cannot be compiled can be run step by step: what hinders is not in a
     loop or a branch."""

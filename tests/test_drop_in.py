@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.experimental import sparse
+from jax.experimental import checkify, sparse
 
 import covector
 from covector.frontend.jax_compat import Primitive
@@ -142,3 +142,32 @@ def test_what_a_users_class_makes_of_numbers_is_not_asked() -> None:
 
     f = covector.jit(lambda x, *, y: x.data * y.data)
     assert f(Named(jnp.ones(2)), y=Named(jnp.ones(2))).shape == (2,)
+
+
+def test_checks_are_seen_through_transformations() -> None:
+    """In mapped functions; in derivatives of what checkify makes of functions with rules, which
+    return fewer outputs than the functions do."""
+
+    def root(x: Any) -> Any:
+        checkify.check(x > 0, "x must be positive")
+        return jnp.sqrt(x)
+
+    mapped = covector.vmap(root)
+    with pytest.raises(checkify.JaxRuntimeError, match="must be positive"):
+        mapped(jnp.array([1.0, -1.0]))
+    error, out = checkify.checkify(covector.grad(lambda x: mapped(x).sum()))(jnp.array([1.0, 4.0]))
+    assert error.get() is None
+    np.testing.assert_allclose(out, [0.5, 0.25])
+    assert "positive" in checkify.checkify(mapped)(jnp.array([1.0, -1.0]))[0].get()
+    with pytest.raises(ValueError, match="not functionalized"):
+        covector.jit(root)(1.0)
+
+    @jax.custom_vjp
+    def doubled(x: Any) -> Any:
+        return 2 * x
+
+    doubled.defvjp(lambda x: (doubled(x), x), lambda x, ct: (3 * ct * jnp.cos(x),))
+    for fun in (jax.nn.relu, doubled):
+        checked = checkify.checkify(lambda x, fun=fun: fun(jnp.sin(x)), errors=checkify.all_checks)
+        found = covector.grad(lambda x: checked(x)[1])(0.5)  # noqa: B023
+        np.testing.assert_allclose(found, jax.grad(lambda x: fun(jnp.sin(x)))(0.5))  # noqa: B023

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...ir.errors import NotAvailable
+from ...ir.errors import CovectorError, NotAvailable, UsageError
 from ...ir.graph import Equation, Opaque
 from ...ir.ops.foreign import foreign
 from ..context import Context, MlirValue
@@ -31,3 +31,8 @@ def lower_foreign(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
             stage="lowering",
             hint=str(error).partition("\n")[0],
         ) from None
+    except CovectorError:
+        raise
+    except ValueError as error:  # what its author has to say to users
+        claim = f"{eqn.params['name']} is refused: {error}"
+        raise UsageError(claim, eqn, stage="lowering") from error

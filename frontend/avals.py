@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import jax
+import jax.export
 import numpy as np
 
 from ..ir.errors import UsageError
@@ -21,9 +22,23 @@ def to_type(aval: Any) -> TensorType:
     if found is None:
         if type(aval) is not ShapedArray:
             raise UsageError(f"values of type {aval} are not supported: only arrays and keys are")
-        found = TensorType(aval.shape, to_dtype(aval.dtype), bool(aval.weak_type))
+        found = _make_type(aval.shape, to_dtype(aval.dtype), bool(aval.weak_type))
         _TYPES[aval] = found
     return found
+
+
+def _make_type(shape: tuple[Any, ...], dtype: Any, weak: bool) -> TensorType:
+    """A type. Raises UsageError for shapes with the symbolic dimensions of jax.export."""
+    try:
+        return TensorType(shape, dtype, weak)
+    except Exception:
+        if not any(map(jax.export.is_symbolic_dim, shape)):
+            raise
+    raise UsageError(
+        f"a shape has symbolic dimensions, {shape}: programs are of known sizes",
+        hint="export a function for each size, or one compiled by jax.jit without transformations "
+        "of covector's",
+    )
 
 
 def to_aval(type: TensorType) -> Any:
@@ -67,7 +82,7 @@ def type_of(x: Any) -> TensorType:
     if isinstance(x, jax.ShapeDtypeStruct):
         weak = bool(getattr(x, "weak_type", False))
         dtype = x.dtype if is_extended(x.dtype) else jax.dtypes.canonicalize_dtype(x.dtype)
-        return TensorType(tuple(x.shape), to_dtype(dtype), weak)
+        return _make_type(tuple(x.shape), to_dtype(dtype), weak)
     if isinstance(x, ShapedArray):
         return to_type(x)
     return to_type(typeof(x))

@@ -7,6 +7,7 @@ functions with ordinary rules, see `told`; all others as what they expand to.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -19,7 +20,9 @@ from .jax_compat import (
     Primitive,
     SymbolicZero,
     call_ordinary_custom_vjp,
+    given_name,
     ordinary_checkpoint,
+    ordinary_name,
     typeof,
 )
 
@@ -64,6 +67,9 @@ def told(called: Any) -> Callable[..., Any] | None:
     if hasattr(called, "policy") and hasattr(called, "jaxpr"):  # jax.checkpoint under jax_remat3
         saving: Callable[..., Any] = ordinary_checkpoint(called.expand, called.policy)
         return saving
+    name = given_name(called)
+    if name is not None:
+        return functools.partial(ordinary_name, name=name)
     if is_root(called):
         root: Callable[..., Any] = as_custom_jvp(called)
         return root

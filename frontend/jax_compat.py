@@ -33,8 +33,10 @@ import jax
 # eager_constant_folding: whether what depends on no tracer is computed while tracing.
 # debugging: its module is where jax.debug.callback wraps the user's function.
 # is_user_filename, _source_info_context: where an operation came from.
+# ad_checkpoint: what gives a value its name.
 # register_exclusion: our frames are not the user's, in JAX's tracebacks as in ours.
 from jax._src import (
+    ad_checkpoint,
     ad_util,
     api,
     config,
@@ -372,6 +374,18 @@ def ordinary_checkpoint(fun: Any, policy: Any) -> Any:
             return jax.checkpoint(fun, policy=policy)(*args)
 
     return call
+
+
+def given_name(called: Any) -> str | None:
+    """The name that an operation of JAX's gives a value under jax_remat3."""
+    kind = getattr(ad_checkpoint, "CheckpointName", ())
+    return str(called.name) if isinstance(called, kind) else None
+
+
+def ordinary_name(x: Any, name: str) -> Any:
+    """jax.ad_checkpoint.checkpoint_name in the form that we read, whatever is set."""
+    with config.remat3(False):
+        return ad_checkpoint.checkpoint_name(x, name)
 
 
 def call_ordinary_custom_vjp(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 
@@ -17,8 +17,10 @@ from ..lowering.execute import Executable
 from ..passes import Pass, run_passes
 from ..passes.outline import compiled_for
 from .arguments import check_one_device
+from .avals import to_struct
 from .budget import build_within, measured
 from .execute import clean, default_platform, load, tidy
+from .export import eval_graph
 from .fitting import Fitted
 from .memory_report import MemoryReport
 from .modules import to_jaxpr
@@ -100,11 +102,32 @@ class Traced(StageInfo):
         *,
         platforms: Sequence[str] | None = None,
         lowering_platforms: Sequence[str] | None = None,
+        **for_export: Any,
     ) -> Lowered:
         """Lower to StableHLO, for other platforms than the arguments' if asked for
-        (`lowering_platforms` is JAX's name for them)."""
+        (`lowering_platforms` is JAX's name for them). The rest is what jax.export.export asks for:
+        a stage of JAX's own, of the same program."""
         chosen = platforms or lowering_platforms
+        if for_export:
+            theirs = self._as_jax_has_it().lower(lowering_platforms=chosen, **for_export)
+            return cast(Lowered, theirs)
         return Lowered(self, tuple(chosen or (default_platform(self.call.leaves),)))
+
+    def _as_jax_has_it(self) -> Any:
+        """The program, traced by JAX."""
+
+        def program(*args: Any, **kwargs: Any) -> Any:
+            outputs = eval_graph(self.module.main, jax.tree.leaves((args, kwargs)))
+            return jax.tree.unflatten(self.result_tree, outputs)
+
+        program.__name__ = program.__qualname__ = self.name
+        args, kwargs = jax.tree.unflatten(self.argument_tree, map(to_struct, self.in_types))
+        given = [i in self.donate_argnums for i in range(len(self.in_types))]
+        flags, named = jax.tree.unflatten(self.argument_tree, given)
+        donated = [i for i, flag in enumerate(flags) if any(jax.tree.leaves(flag))]
+        names = [name for name, flag in named.items() if any(jax.tree.leaves(flag))]
+        jitted = jax.jit(program, donate_argnums=donated, donate_argnames=names)
+        return jitted.trace(*args, **kwargs)
 
     @property
     def program(self) -> Graph:

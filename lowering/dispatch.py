@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -114,6 +114,20 @@ def _python_function(fun: Callable[..., Any] | None, lookup: _Lookup) -> Callabl
     return call
 
 
+class _Attributes(dict[str, Any]):
+    """The attributes of a compiled function, of which `functools.update_wrapper` does not see what
+    is true of this function alone: a wrapper of it, jax.jit's among them, is not to take it over.
+    """
+
+    _OWN = ("clear_cache", "eval_shape", "lower", "trace")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([name for name in super().__iter__() if name not in self._OWN])
+
+    def keys(self) -> Any:
+        return list(self)
+
+
 def _finish(
     function: Any, fun: Callable[..., Any] | None, label: str, lookup: _Lookup
 ) -> Callable[..., Any]:
@@ -133,6 +147,7 @@ def _finish(
         if hasattr(found, "_clear_cache"):
             found._clear_cache()
 
+    function.__dict__ = _Attributes(function.__dict__)
     function.clear_cache = clear_cache
     return function  # type: ignore[no-any-return]
 

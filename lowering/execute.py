@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import SingleDeviceSharding
 from jaxlib.mlir import ir
 
@@ -134,7 +135,10 @@ class Executable:
             raise TypeError(f"{self.name} takes {len(self.in_avals)} arrays, got {len(arrays)}")
         for i, (x, want) in enumerate(zip(arrays, self.in_avals, strict=True)):
             have = jax.typeof(x)
-            if (have.shape, have.dtype) != (want.shape, want.dtype):
+            dtype = (
+                have.dtype if have.dtype != jax.dtypes.float0 else np.dtype(bool)
+            )  # as JAX has it
+            if (have.shape, dtype) != (want.shape, want.dtype):
                 raise TypeError(
                     f"argument {i} of {self.name} is {have.str_short()}, "
                     f"it was compiled for {want.str_short()}"

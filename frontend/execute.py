@@ -91,8 +91,12 @@ def clean(graph: Graph) -> Graph:
 
 def runner(graph: Graph) -> Runner:
     """A callable of flat arrays. Equal programs share what they know of being run."""
-    made: Runner = memoised(graph, "runner", lambda: _Program(tidy(graph)))
-    return made
+
+    def make() -> tuple[Graph, list[Any], str]:
+        program, captured = lifted(tidy(graph), _any_array)
+        return program, arrays_of(captured), program_hash(program)
+
+    return _Program(*memoised(graph, "runner", make))
 
 
 def _any_array(_: Constant) -> bool:
@@ -110,10 +114,8 @@ class _Program:
 
     __slots__ = ("captured", "digest", "graph")
 
-    def __init__(self, graph: Graph) -> None:
-        self.graph, captured = lifted(graph, _any_array)
-        self.captured = arrays_of(captured)
-        self.digest = program_hash(self.graph)
+    def __init__(self, graph: Graph, captured: list[Any], digest: str) -> None:
+        self.graph, self.captured, self.digest = graph, captured, digest
 
     def __call__(self, *own: Any) -> list[Any]:
         arguments = (*self.captured, *own)

@@ -343,7 +343,17 @@ class GraphTrace(Trace):  # type: ignore[misc]
         if made is None:
             return f"\nIt was met{where}."
         at = f" at {made.location}" if made.location is not None else ""
-        return f"\nIt was made by {made.primitive.name}{at}{where}."
+        named = [v.name for v in self._inputs_behind(atom) if v.name]
+        inputs = f", and depends on {' and '.join(named)}" if named else ""
+        return f"\nIt was made by {made.primitive.name}{at}{where}{inputs}."
+
+    def _inputs_behind(self, atom: Atom) -> list[Value]:
+        """The inputs that an atom depends on."""
+        needed = {atom}
+        for eqn in reversed(self.builder.equations):
+            if not needed.isdisjoint(eqn.outputs):
+                needed.update(eqn.inputs)
+        return [v for v in self.inputs if v in needed]
 
 
 def type_of_tracer(x: Any) -> TensorType:

@@ -81,6 +81,11 @@ def _device_assignment(sharding: Any) -> tuple[Any, ...]:
     return tuple(sorted(sharding.device_set, key=lambda device: device.id))
 
 
+def _held(dtype: Any) -> Any:
+    """The dtype in which a program holds such values: what has no numbers, as booleans."""
+    return np.dtype(bool) if dtype == jax.dtypes.float0 else dtype
+
+
 def _ids(devices: Sequence[Any]) -> str:
     return f"{devices[0].platform} {[d.id for d in devices]}"
 
@@ -135,10 +140,7 @@ class Executable:
             raise TypeError(f"{self.name} takes {len(self.in_avals)} arrays, got {len(arrays)}")
         for i, (x, want) in enumerate(zip(arrays, self.in_avals, strict=True)):
             have = jax.typeof(x)
-            dtype = (
-                have.dtype if have.dtype != jax.dtypes.float0 else np.dtype(bool)
-            )  # as JAX has it
-            if (have.shape, dtype) != (want.shape, want.dtype):
+            if (have.shape, _held(have.dtype)) != (want.shape, _held(want.dtype)):
                 raise TypeError(
                     f"argument {i} of {self.name} is {have.str_short()}, "
                     f"it was compiled for {want.str_short()}"

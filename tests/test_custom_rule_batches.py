@@ -193,6 +193,8 @@ def test_checkpoint_of_remat3() -> None:
         assert "checkpoint[" in str(covector.make_ir(f)(2.0))
         assert_close(covector.grad(in_scan(f))(2.0), jax.grad(in_scan(f))(2.0))
         assert_close(covector.hessian(f)(2.0), jax.hessian(lambda x: jnp.sin(jnp.sin(x)))(2.0))
+        ir = covector.make_ir(lambda x: jax.ad_checkpoint.checkpoint_name(x, "kept"))(2.0)
+        assert 'name[name="kept"]' in str(ir)
     finally:
         jax.config.update("jax_remat3", before)
 

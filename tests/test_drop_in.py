@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import gc
 from typing import Any
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -171,3 +173,40 @@ def test_checks_are_seen_through_transformations() -> None:
         checked = checkify.checkify(lambda x, fun=fun: fun(jnp.sin(x)), errors=checkify.all_checks)
         found = covector.grad(lambda x: checked(x)[1])(0.5)  # noqa: B023
         np.testing.assert_allclose(found, jax.grad(lambda x: fun(jnp.sin(x)))(0.5))  # noqa: B023
+
+
+def test_wrappers_of_compiled_functions_do_not_take_over_their_stages() -> None:
+    f = covector.jit(lambda x, n: x * n, static_argnums=1)
+    outer = jax.jit(f, static_argnums=1, donate_argnums=0)
+    assert isinstance(outer.trace(2.0, 3), jax.stages.Traced)
+    assert outer.lower(2.0, 3).args_info[0][0].donated
+    assert "mul" in str(f.trace(2.0, 3).module)
+
+
+def test_compiled_functions_can_be_exported() -> None:
+    f = covector.jit(lambda x, *, w: covector.grad(lambda w: jnp.sin(x * w["a"]).sum())(w))
+    x, w = jnp.arange(3.0), {"a": jnp.float32(2)}
+    found = jax.export.export(f)(x, w=w).call(x, w=w)
+    np.testing.assert_allclose(found["a"], f(x, w=w)["a"], rtol=1e-6)
+    (n,) = jax.export.symbolic_shape("n")
+    with pytest.raises(ValueError, match="known sizes"):
+        jax.export.export(f)(jax.ShapeDtypeStruct((n,), jnp.float32), w=w)
+
+
+def test_nothing_is_left_to_the_garbage_collector() -> None:
+    def f(x: Any) -> Any:
+        return jnp.sin(x) * x.sum()
+
+    x, ran = jnp.ones(()), (covector.linearize, covector.vjp)
+    for transform in ran:
+        transform(f, x)
+    gc.collect()
+    gc.disable()
+    try:
+        for transform in ran:
+            transform(f, x)
+        covector.jit(f)(x)
+        covector.grad(f)(x)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

@@ -20,7 +20,7 @@ from ..ir.types import TensorType, has_tangent
 from .avals import to_aval, to_jax_dtype, to_struct, to_type
 from .export_rules import binds
 from .importer import Params, Record
-from .jax_compat import abstract_evaluation
+from .jax_compat import abstract_evaluation, registered_rules
 from .opaque import bound
 from .trace import trace_flat
 
@@ -93,6 +93,8 @@ class _Rules:
         return self._trace(flat, types, "derivative (jvp) rule"), out_nonzero
 
     def transpose(self, linear: Flags, ct_nonzero: Flags) -> Rule:
+        if "transpose" not in registered_rules(self.primitive):
+            raise self._missing("transpose rule")
         n_fixed = len(linear) - sum(linear)
         real = tuple(map(has_tangent, self.outputs))  # a status beside a solution has no cotangent
 
@@ -173,10 +175,11 @@ class _Rules:
         except NotImplementedError as error:
             if isinstance(error, MissingRule):
                 raise
-            raise MissingRule(
-                f"{name} has no {what}: its author registered none with JAX",
-                hint=str(error).partition("\n")[0],
-            ) from None
+            raise self._missing(what, str(error).partition("\n")[0]) from None
+
+    def _missing(self, what: str, hint: str | None = None) -> MissingRule:
+        claim = f"{self.primitive.name} has no {what}: its author registered none with JAX"
+        return MissingRule(claim, hint=hint)
 
 
 def _pushed(

@@ -233,7 +233,14 @@ def registered_rules(primitive: Any) -> set[str]:
         "transpose": (ad.primitive_transposes, ad.fancy_transposes),
         "batch": (batching.fancy_primitive_batchers,),
     }
-    return {name for name, found in tables.items() if any(table.get(primitive) for table in found)}
+    made = {name: [table.get(primitive) for table in found] for name, found in tables.items()}
+    return {name for name, rules in made.items() if any(map(_is_rule, rules))}
+
+
+def _is_rule(rule: Any) -> bool:
+    """Whether it is one: classes of primitives have methods, some of which only say that there is
+    none."""
+    return rule is not None and getattr(rule, "__qualname__", "") != "HiPrimitive.transpose"
 
 
 def default_devices() -> set[Any]:

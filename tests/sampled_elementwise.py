@@ -18,7 +18,8 @@ def _for(names: str, value: Any) -> dict[str, Any]:
 
 
 DOMAINS: dict[str, Any] = {
-    **_for("log log1p sqrt rsqrt log2 cbrt lgamma digamma", POSITIVE),
+    **_for("log log1p sqrt rsqrt log2 cbrt", POSITIVE),
+    **_for("lgamma digamma", (2.2, 4.0)),  # where neither is zero
     **_for("asin acos atanh erf_inv", INSIDE),
     **_for("igamma igammac igamma_grad_a random_gamma_grad pow", POSITIVE),
     **_for("eq ne lt le gt ge eq_to lt_to le_to", among(0.0, 1.0, -1.0)),

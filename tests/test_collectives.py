@@ -53,6 +53,10 @@ CASES: dict[str, tuple[Function, Array]] = {
     "psum": (lambda x: lax.psum(x, "i"), X),
     "psum and more": (lambda x: jnp.sin(x) * lax.psum(x**2, "i"), X),
     "psum of what is the same": (lambda x: x * lax.psum(1, "i") + lax.psum(2.0, "i"), X),
+    "psum of equals in groups": (
+        lambda x: x * lax.psum(jnp.arange(3.0), "i", axis_index_groups=[[0, 3], [2, 1]]),
+        X,
+    ),
     "psum over a position": (lambda x: lax.psum(x, (0, "i")), X),
     "pmean": (lambda x: x - lax.pmean(x, "i"), X),
     "pmax": (lambda x: x * lax.pmax(jnp.sin(x), "i"), X),
@@ -134,6 +138,17 @@ def test_nested_axes(case: str, axes: Any) -> None:
         return
     for got, want in zip(run(covector), run(jax), strict=True):
         np.testing.assert_allclose(got, want, rtol=2e-5)
+
+
+def test_sums_of_equals_in_groups() -> None:
+    """JAX has those of what is not mapped, where nothing is jitted."""
+
+    def f(x: Array) -> Array:
+        return x * lax.psum(jnp.arange(3.0), "i", axis_index_groups=[[0, 3], [2, 1]])
+
+    want = jax.vmap(f, axis_name="i")(X)
+    np.testing.assert_allclose(covector.vmap(f, axis_name="i")(X), want)
+    np.testing.assert_allclose(covector.jit(covector.vmap(f, axis_name="i"))(X), want)
 
 
 def test_extrema_have_derivatives() -> None:

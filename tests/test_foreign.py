@@ -151,6 +151,10 @@ def test_pallas() -> None:
     assert_same(lambda lib: lib.jit(f)(X))
     assert_same(lambda lib: lib.jvp(f, (X,), (Y,)))
     assert_same(lambda lib: lib.vmap(f)(jnp.stack([X, Y])))
+    _, push = covector.linearize(f, X)  # which JAX can't: one kernel makes value and tangent
+    np.testing.assert_allclose(push(Y), jax.jvp(f, (X,), (Y,))[1], rtol=2e-6)
+    with pytest.raises(MissingRule, match="pallas_call has no transpose rule: its author"):
+        covector.grad(lambda x: f(x).sum())(X)
 
 
 def test_ffi() -> None:

@@ -1,6 +1,6 @@
 """Every primitive of JAX's, at every rank from 0 to 5, empty or not, in every dtype that it takes.
 
-CI checks a few samples of each; `-m slow` checks all.
+CI checks a few samples of each; `-m slow` checks all; benchmarks/sampled.py draws others.
 """
 
 from __future__ import annotations
@@ -171,8 +171,8 @@ def test_batches(name: str, few: bool) -> None:
         batches_are_loops(case, 1 if few else None)
 
 
-def differentiable(name: str) -> list[Case]:
-    return [case.in_double() for case in by_rank(name) if case.is_differentiable]
+def differentiable(name: str, seed: int = 0) -> list[Case]:
+    return [case.in_double() for case in by_rank(name, seed) if case.is_differentiable]
 
 
 @EACH

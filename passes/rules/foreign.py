@@ -7,7 +7,7 @@ from typing import Any
 
 from ...ir.builder import Builder
 from ...ir.errors import CovectorError
-from ...ir.graph import Equation, Opaque
+from ...ir.graph import Equation, Graph, Opaque
 from ...ir.ops.call import call
 from ...ir.ops.foreign import foreign
 from .. import tables
@@ -34,7 +34,24 @@ def ask(eqn: Equation, rule: str, *signature: Any) -> tuple[Any, Sequence[bool]]
 def jvp_foreign(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     flags = nonzero(tangents)
     forward, out_nonzero = ask(eqn, "jvp", flags)
-    return define_joint_call(b, eqn, forward, select(tangents, flags), out_nonzero)
+    given = select(tangents, flags)
+    if eqn.effects or not _is_entangled(forward, len(eqn.inputs), len(eqn.outputs)):
+        return define_joint_call(b, eqn, forward, given, out_nonzero)
+    b.append(eqn)
+    made = b.emit(call, *eqn.inputs, *given, graph=forward)
+    return spread(made[len(eqn.outputs) :], out_nonzero, eqn.outputs)
+
+
+def _is_entangled(forward: Graph, n_inputs: int, n_outputs: int) -> bool:
+    """Whether an operation that reads tangents makes primal outputs too, as one Pallas kernel may.
+
+    To linearize, primal outputs must be known without tangents: the primitive itself makes them.
+    """
+    moved = set(forward.inputs[n_inputs:])
+    for eqn in forward.equations:
+        if not moved.isdisjoint(eqn.inputs):
+            moved.update(eqn.outputs)
+    return not moved.isdisjoint(forward.outputs[:n_outputs])
 
 
 @tables.transpose.rule(foreign)

@@ -31,12 +31,15 @@ def check_callable(fun: Any, caller: str) -> None:
 
 
 def check_one_device(caller: str, backend: str | None, places: Any) -> None:
-    """Raise UsageError unless all devices and shardings in a tree are where programs run anyway."""
+    """Raise UsageError unless all devices and shardings in a tree are where programs run anyway,
+    ArgumentError for what is neither."""
     (default,) = devices_for(None)
     here = default if backend is None else jax.devices(backend)[0]
     leaves: list[Any] = [here, *jax.tree.leaves(places)]
     for place in leaves:
         if not isinstance(place, (jax.Device, jax.sharding.Sharding)):
+            if isinstance(place, (int, float, str, np.ndarray, jax.Array)):
+                raise ArgumentError(f"{caller} takes shardings and devices, got {place!r}")
             continue  # a marker for "as the arguments are", or a partition of no mesh
         devices = {place} if isinstance(place, jax.Device) else place.device_set
         if devices != {default}:

@@ -12,10 +12,9 @@ from ..lowering.jax_compat import boundary
 from ..passes import watched
 from ..passes.forward_rules import with_forward_rules
 from .arguments import check_callable
-from .avals import type_of
 from .error_types import as_jax_errors
 from .execute import execute
-from .staging import split_outputs, stage
+from .staging import split_outputs, stage, types_of
 from .tangents import tangent_leaves, zero_tangent
 
 
@@ -47,7 +46,7 @@ def jvp(
                 f"argument of the function; the {what} are of type {type(given).__name__}"
             )
     leaves, in_tree = jax.tree.flatten((tuple(primals), {}))
-    types = [type_of(x) for x in leaves]
+    types = types_of(fun, leaves, in_tree)
     dxs, active = tangent_leaves(primals, tangents, types, "jvp")
     staged = stage(fun, leaves, in_tree, types=types, has_aux=has_aux, known=leaves)
     primal = with_forward_rules(staged.graph) if custom_vjp == "transpose" else staged.graph

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..ir.errors import ArgumentError
+from ..ir.errors import ArgumentError, UsageError
 from ..ir.types import dtype_category
 from ..lowering.jax_compat import boundary
 from .arguments import check_argnums, check_callable, check_input, check_output
@@ -124,7 +124,12 @@ def _at_arguments(
     fun: Callable[..., Any], argnums: int | Sequence[int], args: Sequence[Any], kwargs: Any
 ) -> tuple[Callable[[Any], Any], tuple[Any, ...]]:
     """fun as a function of a tuple of the chosen arguments, and that tuple."""
-    wanted = check_argnums(fun, argnums, len(args))
+    try:
+        wanted = check_argnums(fun, argnums, len(args))
+    except ArgumentError as error:  # which JAX calls a ValueError here
+        if not all(isinstance(i, (int, np.integer)) for i in np.ravel(argnums)):
+            raise
+        raise UsageError(error.claim) from None
 
     def partial(chosen: Sequence[Any]) -> Any:
         full = list(args)

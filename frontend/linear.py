@@ -26,7 +26,7 @@ from .execute import execute
 from .known import KnownValues
 from .modules import to_jaxpr
 from .pulled import Pulled, sources
-from .staging import function_name, split_outputs, stage
+from .staging import function_name, split_outputs, stage, types_of
 from .tangents import cotangent_leaves, float0_zeros, tangent_leaves, zero_tangent, zeros_of
 
 
@@ -64,7 +64,7 @@ def _at_point(
 ) -> Any:
     """Run the primal half of a function; its output, and the linear half as a pytree."""
     leaves, in_tree = jax.tree.flatten((primals, {}))
-    types = [type_of(x) for x in leaves]
+    types = types_of(fun, leaves, in_tree)
     staged = stage(fun, leaves, in_tree, types=types, has_aux=has_aux, known=leaves)
     with as_jax_errors():
         parts = watched.linearize(staged.graph, staged.active([has_tangent(t) for t in types]))

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import jax
 
-from ..ir.errors import UsageError, did_you_mean
+from ..ir.errors import ArgumentError, did_you_mean
 from ..ir.graph import Equation, Thunk
 from ..passes.rules.policies import (
     BY_NAME,
@@ -58,10 +58,10 @@ def _asked(policy: Any) -> Thunk:
 
 
 def _policy_named(policy: Any) -> str:
-    """A policy given by its name. Raises UsageError for what is neither name nor function."""
+    """A policy given by its name. Raises ArgumentError for what is neither name nor function."""
     if isinstance(policy, str) and named_policy(policy) is not None:
         return policy
-    raise UsageError(
+    raise ArgumentError(
         f"a checkpoint policy is a function or the name of one, not {policy!r}",
         hint=did_you_mean(str(policy).partition("(")[0], known_policies())
         or "those of jax.checkpoint_policies serve: dots_saveable, save_only_these_names(a,b), ...",

@@ -97,7 +97,7 @@ def stage(
         trees[:] = [out_tree, aux_tree if has_aux else None]
         return flat + aux
 
-    in_types = types if types is not None else [type_of(x) for x in leaves]
+    in_types = types if types is not None else types_of(fun, leaves, in_tree, names)
     values = KnownValues(known) if known is not None else None
     recording = trace_flat(
         flat_fun,
@@ -118,6 +118,26 @@ def _still(leaves: Sequence[Any], active: Sequence[bool] | None) -> list[bool]:
     if active is None or settings.jax_custom_vjp3:
         return []
     return [not a and not isinstance(x, Tracer) for x, a in zip(leaves, active, strict=True)]
+
+
+def types_of(
+    fun: Callable[..., Any],
+    leaves: Sequence[Any],
+    in_tree: Any,
+    names: Sequence[str] | None = None,
+) -> list[TensorType]:
+    """The types of the leaves of `(args, kwargs)`. Raises ArgumentError for one that has none."""
+    try:
+        return [type_of(x) for x in leaves]
+    except TypeError as error:
+        claim = str(error).rstrip(".")
+    for name, x in zip(names or leaf_names(fun, in_tree), leaves, strict=True):
+        try:
+            type_of(x)
+        except TypeError:
+            claim += f": it is the argument {name} of {function_name(fun)}"
+            break
+    raise ArgumentError(claim)
 
 
 def divide(

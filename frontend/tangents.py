@@ -42,8 +42,8 @@ def tangent_leaves(
     Raises ArgumentError where the structure differs from the primals', `mismatch` where a dtype
     does, UsageError (a ValueError) where a shape does.
     """
-    leaves, tree = jax.tree.flatten(tuple(tangents))
-    want: Any = jax.tree.structure(tuple(primals))
+    leaves, tree = jax.tree.flatten(tangents)
+    want: Any = jax.tree.structure(primals)
     if tree != want:
         raise ArgumentError(
             f"primals and tangents of {caller} must have the same tree structure: the primals have "

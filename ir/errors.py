@@ -150,6 +150,10 @@ class ClosedOverError(PassError):
     """A derivative is wanted by a value that a function with a rule of its own closes over."""
 
 
+class UnboundAxisError(CovectorError, NameError):
+    """A collective is over an axis of a name that nothing around it binds."""
+
+
 class UsageError(CovectorError, ValueError):
     """A public function or the command line was called wrongly."""
 

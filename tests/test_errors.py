@@ -82,6 +82,7 @@ MISTAKES: list[Mistake] = [
     ),
     ("jvp, integer", lambda m: m.jvp(double, (1,), (1,)), TypeError, ("float0", "int32")),
     ("jvp of no function", lambda m: m.jvp(3, (1.0,), (1.0,)), TypeError, ("callable",)),
+    ("jvp, list", lambda m: m.jvp(double, (1.0,), [1.0]), TypeError, ("tree structure",)),
     # linearize and vjp
     ("linear, two tangents", lambda m: f_jvp(m)(ONES, ONES), TypeError, ("tree structure",)),
     ("linear, shape", lambda m: f_jvp(m)(ONES[1:]), ValueError, ("(2,)", "(3,)")),
@@ -127,6 +128,8 @@ MISTAKES: list[Mistake] = [
         ("complex",),
     ),
     ("hessian by an integer", lambda m: m.hessian(double)(3), TypeError, ("real",)),
+    ("jacfwd, argnums", lambda m: m.jacfwd(double, 1)(ONES), ValueError, ("argnums=1", "double")),
+    ("hessian, argnums", lambda m: m.hessian(double, (0, 1))(1.0), ValueError, ("argnums=(0, 1)",)),
     # vmap
     (
         "vmap, sizes",
@@ -153,7 +156,22 @@ MISTAKES: list[Mistake] = [
         ("out_axes",),
     ),
     ("vmap of no function", lambda m: m.vmap(3), TypeError, ("callable",)),
+    (
+        "no such axis",
+        lambda m: m.jit(lambda x: jax.lax.psum(x, "j"))(1.0),
+        NameError,
+        ("axis", "j"),
+    ),
+    ("policy", lambda m: m.grad(m.checkpoint(double, policy="x"))(1.0), TypeError, ()),
     # jit
+    ("jit, sharding", lambda m: m.jit(double, in_shardings=3)(1.0), TypeError, ("sharding", "3")),
+    (
+        "jit of an object",
+        lambda m: m.jit(lambda p, q: p)({"w": [1.0, object()]}, 2.0),
+        TypeError,
+        ("p", "w", "[1]", "object"),
+    ),
+    ("vjp by a string among others", lambda m: m.vjp(pair, 1.0, "s"), TypeError, ("str",)),
     ("jit of no function", lambda m: m.jit(3), TypeError, ("callable",)),
     ("jit of a generator", lambda m: m.jit(numbers), TypeError, ("generator",)),
     ("jit of a string", lambda m: m.jit(double)("x"), TypeError, ("str",)),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxlib.mlir import ir
 
-from ...ir.errors import CovectorError
+from ...ir.errors import UnboundAxisError
 from ...ir.graph import Equation
 from ...ir.ops import collective as ops
 from ...ir.ops.shard_map import Mesh, groups_of, psum_invariant, pvary
@@ -23,11 +23,11 @@ UINT32 = np.dtype(np.uint32)
 
 
 def _mesh(ctx: Context, eqn: Equation) -> Mesh:
-    """The mesh around an equation. Raises CovectorError if it does not have the axes."""
+    """The mesh around an equation. Raises UnboundAxisError if it does not have the axes."""
     mesh, axes = ctx.mesh, ops.axes_of(eqn.params)
     if any(axis not in dict(mesh) for axis in axes):
         listed = ", ".join(map(str, axes))
-        raise CovectorError(
+        raise UnboundAxisError(
             f"{eqn.primitive.name} over the axis {listed} is left in the program",
             eqn,
             stage="lowering",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -104,10 +105,12 @@ def _in_memory(b: Builder, x: Any, space: Any) -> Any:
 
 @imports("xla_metadata_call")
 def _metadata_call(params: Params) -> dict[str, Any]:
-    ad_metadata = params["ad_metadata"]
+    """Before JAX 0.12, what the call says is not in one parameter, but in one for each word."""
+    ad_metadata = params.get("ad_metadata", "same")
+    said = {k: v for k, v in params.items() if k not in ("jaxpr", "ad_metadata")}
     return {
         "graph": body_graph(params),
-        "xla_metadata": texts(params["xla_metadata"]),
+        "xla_metadata": texts(params.get("xla_metadata", said.items())),
         "ad_metadata": "same" if ad_metadata == "same" else texts(ad_metadata),
     }
 
@@ -115,11 +118,16 @@ def _metadata_call(params: Params) -> dict[str, Any]:
 @binds("xla_metadata_call")
 def _bind_metadata_call(eqn: Equation, arrays: Sequence[Any]) -> Sequence[Any]:
     """Where this JAX has no such call, a call in a context that says the same of it."""
-    theirs, p = jax_primitives().get("xla_metadata_call"), eqn.params
+    theirs: Any = jax_primitives().get("xla_metadata_call")
+    p = eqn.params
     if theirs is None:
         with set_xla_metadata(**dict(p["xla_metadata"])):
             return list(jitted(p["graph"])(*arrays))
-    rest = {"xla_metadata": p["xla_metadata"], "ad_metadata": p["ad_metadata"]}
+    home = sys.modules.get("jax.experimental.scheduling_groups")
+    if theirs is getattr(home, "xla_metadata_call_p", None):  # before JAX 0.12
+        rest = dict(p["xla_metadata"])
+    else:
+        rest = {"xla_metadata": p["xla_metadata"], "ad_metadata": p["ad_metadata"]}
     outputs: Sequence[Any] = theirs.bind(*arrays, jaxpr=closed_jaxpr(p["graph"]), **rest)
     return outputs
 

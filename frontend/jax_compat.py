@@ -210,7 +210,7 @@ def typed_scalar(value: Any, weak: bool) -> Any:
     return kind[value.dtype.kind](value.item(), value.dtype)
 
 
-MODULES = "jax._src"
+MODULES = ("jax._src", "jax.experimental.scheduling_groups")
 KERNEL_MODULES = "jax._src.pallas"
 """How the names of the modules begin that define JAX's primitives, and those of its kernels."""
 
@@ -280,8 +280,13 @@ def has_layouts(params: Mapping[str, Any]) -> bool:
 
 
 def is_default_sharding(value: Any) -> bool:
-    """Whether a sharding says nothing: over a mesh without axes, or of no axis of one in which no
-    axis is part of types."""
+    """Whether a sharding says nothing: of the device that is the default one, over a mesh without
+    axes, or of no axis of one in which no axis is part of types."""
+    if isinstance(value, jax.sharding.SingleDeviceSharding) and value.memory_kind in (
+        None,
+        "device",
+    ):
+        return value.device_set == default_devices()
     mesh = getattr(value, "mesh", None)
     if mesh is None or mesh.empty:
         return mesh is not None

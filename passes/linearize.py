@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..ir.errors import PassError
 from ..ir.graph import Graph, Value, memoised
 from ..ir.module import Module
 from .base import Pass
@@ -47,6 +48,13 @@ def _linearize(graph: Graph, active: Sequence[bool]) -> Linearized:
     unknown = [i >= n_inputs for i in range(len(forward.inputs))]
     tangents = [i >= n_outputs for i in range(len(forward.outputs))]
     split = split_graph(forward, unknown, tangents)
+    if any(split.unknown_out[:n_outputs]):
+        raise PassError(
+            f"an operation in {graph.name} computes its results together with their tangents: there "
+            "is no half without tangents",
+            stage="linearize",
+            hint="its author's jvp rule has to use operations of its own for the tangents",
+        )
     primal = split.known.renamed(f"{graph.name}.primal")
     rest = split.unknown
     name = f"{graph.name}.linear"

@@ -11,7 +11,7 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.experimental import checkify, sparse
+from jax.experimental import checkify, scheduling_groups, sparse
 
 import covector
 from covector.frontend.jax_compat import Primitive
@@ -210,3 +210,27 @@ def test_nothing_is_left_to_the_garbage_collector() -> None:
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+def test_attention_in_half_precision() -> None:
+    """It asks for an algorithm that JAX refuses on CPUs; un-jitted JAX then does without."""
+    q, k, v = (jax.random.normal(jax.random.key(i), (2, 8, 4, 8), jnp.float16) for i in range(3))
+
+    def loss(*qkv: Any) -> Any:
+        return jnp.sum(jax.nn.dot_product_attention(*qkv).astype(jnp.float32))
+
+    expected = jax.grad(loss, (0, 1, 2))(q, k, v)
+    gradient = covector.grad(loss, (0, 1, 2))
+    for f in (gradient, covector.jit(gradient)):
+        for found, want in zip(f(q, k, v), expected, strict=True):
+            np.testing.assert_allclose(found, want, atol=2e-3)
+
+
+def test_metadata_calls_of_scheduling_groups() -> None:
+    called = scheduling_groups.xla_metadata_call(lambda x: jax.nn.gelu(x), inlineable="false")
+    x = jnp.arange(3.0)
+    found = covector.grad(lambda x: called(x).sum())(x)
+    np.testing.assert_allclose(found, jax.grad(lambda x: jax.nn.gelu(x).sum())(x), rtol=1e-6)
+    text = covector.jit(covector.grad(lambda x: called(x).sum())).lower(x).as_text()
+    assert 'inlineable = "false"' in text
+    assert jax.make_jaxpr(covector.jit(called))(x).jaxpr.eqns

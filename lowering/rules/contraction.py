@@ -12,33 +12,39 @@ from jaxlib.mlir.dialects import stablehlo as hlo
 
 from ...ir.graph import Equation
 from ...ir.ops import contraction as ops
-from ...ir.types import Dtype, dtype_category, is_complex
+from ...ir.types import Dtype, TensorType, dtype_category, is_complex
 from ..context import Context, MlirValue
 from ..tables import lower
 from .conversion import convert
 
 Operands = Sequence[MlirValue]
+HALF, FLOAT = np.dtype(np.float16), np.dtype(np.float32)
 AxesPair = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 @lower.rule(ops.dot_general)
 def lower_dot_general(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     p, out = eqn.params, eqn.outputs[0].type
+    if p["precision"] == "F16_F16_F32" and ctx.is_on("cpu"):
+        return _halves_in_floats(ctx, eqn, operands)
     if is_algorithm(p["precision"]):
         return _by_algorithm(ctx, eqn, operands)
     lhs, rhs = unify(ctx, eqn, operands)
-    axes = p["dimension_numbers"]
+    return [_dot(ctx, eqn, (lhs, rhs), out, p["precision"])]
+
+
+def _dot(
+    ctx: Context, eqn: Equation, operands: Operands, out: TensorType, wanted: Any
+) -> MlirValue:
+    axes = eqn.params["dimension_numbers"]
     numbers = ctx.attributes.once(("dot", axes), lambda: _dot_numbers(*axes))
-    return [
-        ctx.op(
-            "stablehlo.dot_general",
-            out,
-            lhs,
-            rhs,
-            dot_dimension_numbers=numbers,
-            precision_config=precision(ctx, p["precision"]),
-        )
-    ]
+    return ctx.op(
+        "stablehlo.dot_general",
+        out,
+        *operands,
+        dot_dimension_numbers=numbers,
+        precision_config=precision(ctx, wanted),
+    )
 
 
 def _dot_numbers(contracting: AxesPair, batch: AxesPair) -> Any:
@@ -97,6 +103,18 @@ def _by_algorithm(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
         preferred_element_type=p["preferred_element_type"],
         out_sharding=None,
     )
+
+
+def _halves_in_floats(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
+    """Products of float16 summed in float32, which XLA has no algorithm for on CPUs: the products
+    are exact in float32. (JAX refuses it there, and jax.nn.dot_product_attention asks for it.)"""
+    out = eqn.outputs[0].type
+    floats = []
+    for x, value in zip(eqn.inputs, operands, strict=True):
+        half = convert(ctx, value, x.type, HALF)
+        floats.append(convert(ctx, half, x.type.with_dtype(HALF), FLOAT))
+    total = out.with_dtype(FLOAT)
+    return [convert(ctx, _dot(ctx, eqn, floats, total, None), total, out.dtype)]
 
 
 def jax_precision(wanted: Any) -> Any:

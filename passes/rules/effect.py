@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from ...ir.builder import Builder, Zero
-from ...ir.errors import PassError
+from ...ir.errors import MissingRule, PassError
 from ...ir.graph import Equation, Graph, Value
 from ...ir.ops import effect as e
 from ...ir.ops.control import scan
@@ -89,7 +89,7 @@ def batch_pure(
     if method in ("sequential", "sequential_unrolled"):
         return one_by_one(b, eqn, inputs, batched, size, method == "sequential_unrolled")
     if method not in ("expand_dims", "broadcast_all", "legacy_vectorized"):
-        raise PassError(
+        raise MissingRule(
             f"pure_callback with vmap_method={method!r} has no batch",
             eqn,
             stage="batch",

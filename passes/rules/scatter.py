@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...ir.builder import Builder, Operand, Zero
-from ...ir.errors import PassError
+from ...ir.errors import MissingRule
 from ...ir.graph import Equation
 from ...ir.ops import indexing as ix
 from ...ir.types import TensorType
@@ -86,7 +86,7 @@ def transpose_scatter(b: Builder, eqn: Equation, cts: Operands, linear: Sequence
         ct_x = b.scatter(cts[0], indices, nothing, **eqn.params)
     if linear[2]:
         if not writes_once(eqn):
-            raise PassError(
+            raise MissingRule(
                 "the transpose of scatter is only known where windows do not overlap",
                 eqn,
                 stage="transpose",
@@ -101,7 +101,7 @@ def transpose_scatter(b: Builder, eqn: Equation, cts: Operands, linear: Sequence
 
 def _check_writes_once(eqn: Equation, stage: str) -> None:
     if not writes_once(eqn):
-        raise PassError(
+        raise MissingRule(
             "scatter_mul is differentiable in its updates only where windows do not overlap",
             eqn,
             stage=stage,

@@ -20,7 +20,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from generated import Program, programs
-from generated_laws import check
+from generated_checks import check
 from generated_steps import STEPS
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 

@@ -6,8 +6,8 @@
 A program is drawn equation by equation: a step is sampled from the table of `generated_steps` and
 given the values made so far. Each is evaluated at the example inputs as it is made, so that values
 that grow are scaled down; a step keeps to its primitive's domain by wrapping its operands
-(`log (abs x + 0.5)`). Near kinks and jumps nothing is well determined, and `Sensitivity` in
-`generated_laws` asks for nothing there.
+(`log (abs x + 0.5)`). Near kinks and jumps little is well determined: `jax_results` in
+`generated_checks` says how well.
 """
 
 from __future__ import annotations

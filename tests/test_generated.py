@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 from generated import Program, programs
-from generated_laws import check
+from generated_checks import check
 from generated_steps import STEPS
 from hypothesis import HealthCheck, Phase, given, settings
 from planted import tangents_of

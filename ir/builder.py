@@ -225,13 +225,11 @@ class Builder:
         return self.convert_element_type(x, new_dtype=dtype, weak_type=weak)
 
     def sum_of(self, terms: Iterable[Operand], type: TensorType) -> Operand:
-        """The sum of terms of one type, a Zero if there are none; as weakly typed as the first."""
+        """The sum of terms of one type, a Zero if there are none."""
         total: Operand = None
         for term in terms:
             if term.__class__ is not Zero:
-                first, total = total, term if total is None else self.add_any(total, term)
-                if first is not None and first.type.weak and not total.type.weak:
-                    total = self.convert(total, total.type.dtype, True)
+                total = term if total is None else self.add_any(total, term)
         return Zero(type) if total is None else total
 
     def inline(self, graph: Graph, arguments: Sequence[Operand]) -> list[Any]:

@@ -166,7 +166,7 @@ def test_all_values(name: str) -> None:
 @EACH
 @HOW_MANY
 def test_batches(name: str, few: bool) -> None:
-    cases = [case for case in by_rank(name) if case.operands and case.batch]
+    cases = [c for c in (*by_rank(name), *by_dtype(name)) if c.operands and c.batch]
     for case in some(cases, 3, name) if few else cases:
         batches_are_loops(case, 1 if few else None)
 

@@ -92,10 +92,25 @@ def _infer_mul(types: Types, params: dict[str, Any]) -> TensorType:
     return TensorType(broadcast_shapes("mul", types), dtype, x.weak and y.weak)
 
 
+def _infer_add_any(types: Types, params: dict[str, Any]) -> TensorType:
+    x, y = types
+    dtype = x.dtype if x.dtype == y.dtype else same_dtype("add_any", types)
+    accept("add_any", dtype, NUMBER)
+    return TensorType(broadcast_shapes("add_any", types), dtype, x.weak)
+
+
 neg = elementwise("neg", NUMBER, linear_in=(0,), jointly_linear=True)
 (sign,) = _unary("sign", NUMBER)
 add = elementwise("add", NUMBER, 2, linear_in=(0, 1), jointly_linear=True, commutative=True)
-add_any = elementwise("add_any", NUMBER, 2, linear_in=(0, 1), jointly_linear=True, commutative=True)
+add_any = define(
+    "add_any",
+    _infer_add_any,
+    elementwise=True,
+    linear_in=(0, 1),
+    jointly_linear=True,
+    family="elementwise",
+)
+"""The sum of two tangents or cotangents, as weakly typed as the first: so it does not commute."""
 sub = elementwise("sub", NUMBER, 2, linear_in=(0, 1), jointly_linear=True)
 mul = define(
     "mul",

@@ -112,6 +112,16 @@ def _binary(
     return fold
 
 
+def _alike(fold: Fold) -> Fold:
+    """The fold where both operands are weakly typed, or neither is."""
+
+    def fold_alike(b: Builder, inputs: Inputs, params: Params) -> Folded:
+        x, y = inputs
+        return fold(b, inputs, params) if x.type.weak is y.type.weak else None
+
+    return fold_alike
+
+
 def _keeps_type(x: Atom, other: Atom) -> bool:
     """Whether an operation of x with a scalar of its dtype has the type of x."""
     return x.type.dtype == other.type.dtype and (other.type.weak or not x.type.weak)
@@ -301,7 +311,7 @@ def fold_reduction(b: Builder, inputs: Inputs, params: Params) -> Folded:
 
 FOLDS: Final[dict[str, Fold]] = {
     "add": _binary("add", np.add, -0.0, -0.0),
-    "add_any": _binary("add_any", np.add, -0.0, -0.0),
+    "add_any": _alike(_binary("add_any", np.add, -0.0, -0.0)),
     "sub": _binary("sub", np.subtract, None, 0.0),
     "mul": _binary("mul", np.multiply, 1, 1),
     "div": _binary("div", np.divide, None, 1),

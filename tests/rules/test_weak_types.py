@@ -25,14 +25,17 @@ OTHERWISE = {"dynamic_slice": "a window of all of an array is the array, and so 
 
 
 def weakly_typed(name: str) -> Iterator[Case]:
-    """Cases of the primitive whose operands that have tangents are weakly typed."""
+    """Cases of the primitive whose operands that have tangents are weakly typed: all, or one."""
     low, high = SAMPLED[name].ranks
     for rank in (0, 2) if PRIMITIVES[name].elementwise else (2,):
         made = sample(name, max(low, min(high, rank)))
         if made is None or not isinstance(made.of, str):
             continue
         if made.is_differentiable and made.jax_derivative and is_in_jax(made):
-            yield replace(made, operands=[weak(t) if has_tangent(t) else t for t in made.operands])
+            places = [i for i, t in enumerate(made.operands) if has_tangent(t)]
+            for chosen in (places, places[:1])[: len(places)]:
+                typed = [weak(t) if i in chosen else t for i, t in enumerate(made.operands)]
+                yield replace(made, operands=typed)
 
 
 def derivatives(api: Any, case: Case) -> Callable[..., Any]:

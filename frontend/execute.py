@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import jax
 
 from ..ir.errors import NotAvailable, error_behind
-from ..ir.graph import Constant, Graph, memoised, walk_graphs
+from ..ir.graph import Atom, Constant, Graph, Literal, memoised, walk_graphs
 from ..ir.module import Module
 from ..ir.ops.call import call
 from ..ir.ops.shard_map import devices_in
@@ -25,6 +25,7 @@ from ..lowering.emit import Lowering, lower_graph
 from ..lowering.execute import Executable, Placement, compile_module, place
 from ..lowering.jax_compat import is_trace_clean
 from ..passes.pipeline import cleaned, tidied
+from ..passes.regions import arranged
 from .captured import arrays_of, lifted
 from .export import eval_graph
 from .invalid_values import explainer
@@ -43,9 +44,45 @@ Runner = Callable[..., list[Any]]
 
 
 def execute(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
-    """The outputs of a graph on flat arguments, of whichever kind they are."""
+    """The outputs of a graph on flat arguments, of whichever kind they are.
+
+    Outputs that are arguments, and outputs that are the same, are one array, not copies.
+    """
     if is_tracing(arguments):
         return list(eval_graph(graph, arguments))
+    computed, sources = _computed(graph)
+    if computed is graph or not all([isinstance(arguments[i], jax.Array) for i in sources.given]):
+        return _run(graph, arguments)
+    outputs = _run(computed, arguments) if computed.outputs or graph.effects else []
+    return [arguments[i] if is_given else outputs[i] for is_given, i in sources.places]
+
+
+class _Sources(NamedTuple):
+    """Where each output is found: (whether among the arguments, position); and those positions."""
+
+    places: tuple[tuple[bool, int], ...]
+    given: tuple[int, ...]
+
+
+def _computed(graph: Graph) -> tuple[Graph, _Sources]:
+    """The graph with the outputs only that it makes, each once."""
+
+    def find() -> tuple[Graph, _Sources]:
+        places: dict[Any, tuple[bool, int]] = {v: (True, i) for i, v in enumerate(graph.inputs)}
+        outputs: list[Atom] = []
+        for x in graph.outputs:
+            if x not in places or x.__class__ is Literal:
+                places[x] = (False, len(outputs))
+                outputs.append(x)
+        found = tuple([places[x] for x in graph.outputs])
+        given = tuple(dict.fromkeys(i for is_given, i in found if is_given))
+        return arranged(graph, graph.inputs, outputs), _Sources(found, given)
+
+    made: tuple[Graph, _Sources] = memoised(graph, "computed", find)
+    return made
+
+
+def _run(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
     try:
         outputs = list(runner(graph)(*arguments))
         if may_raise(graph):  # then what it raises belongs to this call

@@ -23,8 +23,8 @@ from ..ir.errors import CovectorError, PassError
 from ..ir.graph import Equation, Graph, Value, memoised_with_forced
 from ..ir.module import Module
 from ..ir.types import has_tangent
-from . import tables
 from .base import Pass
+from .linearity import check_linear, check_reads
 from .tables import transpose as rules
 from .wrt import derived_module, select_inputs
 
@@ -128,12 +128,14 @@ def pull(b: Builder, eqn: Equation, cts: dict[Any, list[Any]], linear: set[Any])
         if not eqn.effects:
             return
     is_linear = [x in linear for x in eqn.inputs]
-    check_linear(eqn, is_linear)
+    check_linear(b, eqn, is_linear)
+    before = len(b.equations)
     try:
         in_cts = rules.find(eqn)(b, eqn, out_cts, is_linear)
     except CovectorError as error:
         locate(error, eqn)
         raise
+    check_reads(eqn, is_linear, b.equations[before:], linear)
     if len(in_cts) != len(eqn.inputs):
         raise PassError(
             f"the transpose rule of {eqn.primitive.name} returned {len(in_cts)} cotangents "
@@ -153,22 +155,6 @@ def locate(error: CovectorError, eqn: Equation) -> None:
     """What fails in a callee of no known place (a library's function) fails where it is called."""
     if error.location is None:
         error.location = eqn.location
-
-
-def check_linear(eqn: Equation, is_linear: Sequence[bool]) -> None:
-    """Raise PassError for an equation that is not linear in these inputs together."""
-    primitive = eqn.primitive
-    if primitive.jointly_linear or not primitive.linear_in:
-        return
-    which = [i for i, flag in enumerate(is_linear) if flag]
-    if len(which) > 1 or which[0] not in primitive.linear_in:
-        several = f"inputs {which} together" if len(which) > 1 else f"input {which[0]}"
-        raise PassError(
-            f"{primitive.name} is not linear in its {several}, which depend on tangents",
-            eqn,
-            stage="transpose",
-            hint=tables.NOT_LINEAR,
-        )
 
 
 def collect(b: Builder, value: Any, cts: dict[Any, list[Any]]) -> Any:

@@ -14,6 +14,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 import covector
+from covector.ir.errors import CovectorError
 
 X = jnp.asarray([0.3, -0.7, 1.1])
 Y = X + 1.0
@@ -241,3 +242,37 @@ def test_reverse_rules(name: str) -> None:
     # JAX itself cannot differentiate a rule with optimize_remat again
     again = [] if name == "optimize_remat" else ["grad of grad"]
     assert_as_jax(f, args, ["grad", "vmap", *again])
+
+
+def _with_rule(tangent: Function) -> Function:
+    @jax.custom_jvp
+    def f(x: Any) -> Any:
+        return jnp.sin(x)
+
+    f.defjvp(lambda p, t: (jnp.sin(p[0]), tangent(*t)))
+    return f
+
+
+NOT_LINEAR: dict[str, Function] = {
+    "integer_pow": lambda t: t**2,
+    "mul": lambda t: lax.scan(lambda c, _: (c * t, None), t, None, length=2)[0],
+    "select_n": lambda t: jnp.where(t > 0, t, 0.0),
+    "add": lambda t: t + 1.0,
+    "concatenate": lambda t: jnp.concatenate([t[:2], jnp.ones(1)]),
+    "convert_element_type": lambda t: t.astype(int).astype(float),
+}
+
+
+@pytest.mark.parametrize("name", NOT_LINEAR)
+def test_what_makes_a_rule_not_linear_is_named(name: str) -> None:
+    loss = nested(covector, _with_rule(NOT_LINEAR[name]))
+    with pytest.raises(CovectorError, match="linear") as raised:
+        covector.grad(loss)(X)
+    assert raised.value.claim.startswith(name)
+    assert raised.value.location is not None
+    assert raised.value.location.file.endswith("test_custom_clauses.py")
+
+
+def test_zeros_may_be_added_to_tangents() -> None:
+    f = _with_rule(lambda t: jnp.zeros(3) + jnp.where(X > 0, t, 0.0) + jnp.zeros(3).at[1].add(t[0]))
+    np.testing.assert_allclose(covector.grad(lambda x: f(x).sum())(X), [2.0, 0.0, 1.0])

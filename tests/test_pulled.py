@@ -107,3 +107,13 @@ def test_refs_must_fit():
 def test_a_linearized_function_shows_its_jaxpr():
     _, f_lin = covector.linearize(lambda x: jnp.sin(jnp.sin(x)), 1.0)
     assert [e.primitive.name for e in f_lin.func.args[0].eqns] == ["mul", "mul"]
+
+
+def test_residuals_that_are_arguments_or_outputs_are_not_copies():
+    x, y = jnp.arange(4.0), jnp.ones(4)
+    out, pull = covector.vjp(lambda x, y: (jnp.exp(x) * y, y), x, y)
+    assert pull.args_res[1] is y
+    assert out[1] is y
+    out, pull = covector.vjp(jnp.exp, x)
+    assert pull.opaque_residuals[0] is out
+    np.testing.assert_allclose(pull(y)[0], jnp.exp(x))

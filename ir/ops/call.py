@@ -225,7 +225,7 @@ def forward_mode_hint(name: str, location: Location | None = None) -> str:
 
 def forward_mode_claim(name: str) -> str:
     """What is wrong when a custom_vjp function is differentiated in forward mode."""
-    return f"can't apply forward-mode differentiation (jvp) to the custom_vjp function {name}"
+    return f"can't apply forward-mode autodiff (jvp) to a custom_vjp function, {name}"
 
 
 def inexact_flags(types: Sequence[TensorType], num_consts: int = 0) -> Flags:

@@ -162,7 +162,12 @@ def call_with(eqn: Equation, here: Value, graph: Graph) -> Equation:
 
 @guard.rule(scan)
 def guard_scan(b: Builder, eqn: Equation, here: Value) -> Equation:
-    changed = {"graph": guarded(eqn.params["graph"]), "num_consts": eqn.params["num_consts"] + 1}
+    return scan_with(eqn, here, guarded(eqn.params["graph"]))
+
+
+def scan_with(eqn: Equation, here: Value, graph: Graph) -> Equation:
+    """The scan, of a graph that takes `here` before its constants."""
+    changed = {"graph": graph, "num_consts": eqn.params["num_consts"] + 1}
     return eqn.replace(inputs=(here, *eqn.inputs), params={**eqn.params, **changed})
 
 
@@ -188,6 +193,10 @@ def guard_cond(b: Builder, eqn: Equation, here: Value) -> Equation:
         chosen = b.ne(index, b.literal(0, index.type))
         (both,) = b.emit(primitive_named("and"), here, chosen)
         return eqn.replace(inputs=(both, *eqn.inputs[1:]))
-    branches = tuple(guarded(branch) for branch in eqn.params["branches"])
+    return cond_with(eqn, here, tuple(map(guarded, eqn.params["branches"])))
+
+
+def cond_with(eqn: Equation, here: Value, branches: tuple[Graph, ...]) -> Equation:
+    """The cond, of branches that take `here` before the operands."""
     inputs = (eqn.inputs[0], here, *eqn.inputs[1:])
     return eqn.replace(inputs=inputs, params={"branches": branches})

@@ -38,6 +38,20 @@ def looped(x: jax.Array, w: jax.Array) -> jax.Array:
     return jax.lax.cond(x <= 0, lambda: w, lambda: jax.lax.scan(step, x, length=2)[0])
 
 
+def looked_into(x: jax.Array, w: jax.Array) -> jax.Array:
+    """A branch in a loop in a branch; each iteration would divide by zero."""
+
+    def step(y: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
+        y = jax.lax.cond(v > 0, lambda: jnp.sqrt(y) * w, lambda: v / y)
+        return y, jnp.log(y)
+
+    def loop() -> jax.Array:
+        y, zs = jax.lax.scan(step, x, jnp.array([1.0, -2.0]))
+        return y + zs.sum() * (w + 1)
+
+    return jax.lax.cond(x <= 0, lambda: w, loop)
+
+
 def switched(x: jax.Array, w: jax.Array) -> jax.Array:
     branches = (lambda x: 1 / x, jnp.sqrt, lambda x: x**1.5 * w)
     return jax.lax.switch(jnp.where(x == 0, 2, x.astype(int)), branches, x)
@@ -72,7 +86,8 @@ def endless(x: jax.Array, w: jax.Array) -> jax.Array:
 
 
 @pytest.mark.parametrize(
-    "f", [safe_sqrt, shared, called, looped, switched, remembered, missing, hypot, endless]
+    "f",
+    [safe_sqrt, shared, called, looped, looked_into, switched, remembered, missing, hypot, endless],
 )
 @pytest.mark.parametrize("w", [0.0, 2.0])
 def test_gradients_of_batches_equal_jax(f: Callable[..., Any], w: float) -> None:
@@ -107,9 +122,22 @@ def test_examples_that_are_done_hand_nothing_back_through_the_loop() -> None:
     np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
-def test_weights_that_branches_share_stay_shared() -> None:
+def once(x: jax.Array, w: jax.Array) -> jax.Array:
+    return jnp.sqrt(w @ x)
+
+
+def in_a_loop(x: jax.Array, w: jax.Array) -> jax.Array:
+    return jax.lax.scan(lambda y, _: (jnp.log(w @ y), jnp.exp(y)), x, length=2)[0]
+
+
+def in_a_branch(x: jax.Array, w: jax.Array) -> jax.Array:
+    return jax.lax.cond(w[0, 0] > 0, lambda: jnp.exp(w @ x), lambda: x)
+
+
+@pytest.mark.parametrize("f", [once, in_a_loop, in_a_branch])
+def test_weights_that_branches_share_stay_shared(f: Callable[..., Any]) -> None:
     def expert(x: jax.Array, w: jax.Array) -> jax.Array:
-        return jax.lax.cond(x[0] > 0, lambda: jnp.tanh(w @ x), lambda: jnp.sqrt(w @ x))
+        return jax.lax.cond(x[0] > 0, lambda: jnp.tanh(w @ x), lambda: f(x, w))
 
     program = covector.make_ir(covector.vmap(expert, (0, None)))(jnp.ones((5, 3)), jnp.ones((3, 3)))
     assert "f32[5,3,3]" not in str(program)

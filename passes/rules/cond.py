@@ -108,8 +108,10 @@ def _batch_select(
     if is_guard(eqn) and eqn.effects:
         return one_by_one(b, eqn, inputs, (True, *batched), size)
     index, branches = inputs[0], eqn.params["branches"]
+    everything = (True,) * len(inputs[1:])
     results = []
     for i, branch in enumerate(branches):
+        branch = region_of(branch, (True,) * len(branch.outputs), everything)
         operands, flags = inputs[1:], batched
         for watched in _watched(branch, batched):
             here = _is_chosen(b, index, i, len(branches))

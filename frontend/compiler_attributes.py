@@ -30,7 +30,7 @@ def attributes_in_force() -> Pairs:
     processor, metadata = compiler_contexts()
     if processor is None and metadata is None:
         return ()
-    told = texts(metadata.val.items()) if metadata is not None else ()
+    told = texts(metadata.val.items()) if metadata is not None and metadata.val else ()
     return (*told, *(processor_attributes(processor) if processor is not None else ()))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from ..ir.builder import Builder
-from ..ir.errors import CovectorError
+from ..ir.errors import CovectorError, UsageError
 from ..ir.graph import Atom, Graph, Literal, Value
 from ..ir.types import TensorType, has_tangent
 from .avals import AVALS, to_aval, to_type
@@ -236,6 +236,10 @@ class GraphTrace(Trace):  # type: ignore[misc]
         from .shard_map_rules import record_shard_map
 
         return record_shard_map(self, primitive, f, tracers, params)
+
+    def cur_qdd(self, x: Any) -> Any:
+        """The state of a mutable value. Raises UsageError: none is of a type that is known here."""
+        raise UsageError(f"values of type {x.aval} are not supported: only arrays and keys are")
 
     def process_call(self, _primitive: Any, f: Any, tracers: Any, _params: Any, /) -> Any:
         """A call of a function that JAX has not traced: its body is recorded in place."""

@@ -52,7 +52,7 @@ class Lowering:
         """The program as text. Raises UsageError for another dialect than stablehlo and hlo."""
         found = self.compiler_ir(dialect)
         if dialect == "hlo":
-            return str(found.as_hlo_text())
+            return jax_compat.hlo_text(found, locations)
         return str(found.operation.get_asm(enable_debug_info=locations))
 
     def compiler_ir(self, dialect: str = "stablehlo") -> Any:

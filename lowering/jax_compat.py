@@ -60,6 +60,11 @@ try:  # jaxlib._jax.pjit makes the C++ callable behind jax.jit; we can do withou
 except ImportError:
     cpp = None
 
+try:  # before jax 0.10.2, HloPrintOptions is in the module above
+    _hlo: Any = importlib.import_module("jaxlib._hlo")
+except ImportError:
+    _hlo = cpp
+
 dtypes: Any = public_dtypes  # typed as if it exported nothing
 settings: Any = jax.config  # its options are not in its type
 InternalFloatingPointError: type[Exception] = api_util.InternalFloatingPointError
@@ -285,6 +290,15 @@ _FURTHER: dict[str, Any] = (
 def to_hlo(module: ir.Module) -> Any:
     """A StableHLO module as XLA's own computation."""
     return cpp.mlir.mlir_module_to_xla_computation(private_mlir.module_to_bytecode(module))
+
+
+def hlo_text(computation: Any, locations: bool) -> str:
+    """XLA's text of a computation, with or without where its operations come from."""
+    options = _hlo.HloPrintOptions.short_parsable() if locations else None
+    if options is None:
+        return str(computation.as_hlo_text())
+    options.print_metadata = True
+    return str(computation.as_hlo_module().to_string(options))
 
 
 def unoptimised_costs(module: ir.Module, platform: str) -> dict[str, float]:

@@ -50,8 +50,8 @@ def _linearize(graph: Graph, active: Sequence[bool]) -> Linearized:
     split = split_graph(forward, unknown, tangents)
     if any(split.unknown_out[:n_outputs]):
         raise PassError(
-            f"an operation in {graph.name} computes its results together with their tangents: there "
-            "is no half without tangents",
+            f"an operation in {graph.name} computes its results together with their tangents: "
+            "there is no half without tangents",
             stage="linearize",
             hint="its author's jvp rule has to use operations of its own for the tangents",
         )

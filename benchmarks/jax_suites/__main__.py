@@ -42,7 +42,8 @@ The script has written this page. A test that fails is listed with the reason, o
 
 
 def run(tests: Path, module: str, select: str, seconds: int) -> dict[str, list[str]]:
-    """The names of the tests of one module by outcome: passed, failed, skipped."""
+    """The names of the tests of one module by outcome: passed, failed, skipped; under "cut" after
+    what time the run was cut short, if it was."""
     with tempfile.TemporaryDirectory() as folder:
         lines = Path(folder) / "results.jsonl"
         environment = {
@@ -51,15 +52,18 @@ def run(tests: Path, module: str, select: str, seconds: int) -> dict[str, list[s
         }  # fmt: skip
         environment.setdefault("JAX_NUM_GENERATED_CASES", "4")
         command = [
-            sys.executable, "-m", "pytest", "-p", "plugin", "-q", "--import-mode=importlib",
+            sys.executable, "-m", "pytest", "-p", "plugin", "-q", "-s", "--import-mode=importlib",
             f"--rootdir={folder}", "-p", "no:cacheprovider", "--tb=line", "-k", select,
             str(tests / f"{module}.py"),
         ]  # fmt: skip
+        found: dict[str, set[str]] = {
+            "passed": set(), "failed": set(), "skipped": set(), "cut": set()
+        }  # fmt: skip
         try:
             subprocess.run(command, env=environment, cwd=tests, timeout=seconds, check=False)
         except subprocess.TimeoutExpired:
             click.echo(f"{module}: cut short after {seconds} s", err=True)
-        found: dict[str, set[str]] = {"passed": set(), "failed": set(), "skipped": set()}
+            found["cut"].add(f"{seconds} s")
         for line in lines.read_text(encoding="utf-8").splitlines() if lines.exists() else []:
             result = json.loads(line)
             found[result["outcome"]].add(result["test"])
@@ -76,7 +80,7 @@ def updated(old: dict[str, Any] | None, found: dict[str, list[str]], select: str
     failed, passed = set(found["failed"]), set(found["passed"])
     if old is None or not select:
         counts = {outcome: len(found[outcome]) for outcome in ("passed", "skipped")}
-        return {**counts, "select": select, "failed": sorted(failed)}
+        return {**counts, "select": select, "failed": sorted(failed), "cut": found["cut"]}
     mended = passed & set(old["failed"])
     left = (set(old["failed"]) - passed) | failed
     broken = failed - set(old["failed"])
@@ -109,6 +113,7 @@ def page(results: dict[str, Any]) -> str:
         ours += [f"- `{module}`: `{test}`" for test in mine]
         counts = (found["passed"], found["skipped"], len(reasons) - len(mine), len(mine))
         name = f"`{module}`" + (f" (`-k '{found['select']}'`)" if found["select"] else "")
+        name += "".join(f" (the first {seconds})" for seconds in found.get("cut", ()))
         rows.append(f"| {name} | " + " | ".join(map(str, counts)) + " |")
     return "\n".join([
         HEAD,

@@ -24,6 +24,13 @@ def jvp_callback(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     _refuse(eqn, "jvp")
 
 
+@tables.transpose.rule(e.pure_callback, e.io_callback)
+def transpose_callback(
+    b: Builder, eqn: Equation, cts: Operands, linear: Sequence[bool]
+) -> Operands:
+    _refuse(eqn, "transpose")
+
+
 def _refuse(eqn: Equation, stage: str) -> NoReturn:
     raise PassError(
         f"{eqn.primitive.name} calls Python, whose derivative is not known",

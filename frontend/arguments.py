@@ -12,6 +12,7 @@ import numpy as np
 from ..ir.errors import ArgumentError, UsageError
 from ..ir.types import TensorType, dtype_category
 from ..lowering.jax_compat import devices_for
+from .cells import is_ref
 
 if TYPE_CHECKING:
     from .staging import Staged
@@ -81,6 +82,16 @@ def check_argnums(
             f"called with {n_args} positional arguments"
         )
     return tuple(int(i) % n_args for i in numbers)
+
+
+def check_no_refs(caller: str, arguments: Any) -> None:
+    """Raise UsageError where a derivative by a mutable array is asked for."""
+    for x in jax.tree.leaves(arguments):
+        if is_ref(x):
+            raise UsageError(
+                f"{caller} by a mutable array of type {x.aval.str_short()}: it is no value",
+                hint="differentiate by what it holds at first: make the array in the function",
+            )
 
 
 def name_of(fun: Any) -> str:

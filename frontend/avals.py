@@ -10,7 +10,7 @@ import numpy as np
 
 from ..ir.errors import UsageError
 from ..ir.types import BOOL, ExtendedDtype, TensorType
-from .jax_compat import ShapedArray, eval_context, is_extended, key_dtype, typeof
+from .jax_compat import AbstractRef, ShapedArray, eval_context, is_extended, key_dtype, typeof
 
 _TYPES: Final[dict[Any, TensorType]] = {}
 AVALS: Final[dict[TensorType, Any]] = {}
@@ -75,7 +75,8 @@ _KEY_DTYPES: Final[dict[ExtendedDtype, Any]] = {}
 def type_of(x: Any) -> TensorType:
     """The type of an argument: an array, a tracer, a scalar, or something with a shape and a dtype.
 
-    As for jax.jit, 64-bit types become 32-bit ones unless x64 is on. Raises TypeError for others.
+    As for jax.jit, 64-bit types become 32-bit ones unless x64 is on. Of a mutable array it is the
+    type of what it holds. Raises TypeError for others.
     """
     if isinstance(x, TensorType):
         return x
@@ -85,7 +86,8 @@ def type_of(x: Any) -> TensorType:
         return _make_type(tuple(x.shape), to_dtype(dtype), weak)
     if isinstance(x, ShapedArray):
         return to_type(x)
-    return to_type(typeof(x))
+    aval = typeof(x)
+    return to_type(aval.inner_aval if isinstance(aval, AbstractRef) else aval)
 
 
 def as_weak(x: Any, weak: bool = True) -> Any:

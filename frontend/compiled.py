@@ -24,6 +24,7 @@ from .execute import build, is_tracing, program_hash, runner
 from .explain import Listener, Record, found_again, listener, reason
 from .export import call_graph, eval_graph
 from .invalid_values import explainer
+from .jax_compat import Tracer
 from .program_cache import ProgramCache
 from .stages import Compiled, Lowered, Passes, Traced
 from .staging import function_name, stage_call
@@ -93,10 +94,10 @@ def jit(
                 f"{function_name(function)} has to be traced for these arguments, and no_tracing "
                 "is set"
             )
-        traced = stage_call(function, call)
-        if is_tracing(call.leaves) or traced.captured:
+        traced = stage_call(function, call, takes_refs=True)
+        if is_tracing(call.leaves) or any(isinstance(x, Tracer) for x in traced.captured):
             graph = traced.graph if budget is None else planned_in_trace(traced.graph, budget)
-            outputs = into_trace(graph, (*traced.captured, *call.leaves))
+            outputs = traced.settle(into_trace(graph, traced.operands(call.leaves)))
             return Done(jax.tree.unflatten(traced.out_tree, outputs))
         stages = Traced(traced, call, function_name(function), passes, budget, optimize)
         return _plan(stages, compiler_options, keep_unused, tell)
@@ -109,7 +110,7 @@ def jit(
     def trace(*args: Any, **kwargs: Any) -> Traced:
         """Stage for these arguments (arrays or jax.ShapeDtypeStruct)."""
         call = spec.split(args, kwargs)
-        staged = stage_call(function, call)
+        staged = stage_call(function, call, takes_refs=True)
         return Traced(staged, call, function_name(function), passes, budget, optimize)
 
     def lower(*args: Any, **kwargs: Any) -> Lowered:
@@ -148,12 +149,12 @@ def _plan(
 ) -> Plan:
     """The executable of a program for arguments where they are, found by its structure."""
     call, graph, budget = traced.call, traced.program, traced.memory_budget
-    kept = (True,) * len(call.leaves) if keep_unused else read_inputs(graph)
+    kept = (True,) * len(traced.leaves) if keep_unused else read_inputs(graph)
     taken = [i for i, is_kept in enumerate(kept) if is_kept]
     program = graph if all(kept) else with_inputs(graph, taken)
     program, captured = (program, ()) if budget is not None else lifted(program, _is_handed_over)
-    leaves = [*arrays_of(captured), *[call.leaves[i] for i in taken]]
-    donated = [len(captured) + taken.index(i) for i in call.donated if kept[i]]
+    leaves = [*arrays_of(captured), *[traced.leaves[i] for i in taken]]
+    donated = [len(captured) + taken.index(i) for i in traced.donated if kept[i]]
     where = tuple(x.sharding if getattr(x, "committed", False) else None for x in leaves)
     chosen = tuple(sorted(options.items())) if options else ()
     key = (
@@ -178,7 +179,7 @@ def _plan(
     def explained(taken: Sequence[Any], error: FloatingPointError) -> FloatingPointError:
         return explain([*handed, *taken], error)
 
-    return Plan(executable, traced.result_tree, held, kept, explained)
+    return Plan(executable, traced.result_tree, held, kept, explained, traced.refs)
 
 
 def _is_handed_over(captured: Constant) -> bool:
@@ -242,5 +243,7 @@ def compile(
     budget = _read_budget(memory_budget, optimize)
     spec = CallSpec.resolve(fun, static_argnums, static_argnames, donate_argnums, None)
     call = spec.split(args, kwargs)
-    traced = Traced(stage_call(fun, call), call, function_name(fun), passes, budget, optimize)
+    traced = Traced(
+        stage_call(fun, call, takes_refs=True), call, function_name(fun), passes, budget, optimize
+    )
     return traced.lower().compile(compiler_options)

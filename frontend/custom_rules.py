@@ -2,7 +2,7 @@
 
 The function is traced at once; its rules stay Python, as thunks, until a derivative asks for them
 (the protocol of the thunks is stated in ir/ops/call.py). They reach us in two ways: as JAX's flat
-functions while we record, or wrapped in the parameters of an equation that JAX has traced.
+functions while we record, or in an equation that JAX has traced (custom_equations).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 
-from ..ir.builder import Builder
 from ..ir.errors import ClosedOverError
 from ..ir.graph import Graph, Literal, Thunk
 from ..ir.ops.call import Flags, custom_jvp_call, custom_vjp_call
@@ -21,6 +20,7 @@ from ..ir.types import TensorType
 from ..passes import asking
 from .avals import to_aval
 from .captures import closure_tracers
+from .cells import is_ref
 from .checked_rules import Primal
 from .compiler_attributes import under_these_attributes
 from .flat_functions import (
@@ -31,7 +31,6 @@ from .flat_functions import (
     restore,
     stored_values,
 )
-from .importer import Params, graph_of, records
 from .jax_compat import (
     CotangentZero,
     SymbolicZero,
@@ -41,15 +40,23 @@ from .jax_compat import (
     evaluates_now,
     extended_axes,
     instantiate_zero,
-    jvp_rule_from_params,
     n_errors_before,
     trace_context,
     tracing_settings,
     under_settings,
-    vjp_rule_from_params,
 )
 from .known import KnownValues, Later, Place
 from .leaks import lend
+from .ref_rules import (
+    Kinds,
+    check_closed_over,
+    contents_of,
+    kinds_of,
+    leave_contents,
+    no_refs_in_jvp,
+    take_contents,
+    with_contents,
+)
 from .rule_batches import with_batch_axes
 from .trace import GraphTrace, Recording, trace_flat
 
@@ -64,6 +71,7 @@ def record_custom_jvp(
         consts: Sequence[Any],
         values: Sequence[Later] | None,
         primal: Primal,
+        _: Kinds,
     ) -> dict[str, Thunk]:
         return {"jvp": jvp_thunk(jvp, types, symbolic_zeros, consts, values, primal)}
 
@@ -86,8 +94,9 @@ def record_custom_vjp(
         consts: Sequence[Any],
         values: Sequence[Later] | None,
         primal: Primal,
+        kinds: Kinds,
     ) -> dict[str, Thunk]:
-        rules = VjpRules(fwd, bwd, out_trees, types, symbolic_zeros, consts, values, primal)
+        rules = VjpRules(fwd, bwd, out_trees, types, symbolic_zeros, consts, values, primal, kinds)
         return rules.thunks()
 
     return _record(trace, custom_vjp_call, (fun, fwd, bwd), tracers, symbolic_zeros, make_rules)
@@ -99,9 +108,7 @@ def _record(
     functions: tuple[Any, ...],
     tracers: Sequence[Any],
     symbolic_zeros: bool,
-    make_rules: Callable[
-        [list[TensorType], Sequence[Any], Sequence[Later] | None, Primal], dict[str, Thunk]
-    ],
+    make_rules: Callable[..., dict[str, Thunk]],
 ) -> list[Any]:
     """Trace the first of `functions`, and record its call together with its rules, the others.
 
@@ -113,11 +120,16 @@ def _record(
     fun = functions[0]
     if evaluates_now(tracers):
         return list(evaluate_function(fun, tracers))
+    refs = {i: x for i, x in enumerate(tracers) if is_ref(x)}
+    if refs and primitive is custom_jvp_call:
+        raise no_refs_in_jvp(flat_name(fun))
     atoms = [trace.atom(x) for x in tracers]
     types = [x.type for x in atoms]
     key = (*function_key(*functions), tuple(types), symbolic_zeros, trace_context())
     values = [Later(trace, atom) for atom in atoms] if trace.known is not None else None
-    is_shared = is_hashable(key) and (values is None or all(map(_is_library, functions)))
+    is_shared = (
+        not refs and is_hashable(key) and (values is None or all(map(_is_library, functions)))
+    )
     before = trace.shared.get(key) if is_shared else None
     if before is not None:
         params, stored = before
@@ -126,23 +138,28 @@ def _record(
     closed_over = closure_tracers(*functions[1:])
 
     def flat_function(*values: Any) -> list[Any]:
-        return with_batch_axes(fun, fun.call_wrapped(*values))
+        outputs = with_batch_axes(fun, fun.call_wrapped(*values))
+        return [*outputs, *take_contents(values, refs)]
 
     made = trace_flat(
         flat_function, types, name=flat_name(fun), aliases=closed_over, outer=trace,
-        known=_known(values),
+        known=_known(values), refs=refs or None,
     )  # fmt: skip
+    check_closed_over(flat_name(fun), made.written)
     consts = (*made.captured, *closed_over)
     lend(consts)
     params = {
         "graph": made.graph,
-        **make_rules(types, consts, None if is_shared else values, Primal(made.graph, consts)),
+        **make_rules(
+            types, consts, None if is_shared else values, Primal(made.graph, consts), kinds_of(refs)
+        ),
         "num_consts": len(consts),
         "symbolic_zeros": symbolic_zeros,
     }
     if not consts and is_shared:
         trace.shared[key] = params, stored_values(fun)
-    return trace.emit(primitive, *map(trace.atom, consts), *atoms, **params)
+    outputs = trace.emit(primitive, *map(trace.atom, consts), *atoms, **params)
+    return leave_contents(trace, made.graph, refs, len(atoms), outputs)
 
 
 def _known(values: Sequence[Any] | None, n_more: int = 0) -> KnownValues | None:
@@ -161,17 +178,20 @@ def _trace_rule(
     name: str,
     aliases: Sequence[Any],
     known: KnownValues | None,
+    kinds: Kinds | None = None,
 ) -> Recording:
-    """Record a rule, which may read `aliases`.
+    """Record a rule, which may read `aliases`; `kinds` are those of inputs that are mutable arrays.
 
     Raises ClosedOverError if it reads a value of another recording: a function that JAX has traced
     does not tell which of its operands that is.
     """
-    made = trace_flat(flat_rule, types, name=name, aliases=aliases, known=known)
+    made = trace_flat(flat_rule, types, name=name, aliases=aliases, known=known, refs=kinds)
+    check_closed_over(name, made.written)
     if made.captured:
-        kinds = ", ".join(str(v.type) for v in made.graph.inputs[: len(made.captured)])
+        types_read = ", ".join(str(v.type) for v in made.graph.inputs[: len(made.captured)])
         raise ClosedOverError(
-            f"the rule {name} closes over a value ({kinds}) that is computed around the function",
+            f"the rule {name} closes over a value ({types_read}) that is computed around the "
+            "function",
             hint="pass the value to the function as an argument; it is known to the rule then",
         )
     return made
@@ -268,12 +288,15 @@ class VjpRules:
         aliases: Sequence[Any] = (),
         values: Sequence[Later] | None = None,
         primal: Primal | None = None,
+        kinds: Kinds | None = None,
     ) -> None:
+        self.kinds = kinds or {}
         self.fwd, self.bwd, self.out_trees = fwd, bwd, out_trees
         self.types, self.symbolic_zeros, self.aliases = list(types), symbolic_zeros, list(aliases)
         self.backward_aliases = closure_tracers(bwd) if aliases else []
         self.values, self.primal = values, primal
         self._n_outputs = self._n_more = 0
+        self._held: dict[int, int] = {}  # by position, residuals that are mutable arrays: which
         self._thunk: Thunk | None = None
 
     def thunks(self) -> dict[str, Thunk]:
@@ -299,16 +322,18 @@ class VjpRules:
             n_own = sum(i is None for i in forwarded)
             own = iter(results[:n_own])
             outputs = with_batch_axes(self.fwd, results[n_own:], n_own)
-            if self.primal is not None and self.primal.n_more(outputs):
-                self._n_more = self.primal.n_more(outputs)
+            if self.primal is not None and self.primal.n_more([*outputs, *self.kinds]):
+                self._n_more = self.primal.n_more([*outputs, *self.kinds])
                 outputs = self.primal(values)[: self._n_more] + outputs
+            outputs = [*outputs, *take_contents(values, self.kinds)]
             self._n_outputs = len(outputs)
             inputs = values[n_errors_before(self.fwd) :]
             residuals = [next(own) if i is None else inputs[i] for i in forwarded]
+            self._held, residuals = contents_of(residuals, values)
             return [*outputs, *self.backward_aliases, *residuals]
 
         name, known = flat_name(self.fwd), _known(self.values)
-        return _trace_rule(flat_forward, self.types, name, self.aliases, known)
+        return _trace_rule(flat_forward, self.types, name, self.aliases, known, self.kinds or None)
 
     def backward(self, nonzero: Flags, ct_nonzero: Flags) -> tuple[Graph, Flags]:
         """(residuals, cotangents) -> cotangents of the inputs."""
@@ -320,12 +345,15 @@ class VjpRules:
 
         def flat_backward(*values: Any) -> list[Any]:
             given = iter(values[len(residuals) :])
+            n_own = len(outputs) - len(self.kinds)
             cts = [
                 next(given) if f else absent(y.type, self.symbolic_zeros)
-                for f, y in zip(ct_nonzero, outputs, strict=True)
+                for f, y in zip(ct_nonzero[:n_own], outputs, strict=False)
             ]
+            of_contents = [next(given) if f else None for f in ct_nonzero[n_own:]]
             known = [_known_residual(y, x) for y, x in zip(residuals, values, strict=False)]
             results = backward_cotangents(self.bwd, (*known, *cts[self._n_more :]))
+            results = with_contents(results, list(self.kinds), of_contents)
             flagged = nonzero[len(nonzero) - len(results) :]
             keep = [f and not is_absent(ct) for f, ct in zip(flagged, results, strict=True)]
             in_nonzero[:] = [False] * (len(nonzero) - len(results)) + keep
@@ -335,7 +363,10 @@ class VjpRules:
         types = [*(x.type for x in residuals), *ct_types]
         values = self._operand_values(recording, len(ct_types))
         known = None if values is None else KnownValues(values, asking.asked.get() is not None)
-        made = _trace_rule(flat_backward, types, flat_name(self.bwd), self.backward_aliases, known)
+        kinds = {i: self.kinds[j] for i, j in self._held.items()} or None
+        made = _trace_rule(
+            flat_backward, types, flat_name(self.bwd), self.backward_aliases, known, kinds
+        )
         return made.graph, tuple(in_nonzero)
 
     def _operand_values(self, recording: Recording, n_cts: int) -> list[Any] | None:
@@ -362,35 +393,3 @@ def _known_residual(output: Any, value: Any) -> Any:
         return value
     is_python = output.type.weak or output.type.dtype == bool
     return output.value.item() if is_python else output.value[()]
-
-
-# -- equations that JAX has traced ---------------------------------------------------------------
-
-
-@records("custom_jvp_call")
-def _record_custom_jvp(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
-    _, jvp = jvp_rule_from_params(dict(params))
-    types = [x.type for x in inputs]
-    return b.emit(
-        custom_jvp_call,
-        *inputs,
-        graph=graph_of(params["call_jaxpr"]),
-        jvp=jvp_thunk(jvp, types, params["symbolic_zeros"]),
-        num_consts=params["num_consts"],
-        symbolic_zeros=params["symbolic_zeros"],
-    )
-
-
-@records("custom_vjp_call")
-def _record_custom_vjp(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
-    _, fwd, bwd = vjp_rule_from_params(dict(params))
-    types = [x.type for x in inputs]
-    rules = VjpRules(fwd, bwd, params["out_trees"], types, params["symbolic_zeros"])
-    return b.emit(
-        custom_vjp_call,
-        *inputs,
-        graph=graph_of(params["call_jaxpr"]),
-        **rules.thunks(),
-        num_consts=params["num_consts"],
-        symbolic_zeros=params["symbolic_zeros"],
-    )

@@ -14,7 +14,8 @@ from ..passes.forward_rules import with_forward_rules
 from .arguments import check_callable
 from .error_types import as_jax_errors
 from .execute import execute
-from .staging import split_outputs, stage, types_of
+from .ref_args import check_no_tangents
+from .staging import function_name, split_outputs, stage, types_of
 from .tangents import tangent_leaves, zero_tangent
 
 
@@ -48,18 +49,21 @@ def jvp(
     leaves, in_tree = jax.tree.flatten((tuple(primals), {}))
     types = types_of(fun, leaves, in_tree)
     dxs, active = tangent_leaves(primals, tangents, types, "jvp")
-    staged = stage(fun, leaves, in_tree, types=types, has_aux=has_aux, known=leaves)
+    staged = stage(
+        fun, leaves, in_tree, types=types, has_aux=has_aux, known=leaves, takes_refs=True
+    )
     primal = with_forward_rules(staged.graph) if custom_vjp == "transpose" else staged.graph
     with as_jax_errors():
         graph, nonzero = watched.jvp(primal, staged.active(active))
     live = [dx for dx, a in zip(dxs, active, strict=True) if a]
-    outputs = execute(graph, (*staged.captured, *leaves, *live))
+    n = staged.n_results
+    check_no_tangents(function_name(fun), staged.written, nonzero[n:])
+    outputs = staged.settle(execute(graph, (*staged.operands(leaves), *live)))
     staged.is_over()
-    n = len(staged.graph.outputs)
     out, aux = split_outputs(staged, outputs[:n])
     moved = iter(outputs[n:])
     out_tangents = []
-    for i, y in enumerate(staged.graph.outputs):
+    for i, y in enumerate(staged.graph.outputs[:n]):
         tangent = next(moved) if nonzero[i] else zero_tangent(y.type)
         if i < staged.n_out:
             out_tangents.append(tangent)

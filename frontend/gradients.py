@@ -16,6 +16,7 @@ from .arguments import (
     check_argnums,
     check_callable,
     check_grad_inputs,
+    check_no_refs,
     check_reduce_axes,
     check_scalar_output,
 )
@@ -23,7 +24,8 @@ from .avals import type_of
 from .budget import execute_within
 from .error_types import as_jax_errors
 from .execute import execute
-from .staging import Staged, divide, stage, wraps
+from .ref_args import check_no_tangents
+from .staging import Staged, divide, function_name, stage, wraps
 from .tangents import float0_zeros
 
 
@@ -98,19 +100,25 @@ def _value_and_grad(
         chosen = {j for i in wanted for j in spans[i]}
         arrays, types, held = divide(leaves, [j in chosen for j in range(len(leaves))])
         active = [j in chosen for j in range(len(leaves)) if j not in held]
+        check_no_refs("grad", [args[i] for i in wanted])
         check_grad_inputs(types, active, holomorphic, allow_int)
         staged = stage(
             fun, arrays, in_tree, types=types, has_aux=has_aux, known=arrays, held=held,
-            active=active,
+            active=active, takes_refs=True,
         )  # fmt: skip
         check_scalar_output(fun, staged, holomorphic)
         flags = staged.active([a and has_tangent(t) for a, t in zip(active, types, strict=True)])
         with as_jax_errors(), having(staged.known):
-            graph = watched.grad(staged.graph, flags, staged.n_aux, with_value)
-        operands = (*staged.captured, *arrays)
+            if staged.written:
+                _check_writes(fun, staged, flags)
+            n_beside = len(staged.graph.outputs) - staged.n_out
+            graph = watched.grad(staged.graph, flags, n_beside, with_value)
+        operands = staged.operands(arrays)
         outputs = (
             execute(graph, operands) if budget is None else execute_within(graph, operands, budget)
         )
+        if staged.written:
+            outputs = _settled(staged, outputs, with_value)
         staged.is_over()
         value, cts = _split(staged, outputs, with_value)
         gradients = [_gradient(args[i], cts) for i in sorted(set(wanted))]
@@ -120,6 +128,19 @@ def _value_and_grad(
         return value, tuple([by_number[i] for i in wanted])
 
     return value_and_grad_fun
+
+
+def _check_writes(fun: Any, staged: Staged, flags: Sequence[bool]) -> None:
+    """Raise UsageError where what is differentiated is written to where its derivative is lost."""
+    _, nonzero = watched.jvp(staged.graph, flags)
+    check_no_tangents(function_name(fun), staged.written, nonzero[staged.n_results :])
+
+
+def _settled(staged: Staged, outputs: Sequence[Any], with_value: bool) -> list[Any]:
+    """The flat outputs of a gradient program, without those that mutable arrays hold now."""
+    if with_value:
+        return staged.settle(outputs)
+    return staged.settle([None, *outputs])[1:]
 
 
 def _split(staged: Staged, outputs: list[Any], with_value: bool) -> tuple[Any, Iterator[Any]]:

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from types import FrameType, SimpleNamespace
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
+import jax
 import numpy as np
 
 from ..ir.builder import Builder
 from ..ir.errors import CovectorError, UsageError
 from ..ir.graph import Atom, Graph, Literal, Value
-from ..ir.types import TensorType, has_tangent
-from .avals import AVALS, to_aval, to_type
+from ..ir.types import has_tangent
 from .captures import constant_atom, constant_behind, find_name, identity_of
+from .cells import Cell, contents_type, is_ref, ref_aval
 from .compiler_attributes import attributes_in_force, record_annotated
 from .hidden_rules import expands, flat_told, holds_hidden_rule, may_expand
-from .importer import rule_for
+from .importer import WITH_CELLS, outer_refs, rule_for
 from .jax_compat import (
     Trace,
     Tracer,
     escaped_tracer_error,
     evaluate,
     evaluates_now,
-    perturbed,
-    register_tracer,
     set_current_trace,
     source_in_force,
     stage_now,
@@ -41,81 +40,15 @@ from .locations import (
     site_of_traceback,
 )
 from .no_numbers import FLOAT0, with_float0
+from .tracers import GraphTracer, RefTracer, held_now, type_of_tracer
 
 if TYPE_CHECKING:
     from .known import KnownValues
 
+__all__ = ["GraphTrace", "GraphTracer", "RefTracer", "type_of_tracer"]
+
 
 _MAY_EXPAND: Final[dict[Any, bool]] = {}
-
-
-class GraphTracer(Tracer):  # type: ignore[misc]
-    """Stands for an atom of the graph being recorded while Python computes with it."""
-
-    __slots__ = ("atom",)
-    _trace: GraphTrace
-    aval: Any
-
-    def __init__(self, trace: GraphTrace, atom: Atom) -> None:
-        self._trace = trace  # type: ignore[misc]  # the slots are the base's
-        self.atom = atom
-        type = atom.type
-        aval = AVALS.get(type)
-        self.aval = aval if aval is not None else to_aval(type)
-
-    def to_concrete_value(self) -> Any | None:
-        """The value, where the recording has values and nothing unknown is needed for this one."""
-        trace = self._trace
-        return None if trace.known is None else trace.known.value_of(trace, self.atom)
-
-    def _array(self) -> Any | None:
-        """The value, where JAX has an array and not a tracer: in backward rules."""
-        known = self._trace.known
-        return self.to_concrete_value() if known is not None and known.has_arrays else None
-
-    def full_lower(self) -> GraphTracer:
-        """Itself: no constant in disguise. (jax 0.10.0 asks that of what it jits.)"""
-        return self
-
-    def __float__(self) -> float:
-        value = self._array()
-        return float(super().__float__() if value is None else value)
-
-    def __complex__(self) -> complex:
-        value = self._array()
-        return complex(super().__complex__() if value is None else value)
-
-    def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        value = self._array()
-        if value is None:
-            return super().__array__(*args, **kwargs)
-        return np.asarray(value, *args, **kwargs)
-
-    def __repr__(self) -> str:
-        """The type, and the value where Python may know it: debuggers show it."""
-        shown = f"{type(self).__name__}<{self.aval.str_short()}>"
-        value = self.to_concrete_value() if self._trace.known is not None else None
-        return shown if value is None else f"{shown}({value})"
-
-    def _origin_msg(self) -> str:
-        origin: str = self._trace.describe_origin(self.atom)
-        site, _ = find_site(sys._getframe(1))
-        return origin if site is None else f"{origin}\nIts value is asked for at {site.location}."
-
-    def _contents(self) -> Sequence[tuple[str, Any]]:
-        """What JAX looks through to find whether a derivative by this value may be wanted: it may,
-        if it depends on an input that can have one, for nobody knows yet."""
-        stand_in = (("tangent", perturbed()),) if self._trace.may_move(self.atom) else ()
-        return (("atom", self.atom), *stand_in)
-
-    @property
-    def _debug_info(self) -> SimpleNamespace:
-        """What JAX's error for a tracer that outlived its trace says of it."""
-        where = self._trace.describe_origin(self.atom).strip("\n.")
-        return SimpleNamespace(func_src_info=self._trace.name, traced_for=f"covector. {where}")
-
-
-register_tracer(GraphTracer)
 
 
 class GraphTrace(Trace):  # type: ignore[misc]
@@ -128,11 +61,12 @@ class GraphTrace(Trace):  # type: ignore[misc]
     lent: the identities of tracers that rules hold on to, see `leaks`.
     shared: what one recording, with all that is nested in it, traces only once.
     still: the inputs by which nobody can differentiate.
+    refs: mutable arrays that were not made here, with `cells` that stand for them.
     """
 
     __slots__ = (
-        "_arrays", "_naming", "aliases", "builder", "captured", "finished", "inputs", "known",
-        "lent", "name", "shared", "still",
+        "_arrays", "_naming", "aliases", "builder", "captured", "cells", "finished", "inputs",
+        "known", "lent", "name", "refs", "shared", "still",
     )  # fmt: skip
 
     def __init__(self, name: str, outer: GraphTrace | None = None) -> None:
@@ -145,6 +79,8 @@ class GraphTrace(Trace):  # type: ignore[misc]
         self.inputs: list[Value] = []
         self.captured: dict[int, tuple[Any, Value]] = {}
         self.aliases: dict[int, Atom] = {}
+        self.cells: dict[int, Cell] = {}
+        self.refs: dict[int, Any] = {}
         self.lent: set[int] = set()
         self.still: set[Value] = set()
         self.finished = False
@@ -173,10 +109,12 @@ class GraphTrace(Trace):  # type: ignore[misc]
             site, inner = site_of_traceback(traceback), None
         inputs = tuple(
             [
-                x.atom if x.__class__ is GraphTracer and x._trace is self else self.atom(x)
+                x.atom if x.__class__ is GraphTracer and x._trace is self else self.operand(x)
                 for x in tracers
             ]
         )
+        if primitive.name in WITH_CELLS:
+            inputs = (*map(self.operand, outer_refs(params)), *inputs)
         b = self.builder
         b.location = place_of(site, source.name_stack)
         try:
@@ -193,8 +131,8 @@ class GraphTrace(Trace):  # type: ignore[misc]
         if inner is not None and site is not None and site.names is not None:
             self._name(site, inner, outputs)
         if primitive.multiple_results:
-            return with_float0([GraphTracer(self, x) for x in outputs], params)
-        return GraphTracer(self, outputs[0])
+            return with_float0([self.tracer(x) for x in outputs], params)
+        return self.tracer(outputs[0])
 
     def _expanded(self, primitive: Any, operands: Any, params: Any) -> Any:
         """Record the operations that JAX expands this one to, or a function that has its rule."""
@@ -248,8 +186,45 @@ class GraphTrace(Trace):  # type: ignore[misc]
 
     # -- atoms and tracers -------------------------------------------------------------------------
 
-    def tracer(self, atom: Atom) -> GraphTracer:
-        return GraphTracer(self, atom)
+    def tracer(self, atom: Any) -> GraphTracer:
+        if atom.__class__ is not Cell:
+            return GraphTracer(self, atom)
+        atom.origin = f"was created on line {self.builder.location}"
+        return RefTracer(self, atom)
+
+    def operand(self, x: Any) -> Any:
+        """The atom of an operand; of a mutable array its cell."""
+        if x.__class__ is RefTracer and x._trace is self:
+            return x.cell
+        return self._outer_cell(x) if is_ref(x) else self.atom(x)
+
+    def _outer_cell(self, ref: Any) -> Cell:
+        """The cell of a mutable array that was not made in this recording."""
+        found = self.cells.get(id(ref))
+        if found is not None:
+            found.is_closed_over = True
+        else:
+            type = contents_type(ref.aval)
+            value = self.aliases.get(id(ref))
+            if value is None:
+                value = Value(type, find_name(ref, find_user_frame(sys._getframe(1)), default=None))
+                self.captured[id(ref)] = ref, value
+                if self.known is not None:
+                    self.known.note(value, held_now(ref))
+            found = self.cells[id(ref)] = Cell(value, ref.aval, type)
+            found.is_closed_over = True
+            self.refs[id(ref)] = ref
+        return found
+
+    def take_ref(self, value: Value, ref: Any) -> RefTracer:
+        """The tracer of an argument that is a mutable array, which holds `value` at first."""
+        cell = self.cells.get(id(ref))
+        if cell is None:
+            cell = Cell(value, ref_aval(value.type, ref), value.type)
+            cell.is_argument = True
+            cell.origin = f"was passed in as the argument {value.name}"
+            self.cells[id(ref)], self.refs[id(ref)] = cell, ref
+        return RefTracer(self, cell)
 
     def emit(self, primitive: Any, *inputs: Any, **params: Any) -> list[Any]:
         """Record an equation of ours at the user's current line; its outputs as tracers."""
@@ -263,9 +238,14 @@ class GraphTrace(Trace):  # type: ignore[misc]
     def atom(self, x: Any) -> Atom:
         """The atom of an operand: a tracer of this or an enclosing trace, or a concrete value."""
         if isinstance(x, Tracer):
-            return x.atom if x._trace is self else self._capture(x)
+            if x._trace is self:
+                atom: Atom = x.atom
+                return atom
+            return self._outer_cell(x).read() if is_ref(x) else self._capture(x)
         if isinstance(x, int | float):
             return constant_atom(self.builder, x)
+        if x.__class__ is jax.Ref:
+            return self._outer_cell(x).read()
         key, keeper = identity_of(x)
         known = self._arrays.get(key)
         if known is not None:
@@ -326,14 +306,19 @@ class GraphTrace(Trace):  # type: ignore[misc]
         follow_names(site, inner, outputs)
 
     def finish(self, outputs: Sequence[Any]) -> Graph:
-        """Close the graph."""
+        """Close the graph. After the outputs comes what `written` mutable arrays hold."""
         atoms = [self.atom(x) for x in outputs]
+        atoms += [self.cells[id(ref)].atom for ref in self.written()]
         if self._naming is not None:
             self._naming.apply()
             self._naming = None
         self.finished = True
         inputs = (*(value for _, value in self.captured.values()), *self.inputs)
         return Graph(inputs, self.builder.equations, atoms, self.name)
+
+    def written(self) -> list[Any]:
+        """The mutable arrays that were not made here and hold something else now."""
+        return [ref for key, ref in self.refs.items() if self.cells[key].is_written]
 
     # -- errors ------------------------------------------------------------------------------------
 
@@ -358,7 +343,3 @@ class GraphTrace(Trace):  # type: ignore[misc]
             if not needed.isdisjoint(eqn.outputs):
                 needed.update(eqn.inputs)
         return [v for v in self.inputs if v in needed]
-
-
-def type_of_tracer(x: Any) -> TensorType:
-    return x.atom.type if x.__class__ is GraphTracer else to_type(x.aval)

@@ -86,8 +86,15 @@ def _scan(params: Params) -> dict[str, Any]:
 @records("while")
 def _record_while(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
     """A loop; jax.vmap may have made of it one whose condition is an array."""
-    cond_graph, body_graph = graph_of(params["cond_jaxpr"]), graph_of(params["body_jaxpr"])
-    n_cond, n_body = params["cond_nconsts"], params["body_nconsts"]
+    graphs = graph_of(params["cond_jaxpr"]), graph_of(params["body_jaxpr"])
+    return emit_while(b, inputs, *graphs, params["cond_nconsts"], params["body_nconsts"])
+
+
+def emit_while(
+    b: Builder, inputs: tuple[Any, ...], cond_graph: Graph, body_graph: Graph, n_cond: int,
+    n_body: int,
+) -> tuple[Any, ...]:  # fmt: skip
+    """A loop with so many consts of its condition and its body."""
     if cond_graph.outputs[0].type.shape:
         cond_graph, body_graph = _until_all_are_done(cond_graph, body_graph, n_cond, n_body)
         inputs, n_body = inputs[:n_cond] + inputs, n_cond + n_body

@@ -16,13 +16,14 @@ import numpy as np
 
 from ..ir.builder import Builder
 from ..ir.errors import CovectorError, MissingRule, UsageError
-from ..ir.graph import Atom, Graph, Thunk, Value
+from ..ir.graph import Graph, Thunk, memoised
 from ..ir.module import Module
 from ..ir.primitive import PRIMITIVES
 from ..ir.types import ExtendedDtype
-from .avals import to_dtype, to_type
+from .avals import to_dtype
 from .captures import constant_atom
-from .hidden_rules import has_hidden_rule
+from .cells import Cell, cell_of, check_no_cells, enter_input, has_ref_effects, is_ref
+from .hidden_rules import has_hidden_rule, jaxprs_in
 from .jax_compat import (
     ClosedJaxpr,
     JaxprLiteral,
@@ -45,6 +46,9 @@ CONVERT: Final[dict[str, Convert]] = {}
 
 SPECIAL: Final[dict[str, Record]] = {}
 """By JAX's name: operations that become something else than one equation of the same kind."""
+
+WITH_CELLS: Final[dict[str, Record]] = {}
+"""By JAX's name: what an operation with regions becomes that is given mutable arrays (as cells)."""
 
 RENAMED: Final[dict[str, str]] = {
     "remat2": "checkpoint",
@@ -134,6 +138,14 @@ def _make_rule(primitive: Any) -> Record:
     jax_name = primitive.name
     if not is_of_jax(primitive):
         return record_foreign(primitive)
+    if jax_name in WITH_CELLS:
+        return _for_cells(_plain_rule(jax_name, primitive), WITH_CELLS[jax_name])
+    return _plain_rule(jax_name, primitive)
+
+
+def _plain_rule(jax_name: str, primitive: Any) -> Record:
+    from .foreign import record_foreign
+
     if jax_name in SPECIAL:
         return SPECIAL[jax_name]
     reason = refusal(jax_name)
@@ -151,6 +163,18 @@ def _make_rule(primitive: Any) -> Record:
         if not params:
             return b.emit(ours, *inputs)
         return b.emit(ours, *inputs, **convert(params))
+
+    return record
+
+
+def _for_cells(plain_rule: Record, with_cells: Record) -> Record:
+    """How to record an operation with regions, of which some may be given mutable arrays."""
+
+    def record(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
+        for x in inputs:
+            if x.__class__ is Cell:
+                return with_cells(b, inputs, params)
+        return plain_rule(b, inputs, params)
 
     return record
 
@@ -177,6 +201,17 @@ def records(*names: str) -> Callable[[Record], Record]:
     return enter
 
 
+def records_with_cells(*names: str) -> Callable[[Record], Record]:
+    """`@records_with_cells("scan")`: enter what an operation on mutable arrays becomes."""
+
+    def enter(record: Record) -> Record:
+        for name in names:
+            WITH_CELLS[name] = record
+        return record
+
+    return enter
+
+
 # -- jaxprs ----------------------------------------------------------------------------------------
 
 _GRAPHS: Final[dict[int, tuple[Any, Graph]]] = {}
@@ -186,6 +221,12 @@ _GRAPHS: Final[dict[int, tuple[Any, Graph]]] = {}
 def from_jaxpr(closed_jaxpr: Any, name: str | None = None) -> Module:
     """The program of a closed jaxpr, such as `jax.make_jaxpr(f)(x)` returns."""
     graph = graph_of(closed_jaxpr)
+    if memoised(graph, "outer refs", tuple):
+        raise UsageError(
+            f"{graph.name} closes over mutable arrays, which a program cannot hold",
+            hint="pass them as arguments: the program takes what they hold, and returns what it "
+            "leaves there after its results",
+        )
     return Module({name or graph.name: graph}, name=name or graph.name)
 
 
@@ -229,41 +270,71 @@ def _import(closed_jaxpr: Any) -> Graph:
 
 
 def _import_body(jaxpr: Any, consts: Any) -> Graph:
+    """The graph of a jaxpr. Mutable arrays that are not its own are values here: those among its
+    constants are its first inputs (see `outer_refs`), and after its outputs come what they hold in
+    the end, then what those among its inputs do.
+    """
     b = Builder()
     env: dict[Any, Any] = {}
+    outer: dict[int, tuple[Any, Cell]] = {}
     inputs = []
     debug = jaxpr.debug_info
     names = debug.arg_names if debug is not None else None
     if not names or len(names) != len(jaxpr.invars):
         names = (None,) * len(jaxpr.invars)
     if len(consts) != len(jaxpr.constvars):
-        for var in jaxpr.constvars:
-            env[var] = Value(to_type(var.aval))
-            inputs.append(env[var])
+        inputs += [enter_input(env, var) for var in jaxpr.constvars]
     else:
         for var, array in zip(jaxpr.constvars, consts, strict=True):
-            env[var] = constant_atom(b, array)
+            env[var] = cell_of(outer, array) if is_ref(array) else constant_atom(b, array)
     for var, name in zip(jaxpr.invars, names, strict=True):
-        env[var] = Value(to_type(var.aval), plain_name(name))
-        inputs.append(env[var])
+        inputs.append(enter_input(env, var, plain_name(name)))
+    taken = [env[v] for v in (*jaxpr.constvars, *jaxpr.invars)]
     naming: Naming | None = None
     for eqn in jaxpr.eqns:
-        naming = _import_equation(b, eqn, env, naming)
+        naming = _import_equation(b, eqn, env, naming, outer)
     if naming is not None:
         naming.apply()
     outputs = [_read(b, x, env) for x in jaxpr.outvars]
-    return Graph(
-        inputs, b.equations, outputs, plain_name(debug.func_name if debug else None) or "f"
+    check_no_cells(outputs)
+    own = [x for x in taken if isinstance(x, Cell) and x.initial in inputs]
+    cells = [*(cell for _, cell in outer.values()), *own]
+    first: list[Any] = [cell.initial for _, cell in outer.values()]
+    graph = Graph(
+        [*first, *inputs],
+        b.equations,
+        [*outputs, *(cell.atom for cell in cells)],
+        plain_name(debug.func_name if debug else None) or "f",
     )
+    if outer:
+        memoised(graph, "outer refs", lambda: tuple([ref for ref, _ in outer.values()]))
+    return graph
+
+
+def outer_refs(params: Params) -> list[Any]:
+    """The mutable arrays that live outside of all, which regions of an operation read or write:
+    what these hold comes to it before its operands."""
+    found = {}
+    for jaxpr in jaxprs_in(params):
+        if jaxpr.effects and has_ref_effects(jaxpr):
+            graph = graph_of_either(jaxpr)
+            found.update({id(x): x for x in memoised(graph, "outer refs", tuple)})
+    return list(found.values())
 
 
 def _import_equation(
-    b: Builder, eqn: Any, env: dict[Any, Any], naming: Naming | None
+    b: Builder,
+    eqn: Any,
+    env: dict[Any, Any],
+    naming: Naming | None,
+    outer: dict[int, tuple[Any, Cell]],
 ) -> Naming | None:
     """Append one equation; what is known of the expression that it is part of."""
     site = site_of_traceback(eqn.source_info.traceback)
     b.location = place_of(site, eqn.source_info.name_stack)
     inputs = tuple([_read(b, x, env) for x in eqn.invars])
+    if eqn.effects:
+        inputs = (*[cell_of(outer, ref) for ref in outer_refs(eqn.params)], *inputs)
     rule = rule_for(eqn.primitive)
     try:
         if _has_context(eqn):
@@ -276,12 +347,13 @@ def _import_equation(
             error.location = b.location
         raise
     env.update(zip(eqn.outvars, outputs, strict=True))
+    made = tuple([x for x in outputs if not isinstance(x, Cell)])
     if naming is not None and naming.site is site:
-        naming.operations.append(tuple(outputs))
+        naming.operations.append(made)
         return naming
     if naming is not None:
         naming.apply()
-    return Naming(site, None, [tuple(outputs)]) if site is not None and site.names else None
+    return Naming(site, None, [made]) if site is not None and site.names else None
 
 
 def _has_context(eqn: Any) -> bool:
@@ -305,7 +377,7 @@ def _in_context(b: Builder, rule: Record, inputs: Any, params: Params) -> tuple[
     )
 
 
-def _read(b: Builder, x: Any, env: dict[Any, Any]) -> Atom:
+def _read(b: Builder, x: Any, env: dict[Any, Any]) -> Any:
     return constant_atom(b, x.val, x.aval) if isinstance(x, JaxprLiteral) else env[x]
 
 

@@ -63,10 +63,17 @@ from jax._src.named_sharding import UNSPECIFIED
 # The registry of key types: `key<fry>` is resolved through its implementations.
 from jax._src.random import prng
 
+# discharge: what an index or a view of a mutable array means for the array that it holds.
+# types: the type of mutable arrays, and the effects of what reads or writes them.
+from jax._src.state import discharge
+from jax._src.state import types as state_types
+
 Trace: Any = core.Trace
 Tracer: Any = core.Tracer
 Primitive: Any = core.Primitive
 ShapedArray: Any = core.ShapedArray
+AbstractRef: Any = state_types.AbstractRef
+RefEffect: Any = state_types.RefEffect
 JaxprLiteral: Any = core.Literal
 SymbolicZero: Any = ad_util.SymbolicZero
 CotangentZero: Any = ad_util.Zero
@@ -468,3 +475,24 @@ def n_errors_before(fwd: Any) -> int:
 def instantiate_zero(aval: Any) -> Any:
     """A concrete zero for an absent tangent."""
     return ad_util.instantiate(ad_util.Zero(aval))
+
+
+# --- mutable arrays
+
+
+def read_ref(operands: Any, tree: Any) -> list[Any]:
+    """(what is held, indices) -> what is read there."""
+    held, *index = operands
+    return [discharge._get_discharge(held, index, tree)]
+
+
+def write_ref(operands: Any, tree: Any) -> list[Any]:
+    """(what is held, value, indices) -> what was there, what is held then."""
+    held, value, *index = operands
+    return list(discharge._swap_discharge(held, value, index, tree))
+
+
+def add_to_ref(operands: Any, tree: Any) -> list[Any]:
+    """(what is held, value, indices) -> what is held then."""
+    held, value, *index = operands
+    return [discharge._addupdate_discharge(held, value, index, tree)]

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..ir.builder import Builder
 from ..ir.graph import Atom, Equation, Graph, Literal, Value
+from .cells import is_ref
 from .export import eval_graph
 from .graph_trace import GraphTrace, GraphTracer
 from .jax_compat import Tracer, computing_now
@@ -68,6 +69,18 @@ class Promise:
 
     def __eq__(self, other: Any) -> Any:
         return self.value() == other
+
+    def __lt__(self, other: Any) -> Any:
+        return self.value() < other
+
+    def __le__(self, other: Any) -> Any:
+        return self.value() <= other
+
+    def __gt__(self, other: Any) -> Any:
+        return self.value() > other
+
+    def __ge__(self, other: Any) -> Any:
+        return self.value() >= other
 
     def __hash__(self) -> int:
         return hash(self._atom)
@@ -150,6 +163,11 @@ class KnownValues:
             self.captured = captured
         self._inputs = dict(zip(inputs, self._leaves, strict=True))
 
+    def note(self, value: Value, found: Any) -> None:
+        """Say what the value of a captured input is, where that is not what was captured: of a
+        mutable array, what it held then."""
+        self._inputs[value] = found
+
     def value_of(self, trace: GraphTrace | Place, atom: Atom) -> Any | None:
         """The concrete value of an atom of the recording, as a promise if it must be computed
         first; None if it has none.
@@ -228,6 +246,8 @@ class KnownValues:
             found = found.value()
         if found is None:
             found = next((x for x, v in trace.captured.values() if v is value), None)
+        if is_ref(found):
+            return False
         if isinstance(found, Tracer):
             found = found.to_concrete_value()
         if found is None:

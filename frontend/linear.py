@@ -21,11 +21,13 @@ from ..passes.dce import remove_dead
 from ..passes.transpose import cotangent_name
 from .arguments import check_callable, check_reduce_axes
 from .avals import type_of
+from .cells import is_ref
 from .error_types import as_jax_errors
 from .execute import execute
 from .known import KnownValues
 from .modules import to_jaxpr
 from .pulled import Pulled, sources
+from .ref_args import check_no_tangents
 from .staging import function_name, split_outputs, stage, types_of
 from .tangents import cotangent_leaves, float0_zeros, tangent_leaves, zero_tangent, zeros_of
 
@@ -65,11 +67,15 @@ def _at_point(
     """Run the primal half of a function; its output, and the linear half as a pytree."""
     leaves, in_tree = jax.tree.flatten((primals, {}))
     types = types_of(fun, leaves, in_tree)
-    staged = stage(fun, leaves, in_tree, types=types, has_aux=has_aux, known=leaves)
+    staged = stage(
+        fun, leaves, in_tree, types=types, has_aux=has_aux, known=leaves, takes_refs=True
+    )
+    moves = [has_tangent(t) and not is_ref(x) for x, t in zip(leaves, types, strict=True)]
     with as_jax_errors():
-        parts = watched.linearize(staged.graph, staged.active([has_tangent(t) for t in types]))
-    n, n_out = len(staged.graph.outputs), staged.n_out
-    outputs = execute(parts.primal, (*staged.captured, *leaves))
+        parts = watched.linearize(staged.graph, staged.active(moves))
+    n, n_out = staged.n_results, staged.n_out
+    check_no_tangents(function_name(fun), staged.written, parts.nonzero[n:])
+    outputs = staged.settle(execute(parts.primal, staged.operands(leaves)))
     out, aux = split_outputs(staged, outputs[:n])
     apply = kind(
         graph=_without_aux(parts.linear, parts.nonzero, n_out),
@@ -83,7 +89,7 @@ def _at_point(
     residuals = tuple(outputs[n:])
     at: Any
     if isinstance(apply, PullBack):
-        origin = sources(parts.primal, n, len(staged.captured))
+        origin = sources(parts.primal, len(staged.graph.outputs), len(staged.captured))
         at = Pulled.at(apply, origin, residuals)
     else:
         at = jax.tree_util.Partial(apply, residuals)

@@ -28,6 +28,8 @@ def make_ir(
     """A function of f's arguments that returns f's program for arguments of their types.
 
     Arguments may be arrays, scalars, or stand-ins with a shape and a dtype (jax.ShapeDtypeStruct).
+    Where some are mutable arrays (jax.Ref), the program takes what these hold, and returns a pair:
+    f's result, and a tuple of what the arrays hold in the end that f writes to.
     """
     spec = CallSpec.resolve(f, static_argnums, static_argnames)
     name = function_name(f)
@@ -35,13 +37,22 @@ def make_ir(
     @functools.wraps(f, assigned=("__module__", "__doc__"), updated=())
     def trace(*args: Any, **kwargs: Any) -> Module:
         call = spec.split(args, kwargs)
-        staged = stage_call(f, call)
+        staged = stage_call(f, call, takes_refs=True)
+        if staged.has_refs:
+            raise UsageError(
+                f"{name} closes over mutable arrays, which a module cannot hold",
+                hint="pass them as arguments",
+            )
         if staged.captured:
             raise UsageError(
                 f"{name} reads values of an enclosing trace, which a module cannot hold",
                 hint="pass them as arguments",
             )
-        trees = {"in_tree": skeleton(call.tree), "out_tree": skeleton(staged.out_tree)}
+        out_tree = staged.out_tree
+        if staged.written:
+            contents = jax.tree.structure((0,) * len(staged.written))
+            out_tree = jax.tree_util.treedef_tuple((out_tree, contents))
+        trees = {"in_tree": skeleton(call.tree), "out_tree": skeleton(out_tree)}
         graph = staged.graph
         return Module({graph.name: graph}, name=graph.name, **trees)
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from .jax_primitives import is_of_kernels
 
-_REFS = "it reads or writes mutable arrays (refs), which programs do not hold"
+_MEMORY = "it holds memory by hand, and what a program holds where is chosen when it is compiled"
 _KERNEL = "it stands only inside of a Pallas kernel"
 _OF_KERNELS: Final = ("pallas_call", "custom_fusion")
 _MESH = "it stands only inside of shard_map"
@@ -14,14 +14,8 @@ _SHAPES = "it stands for a dimension of unknown size, and shapes here are known"
 _HIGH = "its operands are of a type that is not an array"
 
 REFUSED: Final[dict[str, str]] = {
-    **dict.fromkeys(
-        (
-            "new_ref", "empty_ref", "free_ref", "freeze", "get", "swap", "addupdate",
-            "accum_grad_in_ref", "run_state", "run_scoped", "pin", "unpin", "create_linear",
-            "broadcast_to",
-        ),
-        _REFS,
-    ),
+    **dict.fromkeys(("pin", "unpin", "create_linear"), _MEMORY),
+    "run_scoped": "its mutable arrays are the memory of a Pallas kernel",
     **dict.fromkeys(
         (
             "program_id", "num_programs", "masked_load", "masked_swap", "delay", "multiple_of",

@@ -22,10 +22,11 @@ from .budget import build_within, measured
 from .execute import clean, default_platform, load, tidy
 from .export import eval_graph
 from .fitting import Fitted
+from .jax_compat import Tracer
 from .memory_report import MemoryReport
 from .modules import to_jaxpr
 from .stage_info import StageInfo, shapes_of
-from .staging import Staged
+from .staging import Staged, names_of_leaves
 from .trees import skeleton
 
 Passes = str | Sequence[Pass | str]
@@ -45,12 +46,16 @@ class Traced(StageInfo):
     ) -> None:
         self.call = call
         self.name = name
+        self.is_inner = any(isinstance(x, Tracer) for x in staged.captured)
+        names = names_of_leaves(staged)
+        self.refs = None if self.is_inner else staged.ref_use(name, call.leaves, names)
+        self.leaves = call.leaves if self.is_inner else staged.operands(call.leaves)
         self.memory_budget = memory_budget
         self.optimize = optimize
         self.argument_tree, self.result_tree = call.tree, staged.out_tree
         self.in_types = staged.graph.input_types[staged.n_captured :]
-        self.out_types = staged.graph.output_types
-        self._module = None if staged.captured else self._run(staged, passes)
+        self.out_types = staged.graph.output_types[: staged.n_results]
+        self._module = None if self.is_inner else self._run(staged, passes)
 
     def _run(self, staged: Staged, passes: Passes) -> Module:
         """The program after the passes. One that changes the signature makes arguments or results
@@ -58,9 +63,17 @@ class Traced(StageInfo):
         traced = Module(
             {self.name: staged.graph.renamed(self.name)},
             name=self.name,
-            in_tree=skeleton(self.argument_tree),
-            out_tree=skeleton(self.result_tree),
+            in_tree=skeleton(self.argument_tree) if self.refs is None else None,
+            out_tree=skeleton(self.result_tree) if self.refs is None else None,
         )
+        if self.refs is not None:
+            if passes:
+                raise UsageError(
+                    f"{self.name} uses mutable arrays that live outside of it: no passes can be "
+                    "run over what is compiled",
+                    hint="make the arrays inside of the function, or pass and return values",
+                )
+            return traced
         module = run_passes(traced, passes) if passes else traced
         main = module.main
         if main.input_types != self.in_types:
@@ -73,6 +86,12 @@ class Traced(StageInfo):
     @property
     def _signature(self) -> Traced:
         return self
+
+    @property
+    def donated(self) -> tuple[int, ...]:
+        """The positions of the donated leaves among what the program takes."""
+        n = 0 if self.refs is None else len(self.refs.captured)
+        return tuple([n + i for i in self.call.donated])
 
     @property
     def module(self) -> Module:
@@ -89,8 +108,16 @@ class Traced(StageInfo):
 
     @property
     def jaxpr(self) -> Any:
-        """The program as a closed jaxpr."""
-        return to_jaxpr(self.module)
+        """The program as a closed jaxpr; one with effects, where there are mutable arrays."""
+        use = self.refs
+        if use is None:
+            return to_jaxpr(self.module)
+        main = self.module.main
+
+        def run(*leaves: Any) -> list[Any]:
+            return jax.tree.leaves(use.after(leaves, eval_graph(main, use.before(leaves))))
+
+        return jax.make_jaxpr(run)(*self.call.leaves)
 
     @property
     def effects(self) -> frozenset[str]:
@@ -111,7 +138,7 @@ class Traced(StageInfo):
         if for_export:
             theirs = self._as_jax_has_it().lower(lowering_platforms=chosen, **for_export)
             return cast(Lowered, theirs)
-        return Lowered(self, tuple(chosen or (default_platform(self.call.leaves),)))
+        return Lowered(self, tuple(chosen or (default_platform(self.leaves),)))
 
     def _as_jax_has_it(self) -> Any:
         """The program, traced by JAX."""
@@ -171,18 +198,18 @@ class Lowered(StageInfo):
         """Compile with XLA for where the arguments are. Raises UsageError for other platforms and
         devices."""
         check_one_device("compile", None, device_assignment)
-        here = default_platform(self.traced.call.leaves)
+        here = default_platform(self.traced.leaves)
         if self.platforms != (here,):
             raise UsageError(
                 f"{self.traced.name} was lowered for {', '.join(self.platforms)}, which this "
                 f"process cannot compile for: its platform is {here}"
             )
-        call, budget = self.traced.call, self.traced.memory_budget
-        how: dict[str, Any] = {"donated": call.donated, "options": compiler_options}
+        leaves, budget = self.traced.leaves, self.traced.memory_budget
+        how: dict[str, Any] = {"donated": self.traced.donated, "options": compiler_options}
         if budget is None:
-            executable, constants = load(self._lowering, self.program, call.leaves, **how)
+            executable, constants = load(self._lowering, self.program, leaves, **how)
             return Compiled(self, executable, [c.array for c in constants])
-        fitted = build_within(self.program, call.leaves, budget, **how)
+        fitted = build_within(self.program, leaves, budget, **how)
         arrays = [c.array for c in fitted.constants]
         return Compiled(self, fitted.executable, arrays, fitted)
 
@@ -268,7 +295,7 @@ class Compiled(StageInfo):
                 f"{traced.name} is compiled, and was called with values that are being traced",
                 hint="call the function itself, or one that covector.jit made, inside of traces",
             )
-        return Plan(self.executable, self.out_tree, self.constants)
+        return Plan(self.executable, self.out_tree, self.constants, around=traced.refs)
 
     def memory_analysis(self) -> Any:
         """XLA's account of argument, output, temporary and code bytes."""

@@ -11,15 +11,25 @@ from typing import Any, TypeVar
 
 import jax
 
-from ..ir.errors import ArgumentError
+from ..ir.errors import ArgumentError, UsageError
 from ..ir.graph import Graph
 from ..ir.types import TensorType
 from ..lowering.call_spec import Call
 from ..lowering.jax_compat import boundary, is_trace_clean, settings
 from .avals import type_of
+from .cells import is_ref
 from .jax_compat import Tracer
 from .known import KnownValues
 from .no_numbers import flatten_numbers
+from .ref_args import (
+    RefUse,
+    StandIn,
+    check_no_aliases,
+    is_ref_like,
+    place_among,
+    read_refs,
+    write_refs,
+)
 from .trace import trace_flat
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -34,6 +44,8 @@ class Staged:
     captured: the values of those captured inputs.
     out_tree, aux_tree: how the outputs nest (aux_tree is None without auxiliary output).
     known: the values that Python may branch on, also in rules that are traced later.
+    written: the mutable arrays, among captured values and leaves, that the function writes; what
+      they hold then are the last outputs of the graph.
     """
 
     graph: Graph
@@ -41,6 +53,7 @@ class Staged:
     out_tree: Any
     aux_tree: Any
     known: KnownValues | None = None
+    written: tuple[Any, ...] = ()
 
     @property
     def n_captured(self) -> int:
@@ -52,7 +65,36 @@ class Staged:
 
     @property
     def n_out(self) -> int:
-        return len(self.graph.outputs) - self.n_aux
+        return len(self.graph.outputs) - self.n_aux - len(self.written)
+
+    @property
+    def n_results(self) -> int:
+        """The outputs that are returned: all but what mutable arrays hold."""
+        return len(self.graph.outputs) - len(self.written)
+
+    @property
+    def has_refs(self) -> bool:
+        """Whether it closes over mutable arrays that live outside of it."""
+        return any(map(is_ref, self.captured))
+
+    def operands(self, leaves: Sequence[Any]) -> tuple[Any, ...]:
+        """What the graph is to be called with; of mutable arrays, what they hold now."""
+        return read_refs((*self.captured, *leaves))
+
+    def ref_use(self, caller: str, leaves: Sequence[Any], names: Sequence[str]) -> RefUse | None:
+        """What is to be done around each call, where there are mutable arrays."""
+        if not self.captured and not any(map(is_ref_like, leaves)):
+            return None
+        operands, n = (*self.captured, *leaves), self.n_captured
+        written = tuple([place_among(ref, operands, n) for ref in self.written])
+        return RefUse(caller, self.captured, written, self.out_tree, tuple(names))
+
+    def settle(self, outputs: Sequence[Any]) -> list[Any]:
+        """Write what the graph left in mutable arrays; its other outputs. (Those of a derivative
+        may follow.)"""
+        n, n_written = self.n_results, len(self.written)
+        write_refs(self.written, outputs[n : n + n_written])
+        return [*outputs[:n], *outputs[n + n_written :]]
 
     def is_over(self) -> None:
         """Let go of the arguments' values: the call is answered, and no other needs them."""
@@ -62,6 +104,9 @@ class Staged:
     def active(self, flags: Sequence[bool]) -> tuple[bool, ...]:
         """Flags for all inputs of the graph from flags for the argument leaves."""
         return (False,) * self.n_captured + tuple(flags)
+
+
+_ANY = "a transformation"
 
 
 def stage(
@@ -75,6 +120,8 @@ def stage(
     known: Sequence[Any] | None = None,
     held: Mapping[int, Any] | None = None,
     active: Sequence[bool] | None = None,
+    takes_refs: bool = False,
+    caller: str = _ANY,
 ) -> Staged:
     """Trace `fun(*args, **kwargs)`, with `(args, kwargs)` nested as `in_tree`.
 
@@ -83,6 +130,8 @@ def stage(
     `active` says by which leaves there is to be a derivative, if not by all.
     `held` are further leaves, by their position in `in_tree`: no arrays, passed to fun as they are.
     With `has_aux`, fun returns a pair (output, auxiliary output).
+    `takes_refs` says that the caller reads and writes mutable arrays, see `Staged.operands` and
+    `Staged.settle`; UsageError is raised for them otherwise.
     """
     trees: list[Any] = []
 
@@ -99,15 +148,47 @@ def stage(
 
     in_types = types if types is not None else types_of(fun, leaves, in_tree, names)
     values = KnownValues(known) if known is not None else None
+    in_names = names if names is not None else leaf_names(fun, in_tree, held)
+    refs = {i: x if is_ref(x) else StandIn(i) for i, x in enumerate(leaves) if is_ref_like(x)}
+    if refs:
+        check_no_aliases(function_name(fun), leaves, in_names, ())
     recording = trace_flat(
         flat_fun,
         in_types,
         name=function_name(fun),
-        input_names=names if names is not None else leaf_names(fun, in_tree, held),
+        input_names=in_names,
         known=values,
         still=_still(leaves, active),
+        refs=refs,
+        caller=caller,
     )
-    return Staged(recording.graph, tuple(recording.captured), trees[0], trees[1], values)
+    staged = Staged(
+        recording.graph, recording.captured, trees[0], trees[1], values, recording.written
+    )
+    if refs or staged.has_refs:
+        cells = recording.trace.cells if recording.trace is not None else {}
+        both = [x for x in refs.values() if cells[id(x)].is_closed_over]
+        _check_refs(fun, staged, leaves, in_names, takes_refs, both if caller != _ANY else ())
+    return staged
+
+
+def _check_refs(
+    fun: Any,
+    staged: Staged,
+    leaves: Sequence[Any],
+    names: Sequence[str],
+    takes_refs: bool,
+    both: Sequence[Any],
+) -> None:
+    """Raise UsageError for mutable arrays with two names, or where the caller knows of none."""
+    name = function_name(fun)
+    check_no_aliases(name, leaves, names, both)
+    if not takes_refs:
+        raise UsageError(
+            f"{name} reads or writes a mutable array that lives outside of it, which this "
+            "transformation cannot do",
+            hint="make the array inside of the function, or pass and return what it holds",
+        )
 
 
 def _still(leaves: Sequence[Any], active: Sequence[bool] | None) -> list[bool]:
@@ -170,7 +251,7 @@ def with_held(leaves: Sequence[Any], held: Mapping[int, Any] | None) -> Sequence
     return whole
 
 
-def stage_call(fun: Callable[..., Any], call: Call) -> Staged:
+def stage_call(fun: Callable[..., Any], call: Call, *, takes_refs: bool = False) -> Staged:
     """Trace fun for one call; its static arguments are part of the function."""
 
     def traced(*args: Any, **kwargs: Any) -> Any:
@@ -178,7 +259,9 @@ def stage_call(fun: Callable[..., Any], call: Call) -> Staged:
         return fun(*whole_args, **whole_kwargs)
 
     traced.__name__ = function_name(fun)
-    return stage(traced, call.leaves, call.tree, names=call_names(fun, call))
+    names = call_names(fun, call)
+    how: dict[str, Any] = {"takes_refs": takes_refs, "caller": "jit"}
+    return stage(traced, call.leaves, call.tree, names=names, **how)
 
 
 def call_names(fun: Callable[..., Any], call: Call) -> list[str]:
@@ -190,6 +273,12 @@ def call_names(fun: Callable[..., Any], call: Call) -> list[str]:
     args = tuple(None if i in static else x for i, x in enumerate(args))
     kwargs = {k: None if k in static else x for k, x in kwargs.items()}
     return leaf_names(fun, jax.tree.structure((args, kwargs)))
+
+
+def names_of_leaves(staged: Staged) -> list[str]:
+    """What the function calls the traced leaves of a call, as they were traced."""
+    inputs = staged.graph.inputs[staged.n_captured :]
+    return [v.name or f"argument {i}" for i, v in enumerate(inputs)]
 
 
 def split_aux(fun: Callable[..., Any], out: Any) -> tuple[Any, Any]:
@@ -208,7 +297,7 @@ def split_outputs(staged: Staged, flat: Sequence[Any]) -> tuple[Any, Any]:
     out = jax.tree.unflatten(staged.out_tree, flat[: staged.n_out])
     if staged.aux_tree is None:
         return out, None
-    return out, jax.tree.unflatten(staged.aux_tree, flat[staged.n_out :])
+    return out, jax.tree.unflatten(staged.aux_tree, flat[staged.n_out : staged.n_results])
 
 
 def function_name(fun: Callable[..., Any]) -> str:

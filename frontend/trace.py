@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from ..ir.errors import ArgumentError
+from ..ir.errors import ArgumentError, UsageError
 from ..ir.graph import Graph, Value
 from ..ir.types import TensorType
-from .graph_trace import GraphTrace, GraphTracer, type_of_tracer
+from .cells import is_ref
+from .graph_trace import GraphTrace, GraphTracer, RefTracer, type_of_tracer
 from .jax_compat import canonicalize, current_trace, set_current_trace
 from .leaks import check_leaks
 
@@ -31,11 +32,14 @@ class Recording:
 
     `graph` takes the captured tracers, then the inputs; `captured` are tracers of enclosing traces
     that the function read, to be passed by whoever calls the graph. `trace` recorded it.
+    `written` are the mutable arrays that it was given or closes over and wrote to: what they hold
+    in the end are the graph's last outputs.
     """
 
     graph: Graph
     captured: tuple[Any, ...] = ()
     trace: GraphTrace | None = None
+    written: tuple[Any, ...] = ()
 
 
 def trace_flat(
@@ -48,13 +52,17 @@ def trace_flat(
     outer: GraphTrace | None = None,
     known: KnownValues | None = None,
     still: Sequence[bool] = (),
+    refs: Mapping[int, Any] | None = None,
+    caller: str = "a transformation",
 ) -> Recording:
     """Record a function of flat arrays that returns a flat sequence.
 
     `aliases` are tracers that the function may read although their trace is over: each becomes an
     input, before those of `in_types`. `outer` is the trace for which a part is traced here. `known`
     has the concrete values of the inputs, if Python may branch on values. `still` marks inputs by
-    which nobody can differentiate.
+    which nobody can differentiate. `refs` are, by position, inputs that are mutable arrays: of
+    these, `in_types` has the types of what they hold. Where it is None, UsageError is raised if the
+    function writes to one that lives outside of it. `caller` is what it is traced for, in errors.
     """
     trace = GraphTrace(name, outer)
     names = input_names or (None,) * len(in_types)
@@ -69,11 +77,22 @@ def trace_flat(
         known.bind(values, trace.captured)
         trace.known = known
     with set_current_trace(trace), room_for_calls():
-        outputs = flat_fun(*[GraphTracer(trace, v) for v in values])
-        graph = trace.finish([_checked(x, i, name) for i, x in enumerate(outputs)])
+        tracers = [GraphTracer(trace, v) for v in values]
+        for i, ref in (refs or {}).items():
+            tracers[i] = trace.take_ref(values[i], ref)
+        outputs = flat_fun(*tracers)
+        del tracers
+        graph = trace.finish([_checked(x, i, name, caller) for i, x in enumerate(outputs)])
     del outputs
+    written = tuple(trace.written())
+    if written and refs is None:
+        raise UsageError(
+            f"{name} writes to a mutable array that lives outside of it, which is not supported "
+            "here",
+            hint="pass what the array holds as an argument, and return what it is to hold",
+        )
     check_leaks(trace)
-    return Recording(graph, tuple(x for x, _ in trace.captured.values()), trace)
+    return Recording(graph, tuple(x for x, _ in trace.captured.values()), trace, written)
 
 
 FRAMES: Final = 3000
@@ -101,8 +120,20 @@ def restore_limit(limit: int) -> None:
             sys.setrecursionlimit(limit)
 
 
-def _checked(x: Any, position: int, name: str) -> Any:
+def _origin(ref: Any) -> str:
+    """Where a mutable array comes from that is returned."""
+    return ref.cell.origin if isinstance(ref, RefTracer) else "was closed over"
+
+
+def _checked(x: Any, position: int, name: str, caller: str) -> Any:
     """An output as an operand. Raises ArgumentError for what is no array."""
+    if is_ref(x):
+        raise UsageError(
+            f"{name} traced for {caller} returned a mutable array reference of type "
+            f"{x.aval.str_short()}, but mutable array references cannot be returned\n\n"
+            f"  the returned mutable array {_origin(x)}",
+            hint="return what it holds: ref[...], or jax.freeze(ref)",
+        )
     try:
         return canonicalize(x)
     except TypeError:

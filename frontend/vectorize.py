@@ -25,6 +25,7 @@ from .mapped_types import (
     without_mapped_types,
 )
 from .no_numbers import nest_mapped, shown
+from .ref_args import check_not_mapped
 from .staging import Staged, divide, function_name, leaf_names, stage, wraps
 
 
@@ -90,14 +91,14 @@ def vmap(
         inner = [_without_axis(t, axis) for t, axis in zip(types, axes, strict=True)]
         known = [x if axis is None else None for x, axis in zip(leaves, axes, strict=True)]
         with extended_axes({} if name is None else {name: size}, spmd_axis_name):
+            how: dict[str, Any] = {"known": known, "held": held, "caller": "vmap"}
             try:
-                staged = stage(
-                    without_mapped_types(fun), leaves, in_tree, types=inner, known=known, held=held
-                )
+                plain = without_mapped_types(fun)
+                staged = stage(plain, leaves, in_tree, types=inner, takes_refs=True, **how)
             except MappedTypeFound:
                 return mapped_by_its_types(fun, *its_own)(*args, **kwargs)
-        graph, wanted = _mapped_graph(staged, types, axes, size, out_axes, name, sum_match)
-        outputs = execute(graph, (*staged.captured, *leaves))
+        graph, wanted = _mapped_graph(staged, types, axes, size, out_axes, name, sum_match, leaves)
+        outputs = staged.settle(execute(graph, staged.operands(leaves)))
         return nest_mapped(staged.out_tree, outputs, wanted, size)
 
     return wraps(fun, "Vectorized version")(vmap_fun)
@@ -172,14 +173,20 @@ def _mapped_graph(
     out_axes: Any,
     axis_name: str | None,
     sum_match: bool,
+    leaves: Sequence[Any],
 ) -> tuple[Graph, list[int | None]]:
     """The batched program, with the batch axis moved from and to where the user has it."""
     mapped = staged.active([axis is not None for axis in axes])
     full_tree, has_numbers = shown(staged.out_tree)
     all_wanted = flat_axes("out_axes", out_axes, jax.tree.unflatten(full_tree, has_numbers))
     wanted = [axis for axis, is_number in zip(all_wanted, has_numbers, strict=True) if is_number]
+    written = [_axis_of(ref, leaves, axes) for ref in staged.written]
+    wanted += written
     force = [axis is not None for axis in wanted]
     batched, out_batched = watched.batch(staged.graph, mapped, size, force, axis_name)
+    n = staged.n_results
+    lost = [b and axis is None for b, axis in zip(out_batched[n:], written, strict=True)]
+    check_not_mapped(staged.graph.name, staged.written, lost)
     if not any(axes) and not any(wanted) and wanted.count(None) == 0:  # every axis is the first
         return batched, all_wanted
     b = Builder()
@@ -206,6 +213,12 @@ def _mapped_graph(
                 )
         outputs.append(move_axis(b, out, 0, axis % rank) if axis else out)
     return b.graph(inputs, outputs, f"{staged.graph.name}.vmap"), all_wanted
+
+
+def _axis_of(ref: Any, leaves: Sequence[Any], axes: Sequence[int | None]) -> int | None:
+    """The mapped axis of a mutable array; None for one that is shared or closed over."""
+    found = [axis for x, axis in zip(leaves, axes, strict=True) if x is ref]
+    return found[0] if found else None
 
 
 def move_axis(b: Builder, x: Any, source: int, target: int) -> Any:

@@ -8,7 +8,7 @@ import functools
 import weakref
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import jax
 
@@ -17,12 +17,23 @@ from .call_spec import Call, CallSpec, Names, Numbers
 from .execute import Executable
 
 
+class Around(Protocol):
+    """What a call does beside running its program."""
+
+    def before(self, leaves: Sequence[Any]) -> Sequence[Any]: ...
+
+    def after(self, leaves: Sequence[Any], outputs: Sequence[Any]) -> Any: ...
+
+
 @dataclass(frozen=True)
 class Plan:
     """How to run every call of one signature: `executable(*constants, *leaves)`, its outputs in
     `out_tree`. `kept` says which of the leaves the program reads, if not all. `explain`, given the
     leaves read and a FloatingPointError, says which operation made the value that
     jax_debug_nans forbids.
+
+    around: what is done in Python before each call, leaves -> operands, and after it, (leaves,
+      outputs) -> result. Without it, C++ makes the call.
     """
 
     executable: Executable
@@ -30,6 +41,13 @@ class Plan:
     constants: Sequence[Any] = ()
     kept: Sequence[bool] | None = None
     explain: Callable[[Sequence[Any], FloatingPointError], FloatingPointError] | None = None
+    around: Around | None = None
+
+    def result(self, leaves: Sequence[Any]) -> Any:
+        """What a call returns."""
+        if self.around is None:
+            return jax.tree.unflatten(self.out_tree, self.run(leaves))
+        return self.around.after(leaves, self.run(self.around.before(leaves)))
 
     def taken(self, leaves: Sequence[Any]) -> Sequence[Any]:
         """The leaves that the executable takes."""
@@ -194,8 +212,8 @@ class _Lookup:
             plan = replace(found, constants=_placed(found))
             if signature is not None:
                 self.plans[signature] = plan
-        outputs = jax.tree.unflatten(plan.out_tree, plan.run(call.leaves))
-        if signature is None:
+        outputs = plan.result(call.leaves)
+        if signature is None or plan.around is not None:
             return outputs, None, False
         return outputs, _fastpath(plan, call, outputs), False
 

@@ -1,0 +1,54 @@
+"""Functions with derivative rules of their own, in equations that JAX has traced."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..ir.builder import Builder
+from ..ir.ops.call import custom_jvp_call, custom_vjp_call
+from .cells import Cell
+from .custom_rules import VjpRules, jvp_thunk
+from .importer import Params, graph_of, records, records_with_cells
+from .jax_compat import jvp_rule_from_params, vjp_rule_from_params
+from .ref_rules import kinds_of, no_refs_in_jvp, written_among
+
+
+@records("custom_jvp_call")
+def _record_custom_jvp(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
+    _, jvp = jvp_rule_from_params(dict(params))
+    types = [x.type for x in inputs]
+    return b.emit(
+        custom_jvp_call,
+        *inputs,
+        graph=graph_of(params["call_jaxpr"]),
+        jvp=jvp_thunk(jvp, types, params["symbolic_zeros"]),
+        num_consts=params["num_consts"],
+        symbolic_zeros=params["symbolic_zeros"],
+    )
+
+
+@records_with_cells("custom_vjp_call")
+@records("custom_vjp_call")
+def _record_custom_vjp(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
+    _, fwd, bwd = vjp_rule_from_params(dict(params))
+    types = [x.type for x in inputs]
+    kinds = kinds_of({i: x for i, x in enumerate(inputs) if isinstance(x, Cell)})
+    rules = VjpRules(fwd, bwd, params["out_trees"], types, params["symbolic_zeros"], kinds=kinds)
+    graph = graph_of(params["call_jaxpr"])
+    outputs = b.emit(
+        custom_vjp_call,
+        *[x.read() if isinstance(x, Cell) else x for x in inputs],
+        graph=graph,
+        **rules.thunks(),
+        num_consts=params["num_consts"],
+        symbolic_zeros=params["symbolic_zeros"],
+    )
+    n = len(outputs) - len(kinds)
+    for i, value in written_among(graph, kinds, outputs):
+        inputs[i].write(b, b.stop_gradient(value))
+    return tuple(outputs[:n])
+
+
+@records_with_cells("custom_jvp_call")
+def _refuse_cells(_: Builder, _inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
+    raise no_refs_in_jvp(params["call_jaxpr"].jaxpr.debug_info.func_name)

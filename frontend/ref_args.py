@@ -110,12 +110,12 @@ def check_no_tangents(name: str, refs: Sequence[Any], moves: Sequence[bool]) -> 
             )
 
 
-def check_not_mapped(name: str, refs: Sequence[Any], is_batched: Sequence[bool]) -> None:
-    """Raise UsageError where one array would have to hold a value for each example."""
-    for ref, batched in zip(refs, is_batched, strict=True):
-        if batched:
+def check_not_mapped(name: str, refs: Sequence[Any], axes: Sequence[int | None]) -> None:
+    """Raise UsageError where all examples of a batch would write to one array, as JAX does."""
+    for ref, axis in zip(refs, axes, strict=True):
+        if axis is None:
             raise UsageError(
-                f"{name} writes a vmapped value to an unbatched array reference of type "
-                f"{ref.aval.str_short()}: it would have to hold a value for each example",
+                f"{name}, which is vmapped, writes to an unbatched array reference of type "
+                f"{ref.aval.str_short()}: each example would have to write there",
                 hint="pass the array to the vmapped function, mapped over an axis of it",
             )

@@ -99,12 +99,15 @@ def with_contents(results: list[Any], places: Sequence[int], of_contents: list[A
 
 
 def check_closed_over(name: str, written: Sequence[Any]) -> None:
-    """Raise UsageError where a function or a rule writes to an array that it was not given."""
+    """Raise UsageError where a function or a rule writes to an array that it was not given, or a
+    backward rule to any: what it would leave there belongs to the backward pass alone."""
     if written:
+        kinds = ", ".join(ref.aval.str_short() for ref in written)
         raise UsageError(
-            f"{name}, a custom rule or a function that has one, writes to a mutable array that it "
-            "was not given",
-            hint="pass the array to the function as an argument",
+            f"{name} writes to a mutable array ({kinds}) that its function was not given as an "
+            "argument, or writes to one as a backward rule does, which is not supported",
+            hint="write in the function and in its forward rule; from a backward rule, return the "
+            "value as the cotangent of an argument made for it, or hand it to jax.debug.callback",
         )
 
 

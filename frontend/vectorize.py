@@ -184,9 +184,7 @@ def _mapped_graph(
     wanted += written
     force = [axis is not None for axis in wanted]
     batched, out_batched = watched.batch(staged.graph, mapped, size, force, axis_name)
-    n = staged.n_results
-    lost = [b and axis is None for b, axis in zip(out_batched[n:], written, strict=True)]
-    check_not_mapped(staged.graph.name, staged.written, lost)
+    check_not_mapped(staged.graph.name, staged.written, written)
     if not any(axes) and not any(wanted) and wanted.count(None) == 0:  # every axis is the first
         return batched, all_wanted
     b = Builder()

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from ..graph import Graph
@@ -13,6 +14,7 @@ from ..ops import window as ops
 from ..ops.window import Axes, Padding, count_windows, dilate
 from ..types import dtype_category
 from . import evaluate, means
+from .elementwise import widened
 from .shape import pad
 
 Array = Any
@@ -59,8 +61,8 @@ def _bound(dtype: Any, sign: int) -> Any:
     if category == "bool":
         return sign > 0
     if category in ("int", "uint"):
-        width = 8 * dtype.itemsize - (category == "int")
-        return 2**width - 1 if sign > 0 else -(2**width) * (category == "int")
+        info = ml_dtypes.iinfo(dtype)
+        return info.max if sign > 0 else info.min
     return sign * np.inf
 
 
@@ -75,9 +77,7 @@ def _reduce_window(ufunc: np.ufunc, identity: Callable[[Any], Any]) -> Callable[
         window_dilation: Axes,
     ) -> Array:
         start = identity(x.dtype)
-        padded = spread_and_pad(x, start, padding, base_dilation)
-        if x.dtype.itemsize < 4 and dtype_category(x.dtype) == "float":
-            padded = padded.astype(np.float32)
+        padded = widened(spread_and_pad(x, start, padding, base_dilation))
         windows = windows_of(padded, window_dimensions, window_strides, window_dilation)
         window = tuple(range(x.ndim, 2 * x.ndim))
         return ufunc.reduce(windows, axis=window, initial=start, dtype=padded.dtype)

@@ -107,6 +107,8 @@ def lower_select_and_scatter_add(ctx: Context, eqn: Equation, operands: Operands
     """XLA's scatter; where it cannot pad by itself, the keys are padded first."""
     source, keys = operands
     p, type = eqn.params, eqn.outputs[0].type
+    if not type.shape:
+        return [source]  # of the one window; XLA for CPUs dies of it
     direction = p["select_prim"].upper()
     if ctx.is_on("tpu"):
         return [_scatter_sums(ctx, direction, keys, source, type, p)]

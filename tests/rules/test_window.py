@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from harness import Case, assert_close, bool_, f32, f64, i32, laws, program, random_like
 
+from covector.frontend.execute import execute
 from covector.ir.builder import Builder
 from covector.ir.errors import PassError, TypeRuleError
 from covector.ir.graph import Graph, Value
 from covector.ir.interpret import evaluate
 from covector.ir.primitive import PRIMITIVES
+from covector.ir.types import TensorType, dtype_from_name
 from covector.passes.batch import batch_graph
 from covector.passes.jvp import jvp_graph
 from covector.passes.reverse import vjp_graph
@@ -266,3 +268,20 @@ def test_windows_of_one_element_are_no_windows():
 def test_ill_typed(name, types, params, message):
     with pytest.raises(TypeRuleError, match=message):
         Builder().emit(PRIMITIVES[name], *map(Value, types), **params)
+
+
+def test_windows_without_axes_compile() -> None:
+    """XLA for CPUs dies of a select_and_scatter of scalars."""
+    params = {"window_dimensions": (), "window_strides": (), "padding": ()}
+    case = Case("select_and_scatter_add", [f32(), f32()], {**params, "select_prim": "ge"})
+    source, keys = case.sample()
+    assert_close(execute(case.graph, [source, keys])[0], source)
+
+
+@pytest.mark.parametrize("name", ["reduce_window_max", "reduce_window_min"])
+def test_windows_of_narrow_integers(name: str) -> None:
+    """A window of padding alone has the bound of the dtype."""
+    i4 = TensorType((2,), dtype_from_name("i4"))
+    case = Case(name, [i4], window((1,), padding=((1, 0),)))
+    (found,) = evaluate(case.graph, [np.array([3, -2]).astype(i4.dtype)])
+    assert found.astype(int).tolist() == [-8 if name.endswith("max") else 7, 3, -2]

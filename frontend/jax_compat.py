@@ -496,3 +496,18 @@ def add_to_ref(operands: Any, tree: Any) -> list[Any]:
     """(what is held, value, indices) -> what is held then."""
     held, value, *index = operands
     return [discharge._addupdate_discharge(held, value, index, tree)]
+
+
+def buffer_of(ref: Any) -> Any:
+    """The array that a mutable array holds, not a copy of it: for a program that reads it now."""
+    held = getattr(getattr(ref, "_refs", None), "_buf", None)
+    return ref[...] if held is None else held
+
+
+def give_buffer(ref: Any, array: Any) -> None:
+    """Let a mutable array hold an array that nobody else has."""
+    held = getattr(getattr(ref, "_refs", None), "_buf", None)
+    if held is None or held.sharding != array.sharding:
+        ref[...] = array
+    else:
+        ref._refs._buf = array

@@ -15,6 +15,7 @@ import jax
 
 from ..ir.errors import UsageError
 from .cells import is_ref
+from .jax_compat import buffer_of, give_buffer
 
 
 def read_refs(operands: Sequence[Any]) -> tuple[Any, ...]:
@@ -58,13 +59,14 @@ class RefUse:
     def before(self, leaves: Sequence[Any]) -> tuple[Any, ...]:
         """The operands of the program."""
         check_no_aliases(self.caller, leaves, self.names, self.captured)
-        return read_refs((*self.captured, *leaves))
+        return tuple([buffer_of(x) if is_ref(x) else x for x in (*self.captured, *leaves)])
 
     def after(self, leaves: Sequence[Any], outputs: Sequence[Any]) -> Any:
         """What the call returns, when mutable arrays hold what it leaves there."""
         operands = (*self.captured, *leaves)
         n = len(outputs) - len(self.written)
-        write_refs([operands[i] for i in self.written], outputs[n:])
+        for i, array in zip(self.written, outputs[n:], strict=True):
+            give_buffer(operands[i], array)
         return jax.tree.unflatten(self.out_tree, outputs[:n])
 
 

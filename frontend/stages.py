@@ -25,6 +25,7 @@ from .fitting import Fitted
 from .jax_compat import Tracer
 from .memory_report import MemoryReport
 from .modules import to_jaxpr
+from .ref_args import is_ref_like
 from .stage_info import StageInfo, shapes_of
 from .staging import Staged, names_of_leaves
 from .trees import skeleton
@@ -89,9 +90,11 @@ class Traced(StageInfo):
 
     @property
     def donated(self) -> tuple[int, ...]:
-        """The positions of the donated leaves among what the program takes."""
+        """The positions of the donated leaves among what the program takes. Mutable arrays keep
+        what they hold."""
         n = 0 if self.refs is None else len(self.refs.captured)
-        return tuple([n + i for i in self.call.donated])
+        kept = {i for i, x in enumerate(self.call.leaves) if is_ref_like(x)}
+        return tuple([n + i for i in self.call.donated if i not in kept])
 
     @property
     def module(self) -> Module:

@@ -1,30 +1,34 @@
 """Gradients within a memory budget, ours beside JAX's checkpointing: peak against time.
 
-    python benchmarks/memory.py [--only GPT] [--rounds 5] [--plot memory.png] [--json memory.json]
+    python benchmarks/memory.py [--only GPT] [--large] [--rounds 5] [--json memory.json] [--plot memory.png]
+    python benchmarks/memory.py --show docs/memory.json      # the tables of what was saved
 
-Peak is `temp_size_in_bytes` of the compiled gradient, time the median of interleaved runs. JAX's
-points: no checkpoint; `jax.checkpoint` around every k blocks, for every k (the best one-level
-grouping is among them, and every block, and every root of n); the whole function with each of the
-policies that save dots. They are compiled with the repair that JAX's own compile lacks on CPU up to
-jaxlib 0.11.0 (`xla_disable_hlo_passes=cse_barrier_expander`); without it most of them save nothing.
-Ours: budgets from JAX's peak down to the smallest feasible. Gradients are compared before anything
-is timed.
-"""
+Peak is `temp_size_in_bytes` of the compiled gradient, times are of interleaved runs. JAX's points:
+no checkpoint; `jax.checkpoint` around every k blocks, for every k (the best one-level grouping is
+among them, and every block, and every root of n), of loops for every power of two; the policies that
+save dots; of loops also equinox's checkpointed loop. They are compiled with the repair that JAX's own
+compile lacks on CPU up to jaxlib 0.11.0 (`xla_disable_hlo_passes=cse_barrier_expander`); without it
+most of them save nothing. Ours: budgets from JAX's peak down to the smallest feasible. Gradients are
+compared before anything is timed. `--large`: also what XLA takes minutes to compile.
+"""  # noqa: E501
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
+import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from memory_programs import Program, programs
+from memory_loops import Looped, attention, lstm, neural_ode
+from memory_programs import Program, mlp, random_dag, resnet, transformer, unet
+from memory_results import Point, Results, load, plot, save, show
 
 import covector
 from covector.frontend.budget import compiled_contractions
@@ -32,149 +36,133 @@ from covector.lowering.barriers import barrier_options
 
 MIB = 2**20
 SHARES = (0.75, 0.5, 0.35, 0.25, 0.18, 0.12)
+FEW_SHARES = (0.5, 0.25)
+SLOW = 5.0
+"""Seconds to compile, from which on only a few shares are asked for."""
+NEAR = 1.03
+"""Peaks of JAX that are so near to each other get one budget."""
+
+Made = Program | Looped
+Runs = list[tuple[Point, Callable[..., Any]]]
 
 
-@dataclass
-class Point:
-    """One way to compute a gradient. predicted: of ours, what the plan says (MiB)."""
+def programs(large: bool) -> list[Callable[[], Made]]:
+    found: list[Callable[[], Made]] = [
+        lambda: mlp("MLP, tanh", jnp.tanh),
+        lambda: mlp("MLP, gelu", jax.nn.gelu),
+        lambda: transformer(12),
+        resnet,
+        unet,
+        lambda: random_dag(0),
+        lambda: random_dag(1),
+        lstm,
+        attention,
+        neural_ode,
+    ]
+    return [*found, lambda: transformer(48, width=48, batch=4)] if large else found
 
-    side: str
-    name: str
-    peak: float
-    contractions: int
-    run: Callable[..., Any]
-    budget: float | None = None
-    predicted: float | None = None
-    seconds: float = 0.0
 
-
-def baselines(program: Program) -> Iterator[Point]:
-    policies = jax.checkpoint_policies
-    n = len(program.blocks)
-    ways = {"no checkpoint": program.loss()}
-    for k in [k for k in range(1, n) if -(-n // k) != -(-n // (k + 1)) or k == 1]:
-        ways[f"every {k}"] = program.loss(k)
-    for name in ("dots_saveable", "dots_with_no_batch_dims_saveable", "nothing_saveable"):
-        ways[name] = jax.checkpoint(program.loss(), policy=getattr(policies, name))
+def baselines(program: Made) -> Iterator[tuple[Point, Any]]:
     options = barrier_options(jax.default_backend(), {})
-    for name, loss in ways.items():
+    for name, loss in program.ways():
         run = jax.jit(jax.grad(loss)).lower(program.params, program.x).compile(options)
-        yield Point("jax", name, peak_of(run), count_dots(run), run)
+        peak = float(run.memory_analysis().temp_size_in_bytes) / MIB
+        yield Point("jax", name, peak, compiled_contractions(run)), run
 
 
-def ours(program: Program, theirs: list[Point]) -> Iterator[Point]:
+def ours(program: Made, theirs: list[Point]) -> Iterator[tuple[Point, Any]]:
     """No budget, then JAX's peaks and shares of its largest, the smallest feasible last."""
     gradient, args = covector.grad(program.loss()), (program.params, program.x)
+    start = time.perf_counter()
     yield point_of("no budget", covector.compile(gradient, *args), None)
-    largest = theirs[0].peak
-    wanted = {share * largest for share in SHARES} | {p.peak for p in theirs}
-    budgets = sorted({round(b, 1) * MIB for b in wanted if b < 0.97 * largest}, reverse=True)
+    quick = time.perf_counter() - start < SLOW
     try:
         covector.compile(gradient, *args, memory_budget=1)
     except covector.BudgetError as error:
-        budgets = [b for b in budgets if b > error.smallest] + [error.smallest]
+        wanted = budgets_of(theirs, program.is_loop, SHARES if quick else FEW_SHARES)
+        budgets = [b for b in wanted if b > error.smallest] + [error.smallest]
     for budget in budgets:
-        run = covector.compile(gradient, *args, memory_budget=int(budget))
+        run = covector.compile(gradient, *args, memory_budget=budget)
         yield point_of(f"{budget / MIB:.1f} MiB", run, budget / MIB)
 
 
-def point_of(name: str, run: Any, budget: float | None) -> Point:
+def budgets_of(theirs: list[Point], is_loop: bool, shares: Sequence[float]) -> list[int]:
+    """In bytes, downwards. Where contractions tell what a point costs, only JAX's best count."""
+    largest = theirs[0].peak
+    best = [p for p in theirs if is_loop or not any(is_better(q, p) for q in theirs)]
+    peaks = sorted(p.peak for p in best)
+    apart = [b for a, b in zip([0.0, *peaks], peaks, strict=False) if b > NEAR * a]
+    wanted = {share * largest for share in shares} | set(apart)
+    return sorted({int(b * MIB) for b in wanted if b < 0.97 * largest}, reverse=True)
+
+
+def is_better(q: Point, p: Point) -> bool:
+    """Whether a point needs less memory, and no more contractions, or the other way about."""
+    ours, theirs = (q.peak, q.contractions), (p.peak, p.contractions)
+    return ours != theirs and all(a <= b for a, b in zip(ours, theirs, strict=True))
+
+
+def point_of(name: str, run: Any, budget: float | None) -> tuple[Point, Any]:
     report = run.report()
     predicted, dots = report.predicted / MIB, report.compiled_contractions
-    return Point("covector", name, report.actual / MIB, dots, run, budget, predicted)
+    return Point("covector", name, report.actual / MIB, dots, budget, predicted), run
 
 
-def peak_of(run: Any) -> float:
-    return float(run.memory_analysis().temp_size_in_bytes) / MIB
-
-
-def count_dots(run: Any) -> int:
-    return compiled_contractions(run)
-
-
-def measure(program: Program, rounds: int) -> list[Point]:
-    points = list(baselines(program))
-    points += ours(program, list(points))
+def measure(program: Made, rounds: int) -> list[Point]:
     args = program.params, program.x
-    want = points[0].run(*args)
-    for point in points:
-        for a, b in zip(jax.tree.leaves(point.run(*args)), jax.tree.leaves(want), strict=True):
-            np.testing.assert_allclose(a, b, rtol=5e-3, atol=5e-4 * max(float(abs(b).max()), 1e-6))
-    times: list[list[float]] = [[] for _ in points]
+    runs: Runs = []
+    want: Any = None
+    for make in (lambda: baselines(program), lambda: ours(program, [p for p, _ in runs])):
+        for point, run in make():
+            got = jax.tree.leaves(run(*args))
+            want = got if want is None else want
+            compare(got, want)
+            runs.append((point, run))
+            print(f"{program.name}: {point.side}, {point.name}", file=sys.stderr, flush=True)
+    times: list[list[float]] = [[] for _ in runs]
     for _ in range(rounds):
-        for point, kept in zip(points, times, strict=True):
+        for (_, run), kept in zip(runs, times, strict=True):
             start = time.perf_counter()
-            jax.block_until_ready(point.run(*args))
+            jax.block_until_ready(run(*args))
             kept.append(time.perf_counter() - start)
-    for point, kept in zip(points, times, strict=True):
-        point.seconds = statistics.median(kept)
-    return points
+    for (point, _), kept in zip(runs, times, strict=True):
+        point.seconds, point.fastest = statistics.median(kept), min(kept)
+    return [point for point, _ in runs]
 
 
-def show(name: str, points: list[Point]) -> None:
-    print(f"\n{name}\n{'':42}{'peak':>10}{'predicted':>11}{'dots':>6}{'time':>11}{'/ jax':>7}")
-    for p in sorted(points, key=lambda p: (p.side, -p.peak)):
-        predicted = f"{p.predicted:.1f}" if p.predicted is not None else ""
-        print(
-            f"  {p.side:10}{p.name:30}{p.peak:7.1f} MiB{predicted:>9}{p.contractions:>6}"
-            f"{p.seconds * 1e3:8.1f} ms{p.seconds / points[0].seconds:7.2f}",
-            flush=True,
-        )
-    worse = [p.name for p in points if p.side == "jax" and not is_matched(p, points)]
-    print(f"  points of jax that no plan matches: {', '.join(worse) or 'none'}")
-
-
-def is_matched(p: Point, points: list[Point]) -> bool:
-    """Whether a plan needs no more memory (1 %) and no more contractions."""
-    ours = [q for q in points if q.side == "covector"]
-    return any(q.peak <= 1.01 * p.peak and q.contractions <= p.contractions for q in ours)
-
-
-def plot(results: dict[str, list[Point]], path: str) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    columns = min(4, len(results))
-    rows = -(-len(results) // columns)
-    figure, axes = pyplot.subplots(rows, columns, figsize=(4 * columns, 3.4 * rows), squeeze=False)
-    for axis, (name, points) in zip(axes.flat, results.items(), strict=False):
-        for side, mark in (("jax", "o"), ("covector", "s-")):
-            some = sorted((p for p in points if p.side == side), key=lambda p: p.peak)
-            axis.plot([p.peak for p in some], [p.seconds * 1e3 for p in some], mark, label=side)
-        axis.set(title=name, xlabel="peak of temporaries (MiB)", ylabel="time (ms)")
-        axis.set_ylim(bottom=0)
-        axis.set_xlim(left=0)
-    axes.flat[0].legend()
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
+def compare(got: list[Any], want: list[Any]) -> None:
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=5e-3, atol=5e-4 * max(float(abs(b).max()), 1e-6))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="programs whose names contain this")
+    parser.add_argument("--large", action="store_true", help="also a GPT of 48 blocks")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--plot", help="where to draw peak against time")
-    parser.add_argument("--json", help="where to write the numbers")
+    parser.add_argument("--plot", type=Path, help="where to draw peak against time")
+    parser.add_argument("--json", type=Path, help="where to write the numbers, beside those there")
+    parser.add_argument("--show", type=Path, help="print the tables of saved numbers")
+    parser.add_argument("--points", action="store_true", help="each point, not only the summary")
     options = parser.parse_args()
-    warnings.simplefilter("always", covector.MemoryBudgetWarning)
-    results: dict[str, list[Point]] = {}
-    print(f"jax {jax.__version__}, {jax.default_backend()}")
-    for make in programs():
-        program = make()
-        if options.only in program.name:
-            results[program.name] = measure(program, options.rounds)
-            show(program.name, results[program.name])
-    if options.json:
-        plain = {
-            name: [{k: v for k, v in vars(p).items() if k != "run"} for p in points]
-            for name, points in results.items()
-        }
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(plain, file, indent=1)
+    results = load(options.show) if options.show else run_all(options)
+    show(results, points=options.points or not options.show)
     if options.plot:
         plot(results, options.plot)
+
+
+def run_all(options: argparse.Namespace) -> Results:
+    warnings.simplefilter("always", covector.MemoryBudgetWarning)
+    known = options.json and options.json.exists()
+    results = load(options.json) if known else Results({}, {}, [])
+    for make in programs(options.large):
+        program = make()
+        if options.only not in program.name:
+            continue
+        results.add(program.name, program.is_loop, measure(program, options.rounds))
+        if options.json:
+            save(results, options.json)
+    return results
 
 
 if __name__ == "__main__":

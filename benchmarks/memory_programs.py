@@ -1,16 +1,17 @@
 """Programs for benchmarks/memory.py: chains of blocks, so that every grouping can be checkpointed.
 
-Skips are part of the state that goes from block to block. Sizes are chosen for a laptop's CPU.
+Skips are part of the state that goes from block to block. The blocks of memory_loops.py are the
+steps of a scan. Sizes are chosen for a laptop's CPU.
 """
 
 from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Final
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples"))
 import gpt
 
 Block = Callable[[Any, Any], Any]
+
+POLICIES: Final = ("dots_saveable", "dots_with_no_batch_dims_saveable", "nothing_saveable")
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,17 @@ class Program:
     blocks: Sequence[Block]
     start: Callable[[Any, Any], Any]
     end: Callable[[Any, Any], Any]
+    is_loop: ClassVar[bool] = False
+
+    def ways(self) -> Iterator[tuple[str, Callable[..., Any]]]:
+        """How JAX's users would save memory: a name, and the loss written so."""
+        yield "no checkpoint", self.loss()
+        n = len(self.blocks)
+        for k in [k for k in range(1, n) if -(-n // k) != -(-n // (k + 1)) or k == 1]:
+            yield f"every {k}", self.loss(k)
+        for name in POLICIES:
+            policy = getattr(jax.checkpoint_policies, name)
+            yield name, jax.checkpoint(self.loss(), policy=policy)
 
     def loss(self, group: int = 0, policy: Any = None) -> Callable[..., Any]:
         """The loss, with `jax.checkpoint` around every `group` blocks (0: none)."""
@@ -153,16 +167,3 @@ def random_dag(seed: int, nodes: int = 14, width: int = 192) -> Program:
 
     x = normal(96, 2048, width)
     return Program(f"random DAG {seed}", ws, x, blocks, lambda _, x: {0: x}, end)
-
-
-def programs() -> list[Callable[[], Program]]:
-    return [
-        lambda: mlp("MLP, tanh", jnp.tanh),
-        lambda: mlp("MLP, gelu", jax.nn.gelu),
-        lambda: transformer(12),
-        lambda: transformer(48, width=48, batch=4),
-        resnet,
-        unet,
-        lambda: random_dag(0),
-        lambda: random_dag(1),
-    ]

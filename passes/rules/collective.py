@@ -124,7 +124,9 @@ def _reduce(
     (x,), (is_batched,) = inputs, batched
     if None not in c.axes_of(eqn.params):
         return b.emit(eqn.primitive, x, **eqn.params), batched
-    if not is_batched and eqn.params["axis_index_groups"] is not None:  # all are equal, groups too
+    if (
+        not is_batched and eqn.params.get("axis_index_groups") is not None
+    ):  # all are equal, groups too
         return [strong(b, of_equals(x))], [False]
     rest = other_axes(eqn)
     y = b.emit(along, x, axes=(0,))[0] if is_batched else of_equals(x)
@@ -141,7 +143,7 @@ def strong(b: Builder, x: Operand) -> Operand:
 def batch_psum(
     b: Builder, eqn: Equation, inputs: Operands, batched: Sequence[bool], size: int
 ) -> Batched:
-    groups = eqn.params["axis_index_groups"]
+    groups = eqn.params.get("axis_index_groups")  # psum_invariant has none
     n = size if groups is None else len(groups[0])
     return _reduce(b, eqn, inputs, batched, reduction.reduce_sum, lambda x: times(b, x, n))
 

@@ -1,26 +1,31 @@
 """ODE solves and their derivatives, ours beside `jax.experimental.ode` and Diffrax, in one process.
 
-    python benchmarks/ode.py [--rounds 20] [SYSTEM...]
+    python benchmarks/ode.py [--rounds 20] [--task vjp] [--out build/ode.json] [SYSTEM...]
+    python benchmarks/ode.py --show docs/ode.json    the tables of results that were saved
 
 Four systems: Lorenz (1000 outputs), a linear one of 100 dimensions, Van der Pol (stiff), a neural
 ODE. Four tasks: the solution, its jvp along a random direction of all arguments, its vjp of a
 random cotangent, the Hessian of half its square times a random direction (forward over reverse;
 reverse over reverse for JAX's, which has no forward mode). Everybody is given the loosest tolerance
 at which the result is as accurate as is asked (that accuracy, a tenth of it, ...), measured against
-a solve with a tight one; then all of a task are timed in turn. Times are medians; beside them the
-median over rounds of the ratio to the first of ours within a round. Memory is XLA's own figure for
-temporaries. Diffrax's adjoints: "checkpoint" is RecursiveCheckpointAdjoint, its default;
-"backsolve", "direct", "forward".
+a solve with a tight one; then all of a task are timed in turn. Tolerances that --known results have
+are tried first. Times are medians; beside them the median over rounds of the ratio to the first of
+ours within a round. Memory is XLA's own figure for temporaries. Diffrax's adjoints: "checkpoint" is
+RecursiveCheckpointAdjoint, its default; "backsolve", "direct", "forward".
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import diffrax
@@ -31,9 +36,15 @@ from jax.experimental.ode import odeint as jax_odeint
 
 import covector
 
+sys.path.insert(0, str(Path(__file__).parent / "suite"))
+from results import environment, rounded, save
+
 jax.config.update("jax_enable_x64", True)
 
 TASKS = ("solve", "jvp", "vjp", "hvp")
+SAVED = Path(__file__).parent.parent / "docs" / "ode.json"
+Known = dict[tuple[str, str, str], float]
+"""The tolerance of a system, task and solver."""
 
 
 @dataclass(frozen=True)
@@ -229,9 +240,12 @@ class Entry:
     times: list[float]
 
 
-def prepare(name: str, s: System, task: str, point: tuple[Any, ...], want: Any) -> Entry | None:
+def prepare(
+    name: str, s: System, task: str, point: tuple[Any, ...], want: Any, known: float | None
+) -> Entry | None:
     """The contestant at the loosest tolerance that is accurate enough."""
-    for tolerance in (s.accuracy * 10.0**-k for k in range(6)):
+    tried = [s.accuracy * 10.0**-k for k in range(6)]
+    for tolerance in tried if known is None else (known, *tried):
         run = task_of(name, s, task, tolerance)
         try:
             found = error(run(*point), want)
@@ -244,24 +258,29 @@ def prepare(name: str, s: System, task: str, point: tuple[Any, ...], want: Any) 
     return None
 
 
-def compare(title: str, s: System, task: str, rounds: int) -> None:
+def compare(title: str, s: System, task: str, rounds: int, known: Known) -> list[dict[str, Any]]:
+    """A row for each contestant that is accurate enough; times in seconds, memory in bytes."""
     ys = ours("direct")(s, 1e-11, s.y0, s.args)
     direction = random_like((s.y0, s.args), 1)
     v = {"solve": 0.0, "jvp": direction, "vjp": random_like(ys, 2), "hvp": direction}[task]
     point = (s.y0, s.args, v)
     want = task_of("covector direct", s, task, 1e-11)(*point)
-    entries = [prepare(name, s, task, point, want) for name in contestants(s, task)]
-    measure([e for e in entries if e], point, rounds)
-    print(f"{title}, {task}, error at most {s.accuracy:g}")
-    first = next(e for e in entries if e)
-    for e in entries:
-        if e:
-            ratio = statistics.median(a / b for a, b in zip(e.times, first.times, strict=True))
-            print(
-                f"    {e.name:20}{statistics.median(e.times) * 1e3:10.3f} ms  x {ratio:5.2f}"
-                f"{e.memory / 1e3:12.1f} kB   error {e.error:.0e} at tolerance {e.tolerance:.0e}",
-                flush=True,
-            )
+    prepared = [
+        prepare(name, s, task, point, want, known.get((title, task, name)))
+        for name in contestants(s, task)
+    ]
+    entries = [e for e in prepared if e]
+    measure(entries, point, rounds)
+    first = entries[0].times
+    return [
+        {
+            "system": title, "task": task, "accuracy": s.accuracy, "solver": e.name,
+            "median": rounded(statistics.median(e.times)),
+            "ratio": rounded(statistics.median(a / b for a, b in zip(e.times, first, strict=True))),
+            "memory": e.memory, "error": rounded(e.error), "tolerance": e.tolerance,
+        }
+        for e in entries
+    ]  # fmt: skip
 
 
 def measure(entries: Sequence[Entry], point: tuple[Any, ...], rounds: int) -> None:
@@ -273,18 +292,84 @@ def measure(entries: Sequence[Entry], point: tuple[Any, ...], rounds: int) -> No
                 e.times.append(time.perf_counter() - start)
 
 
-def main() -> None:
+# -- results ---------------------------------------------------------------------------------------
+
+
+def show(results: dict[str, Any]) -> None:
+    """Where, a block for each system and task, and ours beside the better of the others."""
+    where = results["environment"]
+    versions = ", ".join(f"{name} {number}" for name, number in where["versions"].items())
+    print(f"{where['date']}, {where['machine']}, {where['cores']} cores, load {where['load']:.1f}")
+    print(versions)
+    blocks = itertools.groupby(results["rows"], key=lambda r: (r["system"], r["task"]))
+    summary = []
+    for (system, task), group in blocks:
+        rows = list(group)
+        print(f"{system}, {task}, error at most {rows[0]['accuracy']:g}")
+        for r in rows:
+            show_row(r)
+        summary.append((f"{system}, {task}", *against_the_better(rows)))
+    print("time of ours / time of the better of the others")
+    for title, mine, ratio, other in summary:
+        print(f"    {title:20}{ratio:6.2f}   {mine} / {other}" if other else f"    {title:20}   -")
+
+
+def show_row(r: dict[str, Any]) -> None:
+    print(
+        f"    {r['solver']:20}{r['median'] * 1e3:10.3f} ms  x {r['ratio']:5.2f}"
+        f"{r['memory'] / 1e3:12.1f} kB   error {r['error']:.0e} at tolerance {r['tolerance']:.0e}",
+        flush=True,
+    )
+
+
+def against_the_better(rows: list[dict[str, Any]]) -> tuple[str, float, str]:
+    """The faster of ours, its time in units of that of the fastest other one, which that is."""
+    is_ours = [r["solver"].startswith("covector") for r in rows]
+    mine = min((r for r, own in zip(rows, is_ours, strict=True) if own), key=lambda r: r["ratio"])
+    others = [r for r, own in zip(rows, is_ours, strict=True) if not own]
+    if not others:
+        return mine["solver"], 0.0, ""
+    other = min(others, key=lambda r: r["ratio"])
+    return mine["solver"], mine["ratio"] / other["ratio"], other["solver"]
+
+
+def tolerances(path: Path) -> Known:
+    """Those that earlier results found."""
+    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    return {(r["system"], r["task"], r["solver"]): r["tolerance"] for r in rows}
+
+
+def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("systems", nargs="*", metavar="SYSTEM")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--task", choices=TASKS)
-    options = parser.parse_args()
+    parser.add_argument("--known", type=Path, default=SAVED)
+    parser.add_argument("--out", type=Path, default=Path("build/ode.json"))
+    parser.add_argument("--show", type=Path)
+    return parser.parse_args()
+
+
+def main() -> None:
+    chosen = options()
+    if chosen.show:
+        show(json.loads(chosen.show.read_text()))
+        return
+    known = tolerances(chosen.known)
+    results: dict[str, Any] = {"environment": environment(), "rounds": chosen.rounds, "rows": []}
+    results["environment"]["versions"]["diffrax"] = version("diffrax")
     for title, s in systems().items():
-        if options.systems and title not in options.systems:
+        if chosen.systems and title not in chosen.systems:
             continue
         for task in TASKS:
-            if options.task in (None, task):
-                compare(title, s, task, options.rounds)
+            if chosen.task in (None, task):
+                rows = compare(title, s, task, chosen.rounds, known)
+                print(f"{title}, {task}")
+                for r in rows:
+                    show_row(r)
+                results["rows"] += rows
+                save(chosen.out, results)
+    show(results)
 
 
 if __name__ == "__main__":

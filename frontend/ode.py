@@ -59,7 +59,8 @@ def odeint(
       adjoint: how it is differentiated, "direct" or "backsolve"; see `solve_ode`.
       max_steps: the most steps in all. Reverse mode by "direct" has room for 16384 if not given.
       snapshots: how many states "direct" keeps; see `solve_ode`.
-      throw: whether a solve that fails raises SolveError; if not, it is NaN from there on.
+      throw: whether a solve that fails raises SolveError; if not, it is NaN from there on. What
+        raises calls back to Python, which programs for `jax.export` cannot.
 
     Returns y at all times: y0's structure, with a new first axis of length n.
 
@@ -143,7 +144,8 @@ def solve_ode(
         taken again: all once if there are up to 64 * snapshots steps. None: all states if these
         have 65536 elements together at most, else as many as have that, but 32 at least.
       throw: whether a solve that fails raises SolveError; if not, `status` says so, and the results
-        are NaN from there on.
+        are NaN from there on. What raises calls back to Python, which programs for `jax.export`
+        cannot.
     """
     times, picked = _saved_times(t0, t1, saveat)
     system = _System.trace(func, y0, times, args)

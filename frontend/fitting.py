@@ -127,7 +127,8 @@ class Fitting:
             return plan_memory(self.graph, target)
         except BudgetError as error:
             if is_first and error.smallest > self.budget:
-                raise error.of(max(error.smallest, self._least(error.smallest))) from None
+                least = max(error.smallest, self._least(error.smallest))
+                raise error.of(self.budget, least) from None
             return plan_memory(self.graph, error.smallest)
 
     def _least(self, smallest: int) -> int:

@@ -32,6 +32,25 @@ WS = [jax.random.normal(jax.random.key(i), (32, 32)) / 6 for i in range(6)]
 X = jnp.ones((256, 32))
 
 
+def test_outputs_that_no_step_reads() -> None:
+    """Views of what is stored, and what was captured: keys are views of their words."""
+    key = jax.random.key(3)
+
+    def with_more(ws: Any, x: Any) -> Any:
+        for w in ws:
+            x = jnp.tanh(x @ w)
+        return jnp.sum(x * x), (x.reshape(-1), key)
+
+    plain = covector.jit(covector.grad(with_more, has_aux=True))(WS, X)
+    planned = covector.grad(with_more, has_aux=True, memory_budget="160KiB")(WS, X)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+        (planned[0], planned[1][0]),
+        (plain[0], plain[1][0]),
+    )
+    assert (jax.random.key_data(planned[1][1]) == jax.random.key_data(key)).all()
+
+
 # -- bad input -------------------------------------------------------------------------------------
 
 

@@ -17,6 +17,6 @@ class BudgetError(PassError):
         super().__init__(claim, hint=hint)
         self.budget, self.program, self.smallest = budget, name, smallest
 
-    def of(self, smallest: int) -> BudgetError:
-        """The same error with another smallest budget."""
-        return BudgetError(self.budget, self.program, smallest, hint=self.hint)
+    def of(self, budget: int, smallest: int) -> BudgetError:
+        """The same error for another budget, with another smallest one."""
+        return BudgetError(budget, self.program, smallest, hint=self.hint)

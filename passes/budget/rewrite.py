@@ -45,7 +45,9 @@ class _Writer:
         self.kept: set[Equation] = set()
         self.ran = [False] * len(program.steps)
         self.graph_outputs = set(program.graph.outputs)
-        self.makers = {v: e for e in program.graph.equations for v in e.outputs}
+        self.makers: dict[Atom, Equation] = {
+            v: e for e in program.graph.equations for v in e.outputs
+        }
         self.passed: dict[Any, tuple[Atom, Any]] = {}
         self.fresh: dict[Value, None] = {}
         self.live: set[int] = set()
@@ -65,8 +67,20 @@ class _Writer:
                 self._write_step(k)
                 k += 1
         graph = self.program.graph
+        for x in graph.outputs:
+            self._write_views(x)
         outputs = [self._atom(x) for x in graph.outputs]
         return Graph(graph.inputs, self.equations, outputs, graph.name, graph.linear_from)
+
+    def _write_views(self, x: Atom) -> None:
+        """Write an output that no step reads: a view of what a step stores or was captured."""
+        unwritten: list[Equation] = []
+        maker = self.makers.get(x)
+        while maker is not None and maker not in self.made:
+            unwritten.append(maker)
+            maker = self.makers.get(maker.inputs[0]) if maker.inputs else None
+        for eqn in reversed(unwritten):
+            self._place(eqn)
 
     def _write_step(self, k: int) -> None:
         index = self.order[k]

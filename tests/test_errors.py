@@ -227,8 +227,10 @@ MISTAKES: list[Mistake] = [
 def test_mistakes_raise_what_jax_raises_and_say_what_is_wrong(
     call: Callable[[Any], Any], error: type[Exception], phrases: tuple[str, ...]
 ) -> None:
-    with pytest.raises(error):
+    with pytest.raises(Exception) as theirs:
         call(jax)
+    is_old = type(theirs.value).__name__ == "InvalidInputException"  # what jax 0.10.0 raises
+    assert isinstance(theirs.value, error) or is_old
     with pytest.raises(error) as caught:
         call(covector)
     text = str(caught.value)

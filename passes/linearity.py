@@ -38,12 +38,14 @@ def check_linear(b: Builder, eqn: Equation, is_linear: Sequence[bool]) -> None:
 def _check_addends(
     b: Builder, eqn: Equation, is_linear: Sequence[bool], positions: Sequence[int]
 ) -> None:
+    """Raise PassError for a number that is not the type's zero, or what stands for it: f8_e8m0fnu
+    has none."""
     for i in positions:
         x = eqn.inputs[i]
         if is_linear[i] or not is_inexact(x.type.dtype):
             continue
         element = x if isinstance(x, Literal) else b.uniforms.get(x)
-        if element is not None and element.value != 0:
+        if element is not None and element is not Literal(0, element.type):
             claim = f"{eqn.primitive.name} takes the number {element.value} beside its other inputs"
             _fail(eqn, claim)
 

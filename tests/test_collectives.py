@@ -53,10 +53,6 @@ CASES: dict[str, tuple[Function, Array]] = {
     "psum": (lambda x: lax.psum(x, "i"), X),
     "psum and more": (lambda x: jnp.sin(x) * lax.psum(x**2, "i"), X),
     "psum of what is the same": (lambda x: x * lax.psum(1, "i") + lax.psum(2.0, "i"), X),
-    "psum of equals in groups": (
-        lambda x: x * lax.psum(jnp.arange(3.0), "i", axis_index_groups=[[0, 3], [2, 1]]),
-        X,
-    ),
     "psum over a position": (lambda x: lax.psum(x, (0, "i")), X),
     "pmean": (lambda x: x - lax.pmean(x, "i"), X),
     "pmax": (lambda x: x * lax.pmax(jnp.sin(x), "i"), X),

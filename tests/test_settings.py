@@ -85,4 +85,6 @@ def test_threads_trace_at_once() -> None:
         for alone, here in zip(run(i), found, strict=True):
             for x, y in zip(alone, here, strict=True):
                 assert x.dtype == y.dtype
-                np.testing.assert_array_equal(x, y)
+                # calls by themselves come first, compiled ones later: they round differently
+                eps = np.finfo(x.dtype).eps if np.issubdtype(x.dtype, np.inexact) else 0
+                np.testing.assert_allclose(x, y, rtol=8 * eps, atol=8 * eps)

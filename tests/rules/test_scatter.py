@@ -10,7 +10,7 @@ from harness import Case, bool_, c64, f32, i32, laws, program
 
 import covector
 from covector.ir.builder import Builder
-from covector.ir.errors import PassError, TypeRuleError
+from covector.ir.errors import MissingRule, TypeRuleError
 from covector.ir.graph import Value
 from covector.ir.interpret import evaluate
 from covector.ir.primitive import PRIMITIVES
@@ -144,13 +144,13 @@ def test_scatter_mul_of_overlapping_windows_is_refused():
     graph = program(
         lambda b, *xs: rows(b, *xs, name="scatter_mul"), f32(4, 3), i32(5, 1), f32(5, 3)
     )
-    with pytest.raises(PassError, match="overlap"):
+    with pytest.raises(MissingRule, match="overlap"):
         jvp_graph(graph, (False, False, True))
 
 
 def test_scatter_of_overlapping_windows_is_not_transposed():
     graph = program(rows, f32(4, 3), i32(5, 1), f32(5, 3))
-    with pytest.raises(PassError, match="overlap"):
+    with pytest.raises(MissingRule, match="overlap"):
         transpose_graph(graph, (False, False, True))
 
 

@@ -25,6 +25,9 @@ from typing import Any
 import jax
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parent / "suite"))
+from results import environment, where
+
 ROOT = Path(__file__).resolve().parent.parent
 
 CHILD = """
@@ -68,18 +71,18 @@ def write_inputs(blocks: int, path: Path) -> None:
 
 def run(library: str, folder: Path) -> dict[str, Any]:
     """One process: its wall and processor seconds, and what it printed."""
-    environment = {
+    variables = {
         **os.environ,
         "JAX_COMPILATION_CACHE_DIR": str(folder / library),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         "PYTHONPATH": str(ROOT / "examples"),
     }
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
     before, start = os.times(), time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", CHILD, library, str(folder / "inputs")],
-        env=environment, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True,
+        env=variables, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     wall, after = time.perf_counter() - start, os.times()
     processor = after.children_user + after.children_system
@@ -104,6 +107,7 @@ def main() -> None:
     for name, runs in found.items():
         for one in (first[name], *runs):
             assert abs(one["checksum"] - want) < 1e-3 * abs(want), f"{name}: {one}"
+    print(where(environment()))
     print(f"GPT of {options.blocks} blocks, medians of {options.rounds} processes")
     print(f"{'':34}{'covector':>12}{'jax':>12}{'ratio':>8}")
     for what, title in (

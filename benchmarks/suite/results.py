@@ -107,6 +107,13 @@ def environment() -> dict[str, Any]:
     }
 
 
+def where(environment: dict[str, Any]) -> str:
+    """A line that says when and where something was measured."""
+    versions = ", ".join(f"{name} {number}" for name, number in environment["versions"].items())
+    cores = f"{environment['cores']} cores"
+    return f"{environment['date']}, {environment['machine']}, {cores}; {versions}"
+
+
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

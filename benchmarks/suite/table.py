@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from results import where
 from rich.console import Console
 from rich.table import Table
 
@@ -13,9 +14,7 @@ STAGES = ("trace", "autodiff", "stage", "compile", "run", "dispatch")
 def show(results: dict[str, Any], console: Console, summary: bool = False) -> None:
     """Ratios to JAX of every program, library and stage, then the means beside the targets; with
     `summary`, only these."""
-    where = results["environment"]
-    versions = ", ".join(f"{name} {number}" for name, number in where["versions"].items())
-    console.print(f"{where['date']}, {where['machine']}, {where['cores']} cores; {versions}")
+    console.print(where(results["environment"]))
     console.print("time in units of JAX's in the same round: median (quartiles); below 1 is faster")
     if not summary:
         _show_programs(results, console)

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -25,22 +27,9 @@ import covector
 from covector.ir.graph import Graph
 from covector.passes.stacks import WORTH
 
-LENGTH, WIDTH, BATCH = 100, 64, 16
-
-
-def lstm(params: Any, xs: Any) -> Any:
-    w, u, b = params
-
-    def step(carry: Any, x: Any) -> Any:
-        h, c = carry
-        i, f, g, o = jnp.split(x @ w + h @ u + b, 4, axis=-1)
-        c = jax.nn.sigmoid(f + 1) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-        h = jax.nn.sigmoid(o) * jnp.tanh(c)
-        return (h, c), h
-
-    zero = jnp.zeros((BATCH, WIDTH))
-    _, hs = lax.scan(step, (zero, zero), xs)
-    return jnp.mean(hs**2)
+sys.path.insert(0, str(Path(__file__).resolve().parent / "suite"))
+from programs.recurrent import BATCH, LENGTH, WIDTH, lstm
+from results import environment, where
 
 
 def decoder(params: Any, xs: Any) -> Any:
@@ -154,6 +143,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=20)
     options = parser.parse_args()
+    print(where(environment()))
     print(f"{'':20}{'residuals':>12}{'jax':>12}{'ratio':>8}{'run':>15}{'jax':>12}{'ratio':>8}")
     for name, (fun, args) in programs().items():
         compare(name, fun, args, options.rounds)

@@ -7,6 +7,7 @@ program in text form start without loading JAX.
 from __future__ import annotations
 
 import importlib
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -122,13 +123,22 @@ __all__ = ["__version__", *_HOME_OF, "passes"]  # noqa: PLE0604 - it is a list o
 def __getattr__(name: str) -> Any:
     """Fetch a public name from its home on first use, then keep it here."""
     if name in _HOME_OF:
-        value = getattr(importlib.import_module(f".{_HOME_OF[name]}", __name__), name)
+        value = getattr(_module(_HOME_OF[name]), name)
     elif name in _FOLDERS:
-        value = importlib.import_module(f".{name}", __name__)
+        value = _module(name)
     else:
         raise AttributeError(_unknown(name))
     globals()[name] = value
     return value
+
+
+def _module(name: str) -> ModuleType:
+    """A module of ours. What an import makes stays: to look for garbage among it, and among all of
+    jax, would take a third of the time of ours."""
+    from .ir.memory import collector_paused
+
+    with collector_paused():
+        return importlib.import_module(f".{name}", __name__)
 
 
 def __dir__() -> list[str]:

@@ -10,7 +10,8 @@ import numpy as np
 
 from ..ir.errors import UsageError
 from ..ir.types import BOOL, ExtendedDtype, TensorType
-from .jax_compat import AbstractRef, ShapedArray, eval_context, is_extended, key_dtype, typeof
+from .jax_compat import ShapedArray, eval_context, is_extended, key_dtype, typeof
+from .jax_compat_refs import AbstractRef
 
 _TYPES: Final[dict[Any, TensorType]] = {}
 AVALS: Final[dict[TensorType, Any]] = {}

@@ -16,7 +16,8 @@ from ..ir.errors import UsageError
 from ..ir.graph import Atom, Value
 from ..ir.types import TensorType
 from .avals import to_aval, to_type
-from .jax_compat import AbstractRef, RefEffect, Tracer, typeof
+from .jax_compat import Tracer, typeof
+from .jax_compat_refs import AbstractRef, RefEffect
 
 
 class Cell:

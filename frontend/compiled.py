@@ -13,7 +13,8 @@ from ..ir.sizes import read_size
 from ..lowering.call_spec import Call, CallSpec
 from ..lowering.dispatch import Done, Plan, make_dispatcher
 from ..lowering.execute import Executable
-from ..lowering.jax_compat import configuration, settings
+from ..lowering.jax_compat import settings
+from ..lowering.jax_compat_calls import configuration
 from ..lowering.plan import is_written_out
 from ..passes.outline import check_goal
 from .arguments import check_callable, check_one_device

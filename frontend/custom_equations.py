@@ -9,7 +9,7 @@ from ..ir.ops.call import custom_jvp_call, custom_vjp_call
 from .cells import Cell
 from .custom_rules import VjpRules, jvp_thunk
 from .importer import Params, graph_of, records, records_with_cells
-from .jax_compat import jvp_rule_from_params, vjp_rule_from_params
+from .jax_compat_rules import jvp_rule_from_params, vjp_rule_from_params
 from .ref_rules import kinds_of, no_refs_in_jvp, written_among
 
 

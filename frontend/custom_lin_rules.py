@@ -19,7 +19,7 @@ from ..ir.types import TensorType, has_tangent
 from .custom_rules import absent, as_called_now, is_absent
 from .flat_functions import flat_name
 from .importer import Params, records
-from .jax_compat import backward_cotangents
+from .jax_compat_rules import backward_cotangents
 from .trace import trace_flat
 
 

@@ -31,14 +31,11 @@ from .flat_functions import (
     restore,
     stored_values,
 )
-from .jax_compat import (
+from .jax_compat import axis_sizes, evaluate_function, evaluates_now, extended_axes
+from .jax_compat_rules import (
     CotangentZero,
     SymbolicZero,
-    axis_sizes,
     backward_cotangents,
-    evaluate_function,
-    evaluates_now,
-    extended_axes,
     instantiate_zero,
     n_errors_before,
     trace_context,
@@ -50,6 +47,7 @@ from .leaks import lend
 from .ref_rules import (
     Kinds,
     check_closed_over,
+    check_writes,
     contents_of,
     kinds_of,
     leave_contents,
@@ -333,7 +331,11 @@ class VjpRules:
             return [*outputs, *self.backward_aliases, *residuals]
 
         name, known = flat_name(self.fwd), _known(self.values)
-        return _trace_rule(flat_forward, self.types, name, self.aliases, known, self.kinds or None)
+        made = _trace_rule(flat_forward, self.types, name, self.aliases, known, self.kinds or None)
+        if self.kinds and self.primal is not None:
+            graph, left = made.graph, made.graph.outputs[: self._n_outputs]
+            check_writes(name, self.primal.graph, graph, left, self.kinds, len(self.aliases))
+        return made
 
     def backward(self, nonzero: Flags, ct_nonzero: Flags) -> tuple[Graph, Flags]:
         """(residuals, cotangents) -> cotangents of the inputs."""

@@ -23,7 +23,7 @@ from ..lowering.call_spec import Call
 from ..lowering.dispatch import Plan, make_dispatcher
 from ..lowering.emit import Lowering, lower_graph
 from ..lowering.execute import Executable, Placement, compile_module, place
-from ..lowering.jax_compat import is_trace_clean
+from ..lowering.jax_compat_calls import is_trace_clean
 from ..passes.pipeline import cleaned, tidied
 from ..passes.regions import arranged
 from .captured import arrays_of, lifted

@@ -21,7 +21,7 @@ from ..ir.rewinding import expand
 from .avals import to_aval
 from .export import eval_graph, jitted
 from .export_rules import binds
-from .jax_compat import SymbolicZero
+from .jax_compat_rules import SymbolicZero
 from .policies import policy_to_jax
 
 Arrays = Sequence[Any]

@@ -14,16 +14,14 @@ from typing import Any
 import jax
 
 from .hidden_roots import as_custom_jvp, is_derivative, is_root
-from .jax_compat import (
-    CotangentSum,
+from .jax_compat import CotangentSum, Primitive, typeof
+from .jax_compat_rules import (
     CotangentZero,
-    Primitive,
     SymbolicZero,
     call_ordinary_custom_vjp,
     given_name,
     ordinary_checkpoint,
     ordinary_name,
-    typeof,
 )
 
 Params = Mapping[str, Any]

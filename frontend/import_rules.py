@@ -27,13 +27,7 @@ from .importer import (
     plain,
     records,
 )
-from .jax_compat import (
-    has_layouts,
-    is_inlined,
-    jit_shardings,
-    scan_sizes,
-    threefry_partitionable,
-)
+from .jax_compat import has_layouts, is_inlined, jit_shardings, scan_sizes, threefry_partitionable
 from .placement_rules import check_place
 from .policies import policy_from_jax
 

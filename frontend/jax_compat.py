@@ -1,4 +1,5 @@
-"""Every private name of JAX that the frontend needs, in one file to read when JAX moves.
+"""The private names of JAX that the frontend needs, in files to read when JAX moves: this one, and
+those of custom rules (jax_compat_rules) and mutable arrays (jax_compat_refs).
 
 Supported: jax 0.10 to 0.12. What differs between them is decided here.
 """
@@ -8,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import enum
 import functools
-from collections.abc import Callable, Iterator, Mapping
-from inspect import getclosurevars, isfunction
+from collections.abc import Callable, Mapping
+from inspect import isfunction
 from typing import Any
 
 import jax
@@ -24,24 +25,17 @@ import jax
 # leaked_tracer_error: which objects hold a tracer that should be gone.
 # Primitive, Jaxpr, Literal: what jaxprs are made of.
 # TypedInt, TypedFloat, TypedComplex: Python scalars with a dtype, for weakly typed literals.
-# custom_jvp_call_p, custom_vjp_call_p: the primitives behind jax.custom_jvp and jax.custom_vjp.
-# SymbolicZero stands for an absent tangent in rules defined with symbolic_zeros=True; Zero for an
-# absent cotangent in what flattened backward rules return.
 # WrappedFun: JAX's flat functions, the form in which custom rules travel.
 # canonicalize_value: an operand as bind sees it (64-bit values narrowed, Python scalars typed).
 # threefry_partitionable: an option that decides which numbers a key gives.
 # eager_constant_folding: whether what depends on no tracer is computed while tracing.
 # debugging: its module is where jax.debug.callback wraps the user's function.
 # is_user_filename, _source_info_context: where an operation came from.
-# ad_checkpoint: what gives a value its name.
 # register_exclusion: our frames are not the user's, in JAX's tracebacks as in ours.
 from jax._src import (
-    ad_checkpoint,
-    ad_util,
     api,
     config,
     core,
-    custom_derivatives,
     debugging,
     dtypes,
     linear_util,
@@ -50,7 +44,7 @@ from jax._src import (
     traceback_util,
 )
 
-# Recompute: a checkpoint policy's long form of False. lower_jaxpr2: see `lowered`.
+# lower_jaxpr2: see `lowered`.
 # ad, batching: the tables where authors register rules.
 from jax._src.interpreters import ad, batching, partial_eval
 
@@ -63,20 +57,11 @@ from jax._src.named_sharding import UNSPECIFIED
 # The registry of key types: `key<fry>` is resolved through its implementations.
 from jax._src.random import prng
 
-# discharge: what an index or a view of a mutable array means for the array that it holds.
-# types: the type of mutable arrays, and the effects of what reads or writes them.
-from jax._src.state import discharge
-from jax._src.state import types as state_types
-
 Trace: Any = core.Trace
 Tracer: Any = core.Tracer
 Primitive: Any = core.Primitive
 ShapedArray: Any = core.ShapedArray
-AbstractRef: Any = state_types.AbstractRef
-RefEffect: Any = state_types.RefEffect
 JaxprLiteral: Any = core.Literal
-SymbolicZero: Any = ad_util.SymbolicZero
-CotangentZero: Any = ad_util.Zero
 CotangentSum: Any = ad.ValAccum
 NotNeeded: Any = api.NotNeeded
 DontWant: Any = api.DontWant
@@ -370,144 +355,3 @@ def exclude_from_tracebacks(directory: str) -> None:
     """Leave the files of a directory out of the tracebacks that JAX shows and records."""
     source_info_util.register_exclusion(directory)
     traceback_util.register_exclusion(directory)
-
-
-# --- custom rules
-
-
-def jvp_rule_from_params(params: dict[str, Any]) -> tuple[Any, Any]:
-    """The function and the rule of a custom_jvp_call equation, as JAX's flat functions."""
-    return tuple(custom_derivatives.custom_jvp_call_p.get_bind_params(params)["subfuns"])
-
-
-def vjp_rule_from_params(params: dict[str, Any]) -> tuple[Any, Any, Any]:
-    """The function, forward and backward rule of a custom_vjp_call equation."""
-    return tuple(custom_derivatives.custom_vjp_call_p.get_bind_params(params)["subfuns"])
-
-
-def ordinary_checkpoint(fun: Any, policy: Any) -> Any:
-    """jax.checkpoint in the form that we read, whatever is set."""
-
-    def call(*args: Any) -> Any:
-        with config.remat3(False):
-            return jax.checkpoint(fun, policy=policy)(*args)
-
-    return call
-
-
-def given_name(called: Any) -> str | None:
-    """The name that an operation of JAX's gives a value under jax_remat3."""
-    kind = getattr(ad_checkpoint, "CheckpointName", ())
-    return str(called.name) if isinstance(called, kind) else None
-
-
-def ordinary_name(x: Any, name: str) -> Any:
-    """jax.ad_checkpoint.checkpoint_name in the form that we read, whatever is set."""
-    with config.remat3(False):
-        return ad_checkpoint.checkpoint_name(x, name)
-
-
-def call_ordinary_custom_vjp(
-    fun: Any, fwd: Any, bwd: Any, operands: Any, symbolic_zeros: bool
-) -> Any:
-    """Call a jax.custom_vjp function in the form in which we read rules, whatever is set: jax 0.10
-    reads the setting where such a function is made, 0.12 where it is called."""
-    with config.custom_vjp3(False):
-        f = jax.custom_vjp(fun)
-        f.defvjp(fwd, bwd, symbolic_zeros=symbolic_zeros)
-        return f(*operands)
-
-
-def trace_context() -> Any:
-    """JAX's options that tracing depends on."""
-    return config.trace_context()
-
-
-_TRACING_SETTINGS: tuple[Any, ...] = (
-    config.enable_x64, config.default_matmul_precision, config.numpy_dtype_promotion,
-    config.numpy_rank_promotion, config.threefry_partitionable, config.default_prng_impl,
-)  # fmt: skip
-
-
-def tracing_settings() -> tuple[Any, ...]:
-    """The values, in force now, of JAX's options that change what user code traces to."""
-    return tuple([setting.value for setting in _TRACING_SETTINGS])
-
-
-@contextlib.contextmanager
-def under_settings(values: tuple[Any, ...]) -> Iterator[None]:
-    """With these values in force, of `tracing_settings` at another time."""
-    with contextlib.ExitStack() as stack:
-        for setting, value in zip(_TRACING_SETTINGS, values, strict=True):
-            if setting.value != value:
-                stack.enter_context(setting(value))
-        yield
-
-
-def is_recompute(answer: Any) -> bool:
-    """Whether a checkpoint policy says so in the long form of its answers."""
-    return answer is partial_eval.Recompute
-
-
-def offload_memories(answer: Any) -> tuple[str, str] | None:
-    """From which memory to which other one a checkpoint policy wants a value moved."""
-    if not isinstance(answer, partial_eval.Offloadable):
-        return None
-    return str(answer.src), str(answer.dst)
-
-
-def backward_cotangents(bwd: Any, arguments: Any) -> list[Any]:
-    """The cotangents that a flat backward rule returns; later versions add what it logged."""
-    results = bwd.call_wrapped(*arguments)
-    has_log = type(results) is tuple and results and isinstance(results[0], (list, tuple))
-    return list(results[0] if has_log else results)
-
-
-def n_errors_before(fwd: Any) -> int:
-    """How many inputs checkify has put before those that a forward rule counts from 0 where it says
-    which of them are residuals. (JAX takes the wrong ones.)"""
-    inner = fwd.f
-    if getattr(inner, "__name__", None) != "checkified_fwd":
-        return 0
-    return int(getclosurevars(inner).nonlocals["num_errs"])
-
-
-def instantiate_zero(aval: Any) -> Any:
-    """A concrete zero for an absent tangent."""
-    return ad_util.instantiate(ad_util.Zero(aval))
-
-
-# --- mutable arrays
-
-
-def read_ref(operands: Any, tree: Any) -> list[Any]:
-    """(what is held, indices) -> what is read there."""
-    held, *index = operands
-    return [discharge._get_discharge(held, index, tree)]
-
-
-def write_ref(operands: Any, tree: Any) -> list[Any]:
-    """(what is held, value, indices) -> what was there, what is held then."""
-    held, value, *index = operands
-    return list(discharge._swap_discharge(held, value, index, tree))
-
-
-def add_to_ref(operands: Any, tree: Any) -> list[Any]:
-    """(what is held, value, indices) -> what is held then."""
-    held, value, *index = operands
-    return [discharge._addupdate_discharge(held, value, index, tree)]
-
-
-def buffer_of(ref: Any) -> Any:
-    """The array that a mutable array holds, not a copy of it: for a program that reads it now."""
-    held = getattr(getattr(ref, "_refs", None), "_buf", None)
-    return ref[...] if held is None else held
-
-
-def give_buffer(ref: Any, array: Any) -> None:
-    """Let a mutable array hold an array that nobody else has."""
-    held = getattr(getattr(ref, "_refs", None), "_buf", None)
-    if held is None or held.sharding != array.sharding:
-        ref[...] = array
-    else:
-        ref._refs._buf = array

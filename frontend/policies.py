@@ -19,7 +19,7 @@ from ..passes.rules.policies import (
 )
 from .avals import to_aval
 from .export_rules import jax_operation
-from .jax_compat import is_recompute, offload_memories
+from .jax_compat_rules import is_recompute, offload_memories
 
 
 def policy_from_jax(policy: Any) -> str | Thunk | None:

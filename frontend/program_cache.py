@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, TypeVar
 
-from ..lowering.jax_compat import on_clear_caches
+from ..lowering.jax_compat_calls import on_clear_caches
 
 Known = TypeVar("Known")
 

@@ -15,7 +15,7 @@ import jax
 
 from ..ir.errors import UsageError
 from .cells import is_ref
-from .jax_compat import buffer_of, give_buffer
+from .jax_compat_refs import buffer_of, give_buffer
 
 
 def read_refs(operands: Sequence[Any]) -> tuple[Any, ...]:

@@ -111,6 +111,29 @@ def check_closed_over(name: str, written: Sequence[Any]) -> None:
         )
 
 
+def check_writes(
+    name: str,
+    function: Graph,
+    rule: Graph,
+    rule_outputs: Sequence[Any],
+    places: Iterable[int],
+    n_consts: int,
+) -> None:
+    """Raise UsageError where a forward rule writes to an argument that its function only reads:
+    what it leaves there would be lost, for only what the function leaves is written back."""
+    places = tuple(places)
+    by_function = {i for i, _ in written_among(function, places, function.outputs, n_consts)}
+    n = len(rule_outputs) - len(places)
+    for i, left in zip(places, rule_outputs[n:], strict=True):
+        if left is not rule.inputs[n_consts + i] and i not in by_function:
+            raise UsageError(
+                f"the forward rule {name} writes to argument {i}, a mutable array to which its "
+                "function does not write",
+                hint="do the same in both: the function is what runs where nothing is "
+                "differentiated",
+            )
+
+
 def no_refs_in_jvp(name: str) -> CovectorError:
     return UsageError(
         f"the custom_jvp function {name} is given a mutable array, which has no tangent",

@@ -13,7 +13,8 @@ from ..ir.types import TensorType
 from .avals import to_aval, to_type
 from .cells import Cell
 from .importer import Params, records
-from .jax_compat import AbstractRef, add_to_ref, read_ref, trace_context, write_ref
+from .jax_compat_refs import AbstractRef, add_to_ref, read_ref, write_ref
+from .jax_compat_rules import trace_context
 
 Operand = Any
 """An atom or a cell."""

@@ -13,10 +13,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from .flat_functions import batch_levels
-from .jax_compat import (
-    CotangentZero,
-    SymbolicZero,
-)
+from .jax_compat_rules import CotangentZero, SymbolicZero
 
 
 def with_batch_axes(

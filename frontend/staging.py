@@ -15,7 +15,8 @@ from ..ir.errors import ArgumentError, UsageError
 from ..ir.graph import Graph
 from ..ir.types import TensorType
 from ..lowering.call_spec import Call
-from ..lowering.jax_compat import boundary, is_trace_clean, settings
+from ..lowering.jax_compat import boundary, settings
+from ..lowering.jax_compat_calls import is_trace_clean
 from .avals import type_of
 from .cells import is_ref
 from .jax_compat import Tracer

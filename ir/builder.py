@@ -71,17 +71,19 @@ class Builder:
         """
         if tuple(params) != primitive.param_names:
             params = self._complete(primitive, inputs, params)
+        return self._emit_complete(primitive, inputs, params)
+
+    def again(self, eqn: Equation, *inputs: Operand) -> tuple[Any, ...]:
+        """The outputs of an equation's primitive, with its parameters, on other operands."""
+        return self._emit_complete(eqn.primitive, inputs, eqn.params)
+
+    def _emit_complete(
+        self, primitive: Primitive, inputs: tuple[Operand, ...], params: dict[str, Any]
+    ) -> tuple[Any, ...]:
         for x in inputs:
             if x.__class__ is not Value and x.__class__ is not Literal:
                 return self._emit_general(primitive, inputs, params)
         return self._emit_atoms(primitive, inputs, params)
-
-    def again(self, eqn: Equation, *inputs: Operand) -> tuple[Any, ...]:
-        """The outputs of an equation's primitive, with its parameters, on other operands."""
-        for x in inputs:
-            if x.__class__ is not Value and x.__class__ is not Literal:
-                return self._emit_general(eqn.primitive, inputs, eqn.params)
-        return self._emit_atoms(eqn.primitive, inputs, eqn.params)
 
     def _emit_atoms(
         self, primitive: Primitive, inputs: tuple[Atom, ...], params: dict[str, Any]
@@ -338,12 +340,7 @@ def _shorthand(primitive: Primitive) -> Callable[..., Any]:
     def emit(self: Builder, *inputs: Operand, **params: Any) -> Any:
         if tuple(params) != names:
             params = self._complete(primitive, inputs, params)
-        for x in inputs:
-            if x.__class__ is not Value and x.__class__ is not Literal:
-                outputs = self._emit_general(primitive, inputs, params)
-                break
-        else:
-            outputs = self._emit_atoms(primitive, inputs, params)
+        outputs = self._emit_complete(primitive, inputs, params)
         return outputs[0] if len(outputs) == 1 else outputs
 
     emit.__name__ = primitive.name

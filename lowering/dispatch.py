@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 import jax
 
-from . import jax_compat
+from . import jax_compat, jax_compat_calls
 from .call_spec import Call, CallSpec, Names, Numbers
 from .execute import Executable
 
@@ -107,7 +107,7 @@ def make_dispatcher(
     shared = (spec, key) if key is not None else object()
     unjitted = lookup.outputs if fun is None else fun  # what runs under jax.disable_jit
     answer = jax_compat.boundary(lookup.answer)
-    function = jax_compat.cpp_function(label, unjitted, answer, static, shared)
+    function = jax_compat_calls.cpp_function(label, unjitted, answer, static, shared)
     if function is None:
         function = _python_function(fun, lookup)
     return _finish(function, fun, label, lookup)
@@ -178,7 +178,7 @@ def _forget_plans() -> None:
         lookup.plans.clear()
 
 
-jax_compat.on_clear_caches(_forget_plans)
+jax_compat_calls.on_clear_caches(_forget_plans)
 
 
 @dataclass(eq=False)
@@ -219,26 +219,26 @@ class _Lookup:
 
 
 def _placed(plan: Plan) -> list[Any]:
-    return jax_compat.place_constants(plan.executable.loaded, plan.constants)
+    return jax_compat_calls.place_constants(plan.executable.loaded, plan.constants)
 
 
 def _fastpath(plan: Plan, call: Call, outputs: Any) -> Any | None:
     kept = plan.kept if plan.kept is not None else [True] * len(call.leaves)
-    return jax_compat.fastpath_data(plan.executable.loaded, plan.constants, kept, outputs)
+    return jax_compat_calls.fastpath_data(plan.executable.loaded, plan.constants, kept, outputs)
 
 
 def _signature(call: Call) -> Hashable | None:
     """What a plan depends on; None where nothing may be remembered: under a trace, or for what is
     no array.
     """
-    if not jax_compat.is_trace_clean():
+    if not jax_compat_calls.is_trace_clean():
         return None
     try:
         leaves = tuple(map(_leaf_signature, call.leaves))
     except TypeError:
         return None
     static = tuple((place, type(value), value) for place, value in call.static)
-    return call.tree, leaves, static, jax_compat.configuration()
+    return call.tree, leaves, static, jax_compat_calls.configuration()
 
 
 def _leaf_signature(leaf: Any) -> Hashable:

@@ -1,4 +1,5 @@
-"""Every private name of JAX that lowering needs, and nothing else: one file to read when JAX moves.
+"""The private names of JAX that lowering needs, and nothing else: to be read when JAX moves, as is
+jax_compat_calls.
 
 The compile path below is JAX's own, not a second way into PJRT, because that is what the persistent
 compilation cache, layouts, shardings, effects and the C++ dispatch are attached to.
@@ -10,7 +11,7 @@ import functools
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import jax
@@ -18,25 +19,17 @@ import jax.dtypes as public_dtypes
 import numpy as np
 
 # InternalFloatingPointError: what jax_debug_nans raises from inside an execution; users must see
-# the public one. trace_context: the part of the configuration (x64, default device, ...) that a
-# compiled signature depends on. trace_state_clean: whether some transformation is being traced now,
-# when nothing may be cached. should_tuple_args: TPU wants very long argument lists passed as one
-# tuple. UNSPECIFIED is how "XLA may choose this sharding" is said; physical_sharding is a key
-# array's, in its base words. dispatch_registry: the pytree registry of the C++ dispatch, in which a
-# key array is a container of words. util: where caches are registered. traceback_util: see
-# boundary.
+# the public one. should_tuple_args: TPU wants very long argument lists passed as one tuple.
+# UNSPECIFIED is how "XLA may choose this sharding" is said. traceback_util: see boundary.
 from jax._src import (
     api_util,
-    config,
     core,
     dispatch,
     sharding_impls,
     traceback_util,
-    tree_util,
-    util,
 )
 
-# UnloadedMeshExecutable compiles a module the way jax.jit does; shard_args places arguments;
+# UnloadedMeshExecutable compiles a module the way jax.jit does;
 # private_mlir writes modules as bytes.
 from jax._src.interpreters import mlir as private_mlir
 from jax._src.interpreters import pxla
@@ -47,8 +40,7 @@ from jax._src.random import prng
 from jax.experimental.layout import Format
 from jax.interpreters import mlir as jax_mlir
 
-# DeviceList is the only form of a device assignment that the compile path accepts; ArrayImpl is
-# what C++ can return.
+# DeviceList is the only form of a device assignment that the compile path accepts.
 from jaxlib import xla_client
 from jaxlib.mlir import ir
 from jaxlib.mlir.passmanager import PassManager
@@ -320,117 +312,3 @@ def formats(loaded: Any) -> tuple[list[Any], list[Any]]:
         for pair in zip(layouts, shardings(loaded), strict=True)
     )
     return ins, outs
-
-
-# --- calling
-
-
-def place_constants(loaded: Any, constants: Sequence[Any]) -> list[Any]:
-    """Put leading constants where the executable wants them, once, so that no call pays for it
-    again.
-    """
-    if not constants:
-        return []
-    place = getattr(loaded, "shard_const_args", None)
-    if place is not None:
-        return list(place(list(constants)))
-    shardings = loaded._in_shardings[: len(constants)]  # jax 0.10.0
-    return list(jax.device_put(list(constants), list(shardings)))
-
-
-def fastpath_data(
-    loaded: Any, constants: Sequence[Any], kept: Sequence[bool], outputs: Any
-) -> Any | None:
-    """What C++ needs to run the next call by itself, or None if this one must stay in Python.
-
-    It stays in Python when it has effects, when an output is no plain array, or when this JAX keeps
-    the data under names unknown to us. `kept` says which arguments the executable takes; `outputs`
-    are those of a call: C++ learns their tree and types.
-    """
-    try:
-        run = loaded.unsafe_call
-        if run.ordered_effects or run.has_unordered_effects or settings.jax_no_execution:
-            return None
-        flat, tree = tree_util.dispatch_registry.flatten(outputs, None)
-        if not all(type(x) is xla_client.ArrayImpl for x in flat):
-            return None
-        return pxla.MeshExecutableFastpathData(
-            xla_executable=loaded.xla_executable,
-            out_pytree_def=tree,
-            in_shardings=_base_shardings(loaded.in_avals, loaded._in_shardings),
-            out_shardings=_base_shardings(loaded.out_avals, loaded._out_shardings),
-            out_avals=[x.aval for x in flat],
-            out_committed=[x.committed for x in flat],
-            kept_var_bitvec=[True] * len(constants) + list(kept),
-            in_device_local_layouts=loaded._dispatch_in_layouts,
-            const_args=constants,
-        )
-    except (AttributeError, TypeError):
-        return None
-
-
-def _base_shardings(avals: Sequence[Any], shardings: Sequence[Any]) -> list[Any]:
-    return [
-        sharding_impls.physical_sharding(a, s) if is_key(a) else s
-        for a, s in zip(avals, shardings, strict=True)
-    ]
-
-
-@functools.cache
-def _signature_cache() -> Any:
-    """Our own C++ cache: in JAX's, our compiled functions and jax.jit's of the same Python function
-    would mix.
-    """
-    return cpp.PjitFunctionCache(capacity=8192)
-
-
-def cpp_function(
-    name: str,
-    fun: Any,
-    miss: Callable[..., Any],
-    static: tuple[Sequence[int], Sequence[str]],
-    key: Hashable,
-) -> Any | None:
-    """A callable whose known signatures are looked up and executed in C++, as jax.jit's are; None
-    if this JAX has none.
-
-    `miss(*args, **kwargs)` is called for each new signature and returns the outputs, the fastpath
-    data or None, and False. Equal `fun` and `key` share compiled signatures.
-    """
-    try:
-        return cpp.pjit(
-            name, fun, miss, list(static[0]), list(static[1]), key,
-            tree_util.dispatch_registry, pxla.cc_shard_arg, _signature_cache(),
-        )  # fmt: skip
-    except (AttributeError, TypeError):
-        return None
-
-
-_clearing: list[Any] = []
-"""JAX knows caches by weak references: these are held here."""
-
-
-def on_clear_caches(clear: Callable[[], Any]) -> None:
-    """Have something cleared by jax.clear_caches, too."""
-
-    class Cache:
-        def cache_clear(self) -> None:
-            clear()
-
-        def cache_info(self) -> None:
-            """JAX may ask; what is cached here has no statistics."""
-
-        def cache_keys(self) -> list[Any]:
-            return []
-
-    _clearing.append(Cache())
-    util.register_cache(_clearing[-1], "covector")
-
-
-def is_trace_clean() -> bool:
-    return bool(core.trace_state_clean())
-
-
-def configuration() -> Hashable:
-    """What of JAX's configuration a compiled signature depends on, as jax.jit has it in its own."""
-    return tuple(config.trace_context())

@@ -15,7 +15,7 @@ from stablehlo_samples import compile_add, identity_module, identity_text
 
 import covector
 from covector.frontend.compiled import read_inputs
-from covector.lowering import dispatch, jax_compat
+from covector.lowering import dispatch, jax_compat, jax_compat_calls
 from covector.lowering.call_spec import Call, CallSpec
 from covector.lowering.dispatch import Done, Plan, make_dispatcher
 from covector.lowering.execute import Executable, compile_module, place
@@ -33,7 +33,7 @@ class Doubler:
         self.calls.append(call)
         if (
             any(isinstance(x, jax.core.Tracer) for x in call.leaves)
-            or not jax_compat.is_trace_clean()
+            or not jax_compat_calls.is_trace_clean()
         ):
             return Done(jax.tree.unflatten(call.tree, [x + x for x in call.leaves]))
         avals = [jax.typeof(x) for x in call.leaves]
@@ -268,7 +268,7 @@ def test_transformations_without_jit_run_under_disable_jit() -> None:
 
 
 def test_without_cpp_dispatch_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jax_compat, "cpp", None)
+    monkeypatch.setattr(jax_compat_calls, "cpp", None)
     for test in (
         test_what_makes_a_new_signature,
         test_outputs_are_as_jits,
@@ -331,7 +331,7 @@ def test_callables_of_every_kind() -> None:
 
 
 def test_unknown_fastpath_names_stay_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(jax_compat.pxla, "MeshExecutableFastpathData")
+    monkeypatch.delattr(jax_compat_calls.pxla, "MeshExecutableFastpathData")
     run, miss = doubler()
     assert [float(run(x)[0][0]) for x in (1.0, 2.0, 3.0)] == [2, 4, 6]
     assert len(miss.calls) == 1

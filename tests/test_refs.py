@@ -262,6 +262,21 @@ def test_backward_rules_write_nowhere() -> None:
         covector.grad(lambda x: f(x, jax.new_ref(1.0)))(3.0)
 
 
+def test_forward_rules_write_what_functions_write() -> None:
+    @jax.custom_vjp
+    def f(x: Any, ref: Any) -> Any:
+        return x * ref[...]
+
+    def fwd(x: Any, ref: Any) -> Any:
+        ref[...] += 1.0
+        return x, ref[...]
+
+    f.defvjp(fwd, lambda held, ct: (ct * held, None))
+    scale = jnp.float32(2.0)
+    with pytest.raises(ValueError, match="fwd writes to argument 1, a mutable array"):
+        covector.grad(lambda x: f(x * scale, jax.new_ref(1.0)))(3.0)
+
+
 # -- what is refused -------------------------------------------------------------------------------
 
 

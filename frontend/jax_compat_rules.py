@@ -1,0 +1,124 @@
+"""The private names of JAX behind custom derivative rules and checkpoints (see jax_compat)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from inspect import getclosurevars
+from typing import Any
+
+import jax
+
+# custom_jvp_call_p, custom_vjp_call_p: the primitives behind jax.custom_jvp and jax.custom_vjp.
+# SymbolicZero stands for an absent tangent in rules defined with symbolic_zeros=True; Zero for an
+# absent cotangent in what flattened backward rules return.
+# ad_checkpoint: what gives a value its name.
+from jax._src import ad_checkpoint, ad_util, config, custom_derivatives
+
+# Recompute: a checkpoint policy's long form of False.
+from jax._src.interpreters import partial_eval
+
+SymbolicZero: Any = ad_util.SymbolicZero
+CotangentZero: Any = ad_util.Zero
+
+
+def jvp_rule_from_params(params: dict[str, Any]) -> tuple[Any, Any]:
+    """The function and the rule of a custom_jvp_call equation, as JAX's flat functions."""
+    return tuple(custom_derivatives.custom_jvp_call_p.get_bind_params(params)["subfuns"])
+
+
+def vjp_rule_from_params(params: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """The function, forward and backward rule of a custom_vjp_call equation."""
+    return tuple(custom_derivatives.custom_vjp_call_p.get_bind_params(params)["subfuns"])
+
+
+def ordinary_checkpoint(fun: Any, policy: Any) -> Any:
+    """jax.checkpoint in the form that we read, whatever is set."""
+
+    def call(*args: Any) -> Any:
+        with config.remat3(False):
+            return jax.checkpoint(fun, policy=policy)(*args)
+
+    return call
+
+
+def given_name(called: Any) -> str | None:
+    """The name that an operation of JAX's gives a value under jax_remat3."""
+    kind = getattr(ad_checkpoint, "CheckpointName", ())
+    return str(called.name) if isinstance(called, kind) else None
+
+
+def ordinary_name(x: Any, name: str) -> Any:
+    """jax.ad_checkpoint.checkpoint_name in the form that we read, whatever is set."""
+    with config.remat3(False):
+        return ad_checkpoint.checkpoint_name(x, name)
+
+
+def call_ordinary_custom_vjp(
+    fun: Any, fwd: Any, bwd: Any, operands: Any, symbolic_zeros: bool
+) -> Any:
+    """Call a jax.custom_vjp function in the form in which we read rules, whatever is set: jax 0.10
+    reads the setting where such a function is made, 0.12 where it is called."""
+    with config.custom_vjp3(False):
+        f = jax.custom_vjp(fun)
+        f.defvjp(fwd, bwd, symbolic_zeros=symbolic_zeros)
+        return f(*operands)
+
+
+def trace_context() -> Any:
+    """JAX's options that tracing depends on."""
+    return config.trace_context()
+
+
+_TRACING_SETTINGS: tuple[Any, ...] = (
+    config.enable_x64, config.default_matmul_precision, config.numpy_dtype_promotion,
+    config.numpy_rank_promotion, config.threefry_partitionable, config.default_prng_impl,
+)  # fmt: skip
+
+
+def tracing_settings() -> tuple[Any, ...]:
+    """The values, in force now, of JAX's options that change what user code traces to."""
+    return tuple([setting.value for setting in _TRACING_SETTINGS])
+
+
+@contextlib.contextmanager
+def under_settings(values: tuple[Any, ...]) -> Iterator[None]:
+    """With these values in force, of `tracing_settings` at another time."""
+    with contextlib.ExitStack() as stack:
+        for setting, value in zip(_TRACING_SETTINGS, values, strict=True):
+            if setting.value != value:
+                stack.enter_context(setting(value))
+        yield
+
+
+def is_recompute(answer: Any) -> bool:
+    """Whether a checkpoint policy says so in the long form of its answers."""
+    return answer is partial_eval.Recompute
+
+
+def offload_memories(answer: Any) -> tuple[str, str] | None:
+    """From which memory to which other one a checkpoint policy wants a value moved."""
+    if not isinstance(answer, partial_eval.Offloadable):
+        return None
+    return str(answer.src), str(answer.dst)
+
+
+def backward_cotangents(bwd: Any, arguments: Any) -> list[Any]:
+    """The cotangents that a flat backward rule returns; later versions add what it logged."""
+    results = bwd.call_wrapped(*arguments)
+    has_log = type(results) is tuple and results and isinstance(results[0], (list, tuple))
+    return list(results[0] if has_log else results)
+
+
+def n_errors_before(fwd: Any) -> int:
+    """How many inputs checkify has put before those that a forward rule counts from 0 where it says
+    which of them are residuals. (JAX takes the wrong ones.)"""
+    inner = fwd.f
+    if getattr(inner, "__name__", None) != "checkified_fwd":
+        return 0
+    return int(getclosurevars(inner).nonlocals["num_errs"])
+
+
+def instantiate_zero(aval: Any) -> Any:
+    """A concrete zero for an absent tangent."""
+    return ad_util.instantiate(ad_util.Zero(aval))

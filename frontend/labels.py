@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..ir.graph import Location, Value
+from .source_names import parse_source
 
 
 class Labels:
@@ -69,7 +70,7 @@ def _around(place: Location) -> list[tuple[str, frozenset[str]]]:
 def _functions(file: str) -> tuple[tuple[int, int, str, frozenset[str]], ...]:
     """The functions of a file: first and last line, name, names assigned; inner ones later."""
     try:
-        tree = ast.parse("".join(linecache.getlines(file)))
+        tree = parse_source("".join(linecache.getlines(file)))
     except (SyntaxError, ValueError):
         return ()
     kinds = ast.FunctionDef | ast.AsyncFunctionDef

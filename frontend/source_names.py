@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import ast
 import linecache
+import threading
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
+
+from ..ir.memory import collector_paused
 
 Position = tuple[int, int, int, int]
 """First line, last line, first column, last column, as code objects and syntax trees count them."""
@@ -24,6 +27,19 @@ RETURNED: Final[Names] = ()
 _FILES: Final[dict[str, tuple[list[str], dict[Position, Names]]]] = {}
 
 
+_PARSING: Final = threading.Lock()
+
+
+def parse_source(text: str) -> ast.Module:
+    """The syntax tree of source text. Raises SyntaxError and ValueError, as ast.parse does.
+
+    One thread at a time, and without garbage collection, in which others may get their turn:
+    Python 3.11 counts the depth of trees for all threads together, and raises SystemError.
+    """
+    with _PARSING, collector_paused():
+        return ast.parse(text)
+
+
 def assigned_names(file: str) -> dict[Position, Names]:
     """The names that expressions of a file are assigned to, by position; empty without source."""
     lines = linecache.getlines(file)
@@ -31,7 +47,7 @@ def assigned_names(file: str) -> dict[Position, Names]:
     if known is not None and known[0] is lines:
         return known[1]
     try:
-        tree = ast.parse("".join(lines))
+        tree = parse_source("".join(lines))
     except (SyntaxError, ValueError):
         found: dict[Position, Names] = {}
     else:
@@ -97,7 +113,7 @@ def _position(node: ast.expr | ast.stmt) -> Position:
 def _returned_variables(file: str) -> tuple[tuple[int, int, frozenset[str]], ...]:
     """First and last line of each function of a file, and the variables that it returns."""
     try:
-        tree = ast.parse("".join(linecache.getlines(file)))
+        tree = parse_source("".join(linecache.getlines(file)))
     except (SyntaxError, ValueError):
         return ()
     found = []

@@ -7,18 +7,32 @@ them again and again and finds nothing: on large programs that is half of a pass
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
+
+_CHANGING: Final = threading.RLock()
+_pauses = 0
+"""How many there are now, in all threads: the collector is one for all of them."""
+
+_was_enabled = False
 
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Run without cyclic garbage collection; reference counting goes on. Nests."""
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
+    """Run without cyclic garbage collection; reference counting goes on. Nests, also in threads:
+    the last one to end lets the collector go on, if it did before the first."""
+    global _pauses, _was_enabled
+    with _CHANGING:
+        if _pauses == 0:
+            _was_enabled = gc.isenabled()
+            gc.disable()
+        _pauses += 1
     try:
         yield
     finally:
-        gc.enable()
+        with _CHANGING:
+            _pauses -= 1
+            if _pauses == 0 and _was_enabled:
+                gc.enable()

@@ -23,16 +23,17 @@ def check_linear(b: Builder, eqn: Equation, is_linear: Sequence[bool]) -> None:
     values may be zero, and is taken to be.)
     """
     primitive = eqn.primitive
-    which = [i for i, flag in enumerate(is_linear) if flag]
     if primitive.name == "convert_element_type":
         if is_inexact(eqn.inputs[0].type.dtype) and not is_inexact(eqn.output.type.dtype):
             _fail(eqn, f"{primitive.name} to {eqn.output.type} is not linear in its input")
     elif primitive.jointly_linear or primitive.name in _JOINED:
         positions = primitive.linear_in or range(len(eqn.inputs))
         _check_addends(b, eqn, is_linear, positions)
-    elif primitive.linear_in and (len(which) > 1 or which[0] not in primitive.linear_in):
-        several = f"inputs {which} together" if len(which) > 1 else f"input {which[0]}"
-        _fail(eqn, f"{primitive.name} is not linear in its {several}")
+    elif primitive.linear_in:
+        which = [i for i, flag in enumerate(is_linear) if flag]
+        if len(which) > 1 or which[0] not in primitive.linear_in:
+            several = f"inputs {which} together" if len(which) > 1 else f"input {which[0]}"
+            _fail(eqn, f"{primitive.name} is not linear in its {several}")
 
 
 def _check_addends(

@@ -5,8 +5,8 @@
 On the transformer of `examples/layers.py`. The vjp of a middle block by the block before it, found
 by name in the whole model, beside that part written out by hand, and the gradient of the whole;
 then `monitor`, which gives statistics of every block's output and of its cotangent, beside the
-gradient. All are compiled and timed in turn: a ratio is the median over rounds of the ratios within
-a round. Operations are XLA's count of floating-point ones in the compiled program.
+gradient. All are compiled and timed in turn, in processor time, which other work on the machine
+hardly changes: a ratio is the median over rounds of the ratios within a round. Operations are XLA's count of floating-point ones in the compiled program.
 """
 
 from __future__ import annotations
@@ -74,10 +74,10 @@ def main() -> None:
     times: dict[str, list[float]] = {name: [] for name in runs}
     for i in range(options.rounds + 1):
         for name in runs if i % 2 else reversed(runs):
-            start = time.perf_counter()
+            start = time.process_time()
             jax.block_until_ready(runs[name](*args))
             if i:
-                times[name].append(time.perf_counter() - start)
+                times[name].append(time.process_time() - start)
     for name, (_, base) in chosen.items():
         ratio = statistics.median(a / b for a, b in zip(times[name], times[base], strict=True))
         print(

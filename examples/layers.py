@@ -1,15 +1,15 @@
 """Derivatives between the layers of unmodified models, and the health of their gradients.
 
-    python examples/layers.py layers.png
+    python examples/layers.py    # prints all numbers, writes layers.png
 
 First the three-layer network of JAX's issue 12782: the product of dz2/dz1 with a vector. Then a
-transformer of 12 blocks: for every adjacent pair of blocks the jvp and vjp of one by the other, and
-the norms of all activations and of their cotangents.
+transformer of 12 blocks, which predicts the next row of its input: for every adjacent pair of blocks
+the jvp and vjp of one by the other, and the norms of all activations and of their cotangents.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +83,11 @@ def transformer_block(x: Any, p: Any) -> Any:
 
 
 def loss(x: Any, params: Any) -> Any:
+    """How far off each row's prediction of the next row is, squared, on average."""
+    following = x[1:]
     for p in params:
         x = transformer_block(x, p)
-    return jnp.mean(jnp.square(normed(x) - 1))
+    return jnp.mean(jnp.square(normed(x)[:-1] - following))
 
 
 def parameters(blocks: int) -> list[Any]:
@@ -125,30 +127,38 @@ def plot(products: list[Any], norms: list[Any], file: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     pairs = np.arange(2, len(products) + 2)
-    left.plot(pairs, [p for p, _ in products], "o-", label="|J v|")
-    left.plot(pairs, [p for _, p in products], "s-", label="|v J|")
-    left.set(xlabel="block", title="one block by the block before")
+    left.plot(pairs, [p for p, _ in products], "o-", label="$|J v|$, jvp")
+    left.plot(pairs, [p for _, p in products], "s-", label="$|J^T v|$, vjp")
+    left.set(title="each block by the block before it", ylabel="norm, for a unit vector v")
     blocks = np.arange(1, len(norms) + 1)
     right.semilogy(blocks, [n for n, _ in norms], "o-", label="output")
-    right.semilogy(blocks, [n for _, n in norms], "s-", label="cotangent")
-    right.set(xlabel="block", title="norms")
+    right.semilogy(blocks, [n for _, n in norms], "s-", label="cotangent: the loss by it")
+    right.set(title="outputs of the blocks", ylabel="norm")
     for axes in (left, right):
+        axes.set_xlabel("block")
         axes.legend()
         axes.grid(alpha=0.3)
     figure.savefig(file, dpi=150)
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("plot", nargs="?", default="layers.png", help="where the picture goes")
+    options = parser.parse_args()
+
     pushed, pulled = mlp_products()
     print(f"z1 -> z2: |J v| = {np.linalg.norm(pushed):.4f}, |v J| = {np.linalg.norm(pulled):.4f}")
     products, norms = adjacent_blocks(), gradient_norms()
     for i, (forward, backward) in enumerate(products, 2):
         print(f"block {i:2} by block {i - 1:2}: |J v| = {forward:.3f}, |v J| = {backward:.3f}")
-    if len(sys.argv) > 1:
-        plot(products, norms, Path(sys.argv[1]))
-        print(f"wrote {sys.argv[1]}")
+    for i, (output, cotangent) in enumerate(norms, 1):
+        print(f"block {i:2}: |output| = {output:.1f}, |cotangent| = {cotangent:.2e}")
+    plot(products, norms, Path(options.plot))
+    print(f"wrote {options.plot}")
 
 
 if __name__ == "__main__":

@@ -60,7 +60,9 @@ def draw(path: str, ys: Any, along_beta: Any, along_rho: Any) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--plot", default="lorenz.png", help="where the picture is written")
     options = parser.parse_args()
 

@@ -6,7 +6,8 @@ On the transformer of `examples/layers.py`. The vjp of a middle block by the blo
 by name in the whole model, beside that part written out by hand, and the gradient of the whole;
 then `monitor`, which gives statistics of every block's output and of its cotangent, beside the
 gradient. All are compiled and timed in turn, in processor time, which other work on the machine
-hardly changes: a ratio is the median over rounds of the ratios within a round. Operations are XLA's count of floating-point ones in the compiled program.
+hardly changes: a ratio is the median over rounds of the ratios within a round. Operations are XLA's
+count of floating-point ones in the compiled program.
 """
 
 from __future__ import annotations

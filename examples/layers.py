@@ -3,8 +3,9 @@
     python examples/layers.py    # prints all numbers, writes layers.png
 
 First the three-layer network of JAX's issue 12782: the product of dz2/dz1 with a vector. Then a
-transformer of 12 blocks, which predicts the next row of its input: for every adjacent pair of blocks
-the jvp and vjp of one by the other, and the norms of all activations and of their cotangents.
+transformer of 12 blocks, which predicts the next row of its input: for every adjacent pair of
+blocks the jvp and vjp of one by the other, and the norms of all activations and of their
+cotangents.
 """
 
 from __future__ import annotations

@@ -32,10 +32,10 @@ from .jax_compat import (
 from .locations import (
     Naming,
     Site,
+    collected_names,
     find_named_site,
     find_site,
     find_user_frame,
-    follow_names,
     place_of,
     site_of_traceback,
 )
@@ -65,8 +65,8 @@ class GraphTrace(Trace):  # type: ignore[misc]
     """
 
     __slots__ = (
-        "_arrays", "_naming", "aliases", "builder", "captured", "cells", "finished", "inputs",
-        "known", "lent", "name", "refs", "shared", "still",
+        "_arrays", "_collected", "_naming", "aliases", "builder", "captured", "cells", "finished",
+        "inputs", "known", "lent", "name", "refs", "shared", "still",
     )  # fmt: skip
 
     def __init__(self, name: str, outer: GraphTrace | None = None) -> None:
@@ -87,6 +87,7 @@ class GraphTrace(Trace):  # type: ignore[misc]
         self.known: KnownValues | None = None
         self._arrays: dict[int, tuple[Any, Atom]] = {}
         self._naming: Naming | None = None
+        self._collected = collected_names()
 
     # -- what JAX asks of a trace ------------------------------------------------------------------
 
@@ -128,8 +129,11 @@ class GraphTrace(Trace):  # type: ignore[misc]
             if error.location is None:
                 error.location = b.location
             raise
-        if inner is not None and site is not None and site.names is not None:
-            self._name(site, inner, outputs)
+        if inner is not None and site is not None:
+            if self._collected is not None:
+                self._collected.see(inner.f_back)
+            if site.names is not None:
+                self._name(site, inner, outputs)
         if primitive.multiple_results:
             return with_float0([self.tracer(x) for x in outputs], params)
         return self.tracer(outputs[0])
@@ -300,10 +304,13 @@ class GraphTrace(Trace):  # type: ignore[misc]
         if naming is not None:
             if naming.frame is inner and naming.site is site:
                 naming.operations.append(outputs)
+                if self._collected is not None and inner is not None:
+                    self._collected.calls.update(dict.fromkeys(outputs, inner.f_back))
                 return
             naming.apply()
         self._naming = Naming(site, inner, [outputs])
-        follow_names(site, inner, outputs)
+        if self._collected is not None:
+            self._collected.follow(site, inner, outputs)
 
     def finish(self, outputs: Sequence[Any]) -> Graph:
         """Close the graph. After the outputs comes what `written` mutable arrays hold."""

@@ -148,14 +148,18 @@ def linear_solve(
     """The x with matvec(x) = b for a linear matvec over pytrees, without its matrix.
 
     Derivatives are taken by b and by what matvec closes over, as in `custom_linear_solve`.
-    solver: "dense", "gmres", "cg" (for symmetric positive definite matrices), "auto" (dense for up
-      to 128 unknowns, then gmres), or a function (matvec, b) -> x.
+    solver: "dense", "gmres", "cg" (for symmetric or Hermitian, positive definite matrices), "auto"
+      (dense for up to 128 unknowns, then gmres), or a function (matvec, b) -> x.
+    symmetric: whether the matrix is its own transpose, without conjugates.
 
     Raises SolveError, when it runs, if the system is singular or the solver stalls; with
     throw=False the result is NaN then.
     """
     found = find_solver(solver, throw)
-    return custom_linear_solve(matvec, b, found, found, symmetric or solver == "cg")
+    is_complex = any(map(jnp.iscomplexobj, jax.tree.leaves(b)))
+    # the transpose of a Hermitian matrix is its conjugate, which is definite too
+    symmetric = symmetric or (solver == "cg" and not is_complex)
+    return custom_linear_solve(matvec, b, found, found, symmetric)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import jax
 # NotNeeded stands in a pull-back for an argument that is not a residual; DontWant, DidntWant and
 # GradRef for cotangents that are not to be, were not, or were added to a ref (also in jax.ad).
 # Trace, Tracer: the protocol that a tracing interpreter implements; ours is a subclass of each.
+# BatchTracer: what variables of functions under JAX's vmap hold.
 # set_current_trace, trace_ctx: which trace records the operations that run now;
 # eval_context: none does.
 # typeof: the JAX type of anything that may be an operand.
@@ -59,6 +60,7 @@ from jax._src.random import prng
 
 Trace: Any = core.Trace
 Tracer: Any = core.Tracer
+BatchTracer: Any = batching.BatchTracer
 Primitive: Any = core.Primitive
 ShapedArray: Any = core.ShapedArray
 JaxprLiteral: Any = core.Literal

@@ -152,12 +152,22 @@ class Assignments:
 
     places: of each named value. calls: the call of a function of the user's that made a value.
     passed_on: for each call that returned a variable, the value that it had last, and the variables
-    that callers assigned it to, with the calls of these.
+    that callers assigned it to, with the calls of these. frames: the calls of the user's functions.
     """
 
     places: dict[Value, Location] = field(default_factory=dict)
     calls: dict[Any, FrameType | None] = field(default_factory=dict)
     passed_on: dict[FrameType, tuple[Any, list[Variable]]] = field(default_factory=dict)
+    frames: dict[FrameType, None] = field(default_factory=dict)
+    _seen: set[FrameType] = field(default_factory=set)
+
+    def see(self, frame: FrameType | None) -> None:
+        """Remember the calls that an operation was recorded in."""
+        while frame is not None and frame not in self._seen:
+            self._seen.add(frame)
+            if _classify(frame.f_code).__class__ is _UserCode:
+                self.frames[frame] = None
+            frame = frame.f_back
 
     def follow(self, site: Site, inner: FrameType | None, outputs: tuple[Any, ...]) -> None:
         """Note the variables of callers that an assigned value becomes: `z = f(x)`, where f ends
@@ -194,11 +204,9 @@ def collecting_names() -> Iterator[Assignments]:
         _NAMED.reset(token)
 
 
-def follow_names(site: Site, inner: FrameType | None, outputs: tuple[Any, ...]) -> None:
-    """Note what callers call a value, if someone collects that."""
-    named = _NAMED.get()
-    if named is not None:
-        named.follow(site, inner, outputs)
+def collected_names() -> Assignments | None:
+    """Where assignments are noted, if someone collects them."""
+    return _NAMED.get()
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ from .forward import jvp
 from .gradients import grad, value_and_grad
 from .implicit import Function, custom_root
 from .linear_solvers import Solver, find_solver
+from .real_parts import RealParts
 from .root_finding import tolerance
 from .solve_checks import checked
 
@@ -40,9 +41,9 @@ def minimize(
 ) -> Any:
     """The x, a local minimum of the real scalar f(x, *args), that a descent from x0 finds.
 
-    x is a pytree of floats, args anything. Derivatives with respect to args and to whatever f
-    closes over are those of the equation grad f = 0, forward, in reverse and of higher order:
-    f_xx dx = -f_xa da. With respect to x0 they are zero.
+    x is a pytree of floats or complex numbers, args anything. Derivatives with respect to args and
+    to whatever f closes over are those of the equation grad f = 0, forward, in reverse and of
+    higher order: f_xx dx = -f_xa da. With respect to x0 they are zero.
 
     method: "bfgs", which keeps an inverse Hessian; "newton-cg", which keeps vectors only; "auto",
       the first for up to 256 unknowns.
@@ -60,8 +61,10 @@ def minimize(
             hint=did_you_mean(method, METHODS) or f"there are: {', '.join(METHODS)}",
         )
 
-    def objective(x: Any) -> Any:
-        return f(x, *args)
+    parts = RealParts.of(x0)
+
+    def objective(unknowns: Any) -> Any:
+        return f(parts.join(unknowns), *args)
 
     objective.__name__ = getattr(f, "__name__", "f")
 
@@ -69,7 +72,8 @@ def minimize(
         return _descend(objective, start, method, rtol, atol, max_steps, throw)
 
     solver = find_solver(linear_solver, throw, definite=True)
-    return custom_root(grad(objective), x0, solve, solver, symmetric=True)
+    start = parts.split(x0)
+    return parts.join(custom_root(grad(objective), start, solve, solver, symmetric=True))
 
 
 class _State(NamedTuple):

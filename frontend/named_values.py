@@ -17,6 +17,7 @@ from ..passes.expose import OPENED, Inside, expose, unshared
 from ..passes.inline import inline_graph
 from ..passes.perturb import Perturbations, perturb
 from .labels import Labels, function_of, variable_of
+from .local_variables import held_values
 from .locations import Assignments, Variable, collecting_names
 from .staging import Staged, stage
 
@@ -72,11 +73,9 @@ class Names:
             (labels if self.made[label[0]].inside is None else hidden).add(*label)
         self.by_name = dict(labels.names())
         self.hidden = dict(hidden.names())
-        self.by_line = {
-            f"{m.location.file}:{m.location.line}": v
-            for v, m in self.made.items()
-            if m.location is not None and m.inside is None
-        }
+        self.by_line = {_line(m.location): v for v, m in self.made.items() if m.inside is None}
+        for v, place in _assigned_at(named, self.made, copies):
+            self.by_line[_line(place)] = v
 
     @classmethod
     def of(cls, f: Callable[..., Any], args: Any, kwargs: Any) -> Names:
@@ -173,6 +172,7 @@ def _labelled(
     callers: dict[Any, list[Variable]] = {}
     for value, variables in named.passed_on.values():
         callers.setdefault(value, []).extend(variables)
+    held = held_values(named.frames)
     graphs = walk_graphs(staged.graph)
     owners = {v: g.name for g in graphs for e in g.equations for v in e.outputs}
     for made in values:
@@ -186,6 +186,25 @@ def _labelled(
             yield value, function or staged.graph.name, value.name, named.calls.get(value)
         for variable, place, call in callers.get(value, ()):
             yield value, function_of(value, place, None) or staged.graph.name, variable, call
+        for variable, frame in held.get(copies.get(value, value), ()):
+            yield value, frame.f_code.co_name, variable, frame
+
+
+def _assigned_at(
+    named: Assignments, made: dict[Value, Made], copies: Inside
+) -> Iterator[tuple[Value, Location]]:
+    """Values that are assigned to variables, and where, in the order of the program."""
+    callers = dict(named.passed_on.values())
+    for value, m in made.items():
+        if m.inside is None:
+            origin = copies.get(value, value)
+            if origin in named.places:
+                yield value, named.places[origin]
+            yield from ((value, place) for _, place, _ in callers.get(origin, ()))
+
+
+def _line(place: Location | None) -> str:
+    return "" if place is None else f"{place.file}:{place.line}"
 
 
 def _values(

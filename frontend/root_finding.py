@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 from .implicit import Function, custom_root
 from .linear import linearize
 from .linear_solvers import Solver, find_solver
+from .real_parts import RealParts
 from .solve_checks import checked
 
 
@@ -42,14 +43,18 @@ def fixed_point(
     what it takes.
     """
 
-    def residual(x: Any) -> Any:
-        return _minus(f(x, *args), x)
+    parts = RealParts.of(x0)
+
+    def residual(unknowns: Any) -> Any:
+        x = parts.join(unknowns)
+        return parts.split(_minus(f(x, *args), x))
 
     def solve(residual: Function, start: Any) -> Any:
         return _iterate(residual, start, rtol, atol, max_steps, throw)
 
     residual.__name__ = getattr(f, "__name__", "f")
-    return custom_root(residual, x0, solve, find_solver(linear_solver, throw))
+    solver = find_solver(linear_solver, throw)
+    return parts.join(custom_root(residual, parts.split(x0), solve, solver))
 
 
 def newton(
@@ -72,15 +77,18 @@ def newton(
     with throw=False the result is NaN then.
     """
 
-    def equation(x: Any) -> Any:
-        return f(x, *args)
+    parts = RealParts.of(x0)
+
+    def equation(unknowns: Any) -> Any:
+        return parts.split(f(parts.join(unknowns), *args))
 
     def solve(equation: Function, start: Any) -> Any:
         silent = find_solver(linear_solver, throw=False)
         return _newton(equation, start, silent, rtol, atol, max_steps, throw)
 
     equation.__name__ = getattr(f, "__name__", "f")
-    return custom_root(equation, x0, solve, find_solver(linear_solver, throw))
+    solver = find_solver(linear_solver, throw)
+    return parts.join(custom_root(equation, parts.split(x0), solve, solver))
 
 
 def _iterate(residual: Function, x: Any, rtol: Any, atol: Any, max_steps: int, throw: bool) -> Any:

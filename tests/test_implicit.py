@@ -126,6 +126,31 @@ def test_newton_in_several_unknowns_halves_its_steps() -> None:
     close(covector.jacobian(root)(3.0), {"p": 1.0, "q": -2 / 9})
 
 
+CONJUGATING = {
+    "newton": lambda a: covector.newton(lambda z: z + 0.3 * jnp.conj(z) - a, 0j),
+    "fixed_point": lambda a: covector.fixed_point(lambda z: a - 0.3 * jnp.conj(z), 0j),
+    "minimize": lambda a: covector.minimize(
+        lambda z: jnp.abs(z - a) ** 2 - 0.3 / 1.3 * z.real**2 + 0.3 / 0.7 * z.imag**2, 0j
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONJUGATING)
+def test_complex_equations_that_are_not_holomorphic(name: str) -> None:
+    """Their derivatives are linear over the real numbers only."""
+    scale = (1.3, 0.7) if name != "minimize" else (1 - 0.3 / 1.3, 1 + 0.3 / 0.7)
+
+    def exact(a: Any) -> Any:
+        return jax.lax.complex(a.real / scale[0], a.imag / scale[1])
+
+    def size(solve: Any) -> Any:
+        return lambda a: jnp.sum(solve(a).real ** 2 * solve(a).imag)
+
+    solve, a, v = CONJUGATING[name], jnp.asarray(0.4 + 1.1j), jnp.asarray(2 - 0.5j)
+    close(covector.jvp(solve, (a,), (v,)), jax.jvp(exact, (a,), (v,)), 1e-7)
+    close(covector.grad(size(solve))(a), jax.grad(size(exact))(a), 1e-7)
+
+
 @pytest.mark.parametrize("method", ["bfgs", "newton-cg"])
 def test_minimum_of_rosenbrocks_function(method: str) -> None:
     def rosenbrock(x: Any, a: Any) -> Any:
@@ -167,19 +192,20 @@ def test_linear_solvers(solver: str, dtype: Any) -> None:
     half, b = normal(7, 7).astype(dtype), normal(7, seed=1).astype(dtype)
     if dtype is complex:
         half = half + 1j * normal(7, 7, seed=2)
-    matrix = half @ half.conj().T + jnp.eye(7) if solver == "cg" else half
 
-    def f(matrix: Any, b: Any) -> Any:
+    def matrix_of(half: Any) -> Any:
+        return half @ half.conj().T + jnp.eye(7) if solver == "cg" else half
+
+    def f(half: Any, b: Any) -> Any:
+        matrix = matrix_of(half)
         x = covector.linear_solve(lambda v: matrix @ v, b, solver=solver)
         return jnp.sum(jnp.abs(x) ** 2)
 
-    def direct(matrix: Any, b: Any) -> Any:
-        return jnp.sum(jnp.abs(jnp.linalg.solve(matrix, b)) ** 2)
+    def direct(half: Any, b: Any) -> Any:
+        return jnp.sum(jnp.abs(jnp.linalg.solve(matrix_of(half), b)) ** 2)
 
-    close(f(matrix, b), direct(matrix, b))
-    if solver == "cg":  # told to be symmetric, so that only such perturbations count
-        return
-    close(covector.grad(f, (0, 1))(matrix, b), jax.grad(direct, (0, 1))(matrix, b), 1e-7)
+    close(f(half, b), direct(half, b))
+    close(covector.grad(f, (0, 1))(half, b), jax.grad(direct, (0, 1))(half, b), 1e-7)
 
 
 def test_gmres_restarts() -> None:
@@ -264,6 +290,8 @@ def test_what_does_not_converge_or_is_singular_says_so() -> None:
         covector.linear_solve(lambda v: jnp.ones((3, 3)) @ v, jnp.arange(3.0))
     with pytest.raises(SolveError, match="singular"):
         covector.linear_solve(lambda v: jnp.ones((3, 3)) @ v, jnp.arange(3.0), solver="gmres")
+    with pytest.raises(SolveError, match="not linear over the complex numbers"):
+        covector.linear_solve(lambda v: v + jnp.conj(v) / 2, jnp.array([1 + 1j, 2]))
     with pytest.raises(SolveError, match="singular"):  # every point of a line is a minimum
         covector.grad(lambda a: covector.minimize(lambda x: (x[0] - a) ** 2, jnp.zeros(2))[0])(1.0)
     quiet = covector.fixed_point(lambda x: 2 * x + 1, 1.0, throw=False)

@@ -98,6 +98,42 @@ def test_a_variable_that_is_returned_has_the_names_of_both_functions() -> None:
     assert_close(d.jvp(V), 2 * V)
 
 
+def row(r: Any) -> Any:
+    h = jnp.sin(r)
+    return jnp.sum(h)
+
+
+def from_libraries(x: Any, ws: Any) -> Any:
+    rows = jax.vmap(row)(x)
+    stack = jax.lax.scan(lambda c, w: (c, c @ w), x, ws)[1]
+    end = jax.lax.while_loop(lambda s: s[0] < 2, lambda s: (s[0] + 1, s[1] / 2), (0, rows))[1]
+    x = jax.vmap(lambda r: 2 * r)(x)
+    z = block(x, ws[0])
+    return jnp.sum(end) + jnp.sum(stack) + jnp.sum(z)
+
+
+def test_what_comes_out_of_library_functions_and_of_a_part_of_a_result() -> None:
+    listed = names(from_libraries, X, W)
+    assert listed == [
+        "row.h: f32[4,5]", "from_libraries.rows: f32[4]", "from_libraries.stack: f32[3,4,5]",
+        "from_libraries.end: f32[4]", "from_libraries.x: f32[4,5]", "block.h: f32[4,5]",
+        "from_libraries.z: f32[4,5]",
+    ]  # fmt: skip
+    d = covector.derivative(from_libraries, of="end", wrt="rows")(X, W)
+    assert_close(d.jacobian(), np.eye(4, dtype=np.float32) / 4)
+
+
+def test_a_line_is_what_its_variable_is_assigned() -> None:
+    """Not the last operation that is written on it, `ws[0]`."""
+    line = next(
+        number
+        for number, text in enumerate(Path(__file__).read_text().splitlines(), 1)
+        if text.strip() == "z = block(x, ws[0])"
+    )
+    d = covector.derivative(from_libraries, of=f"test_intermediates.py:{line}", wrt="block.h")(X, W)
+    assert_close(d.jvp(V), V)
+
+
 def test_tap_changes_nothing() -> None:
     def f(x: Any) -> Any:
         return jnp.sum(covector.tap(jnp.sin(x), "s"))

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from .graph import Equation, Literal
+from .graph import Equation, Literal, Value
+from .ops.random import key_tag
 from .types import dtype_category, is_complex
 
 VIEWS: Final = frozenset(
@@ -108,6 +109,21 @@ def is_expensive(eqn: Equation) -> bool:
     if name in _CHEAP_IF_REAL:
         return is_of_complex
     return name not in _CHEAP
+
+
+_HASHED: Final = 8
+"""Bytes of the two words of a block of Threefry-2x32, which each number is combined from."""
+
+
+def stored_bytes(eqn: Equation, v: Value) -> int:
+    """Bytes of a result that is stored for readers which operands can be fused into.
+
+    They combine the two words that a random number is made of, so that both are stored.
+    """
+    makes_words = eqn.primitive.name == "random_bits" and eqn.params["partitionable"]
+    if makes_words and key_tag(eqn.inputs[0].type.dtype) == "fry":
+        return max(_HASHED * int(v.type.size), int(v.type.nbytes))
+    return int(v.type.nbytes)
 
 
 def gathers(eqn: Equation) -> bool:

@@ -83,6 +83,13 @@ class _Grouping:
         self.graph = graph
         self.makers: dict[Atom, Equation] = {v: e for e in graph.equations for v in e.outputs}
         self.root: dict[Atom, int | None] = dict.fromkeys(graph.inputs)
+        self.readers: dict[Atom, list[Equation]] = {}
+        for eqn in graph.equations:
+            if eqn.primitive.name == "random_bits":
+                self.readers.update({v: [] for v in eqn.outputs})
+            for x in eqn.inputs:
+                if x in self.readers:
+                    self.readers[x].append(eqn)
         self.is_output = {x for x in graph.outputs if not isinstance(x, Literal)}
         self.stored = stored_equations(graph)
         self.elsewhere = places_of(graph).on_host
@@ -106,10 +113,17 @@ class _Grouping:
                     self.root[v] = len(values)
                     writes.append(len(values))
                     values.append(v)
-                    sizes.append(0 if v in outputs or v in self.elsewhere else v.type.nbytes)
+                    away = v in outputs or v in self.elsewhere
+                    sizes.append(0 if away else self._stored_bytes(eqn, v))
                     maker.append(len(steps))
-            steps.append(self._step(eqn, tuple(writes)))
+            stored = sum([sizes[b] for b in writes])
+            steps.append(self._step(eqn, tuple(writes), stored))
         return Steps(self.graph, tuple(steps), tuple(values), tuple(sizes), tuple(maker))
+
+    def _stored_bytes(self, eqn: Equation, v: Value) -> int:
+        if v in self.readers and all(map(_fuses, self.readers[v])):
+            return fusion.stored_bytes(eqn, v)
+        return int(v.type.nbytes)
 
     def _output_roots(self) -> set[Atom]:
         """The values that become outputs of the graph, seen through views."""
@@ -132,12 +146,13 @@ class _Grouping:
             x = maker.inputs[0]
         return self.root[x]
 
-    def _step(self, eqn: Equation, writes: tuple[int, ...]) -> Step:
+    def _step(self, eqn: Equation, writes: tuple[int, ...], stored: int) -> Step:
         fused, reads, elementwise = self._gather(eqn)
-        flops = sum(_weight(e) for e in (*fused, eqn))
-        moved = sum(x.type.nbytes for x in eqn.outputs) + sum(
-            x.type.nbytes for x in eqn.inputs if x in self.root
-        )
+        if fusion.passes_on(eqn):
+            cost = sum(map(_weight, fused))
+        else:
+            touched = (*eqn.outputs, *[x for x in eqn.inputs if x in self.root])
+            cost = sum(map(_weight, (*fused, eqn))) + _BYTE * sum(x.type.nbytes for x in touched)
         name = eqn.primitive.name
         in_place: Iterable[int] = elementwise if fusion.is_fusible(eqn) else ()
         if name in fusion.IN_PLACE:
@@ -148,8 +163,8 @@ class _Grouping:
             reads=tuple(reads),
             writes=writes,
             in_place=tuple([b for b in in_place if b not in self.of_loops]),
-            scratch=scratch_bytes(eqn),
-            cost=flops + _BYTE * moved,
+            scratch=scratch_bytes(eqn, stored),
+            cost=cost,
             once=bool(eqn.effects) or fusion.passes_on(eqn),
             carried=self._carried(eqn, writes),
         )
@@ -211,14 +226,22 @@ def _is_straight(eqn: Equation) -> bool:
 
 _BYTE = 2.0
 _FUNCTION = 16.0
-_WORDS = 12
-"""Bytes for each number drawn while it is drawn: three words that the rounds of a hash carry."""
+_HASH = 500.0
+"""Of a random number: twenty rounds over memory on CPUs, where it was measured beside a product."""
+_DRAWN = 16
+"""Bytes for each number while it is drawn: the two words that the rounds of a hash carry, twice."""
+
+
+def _fuses(eqn: Equation) -> bool:
+    return fusion.fuses_operands(eqn) or fusion.is_view(eqn)
 
 
 def _weight(eqn: Equation) -> float:
     """Time, in units of a multiply-add of a contraction: functions of one element cost several."""
     if eqn.primitive.family in ("contraction", "linalg"):
         return equation_cost(eqn).flops / 2
+    if eqn.primitive.name == "random_bits":
+        return _HASH * eqn.outputs[0].type.size
     if eqn.primitive.has_regions:
         cost = equation_cost(eqn)
         return cost.flops / 2 + _BYTE * cost.bytes / 4
@@ -228,13 +251,13 @@ def _weight(eqn: Equation) -> float:
     return float(equation_cost(eqn).flops) + _BYTE * traffic(eqn) / 4
 
 
-def scratch_bytes(eqn: Equation) -> int:
-    """Bytes that an equation needs only while it runs."""
+def scratch_bytes(eqn: Equation, stored: int = 0) -> int:
+    """Bytes that an equation needs only while it runs, beside the `stored` ones of its outputs."""
     name, params = eqn.primitive.name, eqn.params
     if name == "dot_general":
         return _moved_operands(eqn)
     if name == "random_bits":
-        return _WORDS * int(eqn.outputs[0].type.size)
+        return _DRAWN * int(eqn.outputs[0].type.size) - stored
     if not eqn.primitive.has_regions:
         return 0
     found = [body_bytes(graph) for graph in eqn.regions()]

@@ -21,6 +21,7 @@ from . import forward_rules as _forward_rules
 from . import inline as _inline
 from . import jvp as _jvp
 from . import linearize as _linearize
+from . import masks as _masks
 from . import materialize as _materialize
 from . import outline as _outline
 from . import reverse as _reverse
@@ -52,6 +53,7 @@ grad = _function(_reverse.Grad)
 inline = _function(_inline.Inline)
 jvp = _function(_jvp.Jvp)
 linearize = _function(_linearize.Linearize)
+masks = _function(_masks.Masks)
 materialize = _function(_materialize.Materialize)
 stacks = _function(_stacks.Stacks)
 outline = _function(_outline.Outline)
@@ -76,6 +78,7 @@ __all__ = [
     "jvp",
     "linearize",
     "make_pass",
+    "masks",
     "materialize",
     "ops",
     "outline",

@@ -15,6 +15,7 @@ from .base import PASSES, Pass, make_pass
 from .cse import Cse, cse_graph
 from .dce import Dce, remove_dead
 from .manager import Manager
+from .masks import LARGE, Masks, with_stored_masks
 from .observers import Observer
 from .settings import Settings
 from .stacks import WORTH, Stacks, with_fewer_stacks
@@ -151,16 +152,17 @@ def run_passes(module: Module, passes: str | Sequence[Pass | str], **switches: A
 
 
 def tidied(graph: Graph) -> Graph:
-    """A graph as it is compiled: without repeated, then without unread equations, and with the
-    least stacked from loop to loop.
+    """A graph as it is compiled: without repeated, then without unread equations, with the least
+    stacked from loop to loop, and with masks stored in place of what they are made from.
 
     It runs as a pipeline, which the environment's switches let one watch, where any is set.
     """
     settings = Settings.of({})
     if settings == Settings():
         with collector_paused():
-            return with_fewer_stacks(cleaned(graph), WORTH)
-    return Pipeline((Cse(), Dce(), Stacks(WORTH)), settings).run(Module({graph.name: graph})).main
+            return with_stored_masks(with_fewer_stacks(cleaned(graph), WORTH), LARGE)
+    passes = Cse(), Dce(), Stacks(WORTH), Masks(LARGE)
+    return Pipeline(passes, settings).run(Module({graph.name: graph})).main
 
 
 def cleaned(graph: Graph) -> Graph:

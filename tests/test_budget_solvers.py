@@ -59,8 +59,19 @@ def cost_of(p: Steps, order: Sequence[int] | None, budget: int) -> float | None:
         return None
     found = usage(p, order)
     assert found.peak <= budget
-    assert [i for k, i in enumerate(order) if i not in order[:k]] == list(range(len(p.steps)))
+    made: set[int] = set()
+    for i in order:
+        assert made.issuperset(p.steps[i].reads)
+        made.update(p.steps[i].writes)
+    assert set(order) == set(range(len(p.steps)))
     return found.cost
+
+
+def follows_the_program(order: Sequence[int]) -> bool:
+    """Whether each step runs for the first time where the program has it: of such orders the exact
+    planner finds the best. A step that nobody reads at once may better be put off."""
+    first = [i for k, i in enumerate(order) if i not in order[:k]]
+    return first == sorted(first)
 
 
 @pytest.mark.parametrize(("length", "snapshots"), [(6, 2), (7, 2), (8, 2), (8, 3), (8, 4)])
@@ -95,10 +106,11 @@ def test_what_evicting_costs_beside_the_optimum(
         for share in (0.9, 0.75, 0.6):
             budget = int(share * peak)
             best = cost_of(p, exact_order(p, budget), budget)
-            found = cost_of(p, cheapest_eviction(p, budget, frozenset()), budget)
-            if found is not None:
+            order = cheapest_eviction(p, budget, frozenset())
+            found = cost_of(p, order, budget)
+            if found is not None and order is not None:
                 assert best is not None
-                assert found >= best
+                assert found >= best or not follows_the_program(order)
                 gaps.append(found / best - 1)
     assert len(gaps) >= 10
     print(f"{make.__name__}: mean {statistics.mean(gaps):.3f}, worst {max(gaps):.3f}")

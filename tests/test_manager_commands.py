@@ -145,4 +145,4 @@ def test_what_jit_compiles_can_be_watched(
     function = covector.jit(covector.grad(lambda x: 3.0 * x * x))
     assert function(2.0) == 12.0
     steps = [name for _, name in banners(capsys.readouterr().err)]
-    assert steps == ["grad", "cse", "dce", "stacks{least=4096}"]
+    assert steps == ["grad", "cse", "dce", "stacks{least=4096}", "masks{least=16384}"]

@@ -55,8 +55,9 @@ def _drop(program: Steps, order: list[int], budget: int) -> list[int]:
 
 
 def without_unread(program: Steps, order: Sequence[int]) -> list[int]:
-    """The order without second computations whose results nobody reads before the next."""
+    """The order without computations whose results nobody reads before the next of the same."""
     wanted: set[int] = set()
+    later: set[int] = set()
     first: dict[int, int] = {}
     for k, index in enumerate(order):
         first.setdefault(index, k)
@@ -64,10 +65,12 @@ def without_unread(program: Steps, order: Sequence[int]) -> list[int]:
     for k in range(len(order) - 1, -1, -1):
         index = order[k]
         step = program.steps[index]
-        if first[index] != k and wanted.isdisjoint(step.writes):
+        is_other = first[index] != k or index in later
+        if is_other and wanted.isdisjoint(step.writes):
             continue
         wanted.difference_update(step.writes)
         wanted.update(step.reads)
+        later.add(index)
         kept.append(index)
     kept.reverse()
     return kept

@@ -10,7 +10,7 @@ from ...ir.steps import Steps
 from .cuts import LARGE, Preference, cuts_of
 from .evict import Evicting
 from .exact import exact_order
-from .improve import improved
+from .improve import improved, without_unread
 
 WAYS: Final = ((0.5, 12), (1.0, 3), (0.25, 3), (2.0, 12), (0.0, 60), (0.5, 200))
 """Powers of the distance of the next reader, and the reach of prices, that the eviction planner is
@@ -30,7 +30,7 @@ def find_order(program: Steps, budget: int, kept: frozenset[int]) -> list[int] |
     """The cheapest order that fits: of a small program; else of those that the planners find."""
     exact = exact_order(program, budget, kept)
     if exact is not None:
-        return exact
+        return without_unread(program, exact)
     return cheapest_eviction(program, budget, kept)
 
 

@@ -10,6 +10,7 @@ follow can start before.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import accumulate
 from typing import Any, Final
 
 from ...ir.graph import Atom, Equation, Graph, Literal, Value
@@ -30,10 +31,17 @@ _EARLY: Final = frozenset({"random_bits", "scan", "while"})
 """Loops, which XLA's CPU backend runs as soon as their operands are there."""
 
 
+def _latest(order: Sequence[int]) -> list[int]:
+    """Of each place of an order, the latest step of the program that ran before: a step that does
+    not follow it is computed again, or was put off."""
+    return list(accumulate(order, max, initial=-1))
+
+
 class _Writer:
     """Writes the steps one after another.
 
-    env: the value that now stands for one of the program. runs: how often each step has run.
+    env: the value that now stands for one of the program. passed: by a value behind a barrier of
+    the program's own, what was in front of it. stored: what stands alone in front of one.
     """
 
     def __init__(self, program: Steps, order: Sequence[int], fenced: Collection[int]) -> None:
@@ -43,12 +51,17 @@ class _Writer:
         self.env: dict[Any, Any] = {}
         self.made: dict[Equation, dict[Any, tuple[Value, ...]]] = {}
         self.kept: set[Equation] = set()
-        self.ran = [False] * len(program.steps)
         self.graph_outputs = set(program.graph.outputs)
         self.makers: dict[Atom, Equation] = {
             v: e for e in program.graph.equations for v in e.outputs
         }
         self.passed: dict[Any, tuple[Atom, Any]] = {}
+        self.stored = {
+            x
+            for e in program.graph.equations
+            if e.primitive is optimization_barrier and len(e.inputs) == 1
+            for x in e.inputs
+        }
         self.fresh: dict[Value, None] = {}
         self.live: set[int] = set()
         self.latest: Value | None = None
@@ -56,9 +69,10 @@ class _Writer:
 
     def write(self) -> Graph:
         k = 0
+        latest = _latest(self.order)
         while k < len(self.order):
             again = k
-            while again < len(self.order) and self.ran[self.order[again]]:
+            while again < len(self.order) and self.order[again] < latest[again]:
                 again += 1
             if again > k:
                 self._write_again(k, again)
@@ -85,7 +99,6 @@ class _Writer:
     def _write_step(self, k: int) -> None:
         index = self.order[k]
         step = self.program.steps[index]
-        self.ran[index] = True
         if k in self.fenced:
             self._fence(step)
         tied = self._tie(step)
@@ -159,6 +172,7 @@ class _Writer:
             for eqn in step.equations:
                 self._place(eqn, again=eqn is step.main)
             self.env.update(tied)
+            self._store(step)
             self._note(step)
             for b in step.writes:
                 self.live.add(b)
@@ -173,6 +187,11 @@ class _Writer:
             else:
                 self.env[v] = old
 
+    def _store(self, step: Step) -> None:
+        """What the program stores by a barrier of its own is stored again."""
+        values = [v for v in step.main.outputs if v in self.stored]
+        self._barrier(values, [self._atom(v) for v in values], step.main)
+
     def _is_given(self, v: Value) -> bool:
         return v not in self.makers
 
@@ -183,7 +202,8 @@ class _Writer:
         for step in steps:
             for eqn in step.equations:
                 for x in eqn.inputs:
-                    if x not in made and not isinstance(x, Literal):
+                    source = self.passed[x][0] if x in self.passed else x
+                    if x not in made and source not in made and not isinstance(x, Literal):
                         read.setdefault(x)
                 made.update(eqn.outputs)
         return read

@@ -15,6 +15,7 @@ from typing import Final
 from ...ir.graph import Graph, memoised
 from ...ir.liveness import usage
 from ...ir.steps import Step, Steps, steps_of
+from ..masks import with_stored_masks
 from ..stacks import WORTH, with_fewer_stacks
 from .bodies import with_smaller_bodies
 from .flat import Flat, flat_graph
@@ -73,7 +74,7 @@ class Search:
 
     def _program(self, loops: Choice) -> Steps:
         graph = with_rewinds(self.flat.graph, loops.snapshots)
-        return steps_of(with_fewer_stacks(graph, WORTH, loops.fused))
+        return steps_of(with_stored_masks(with_fewer_stacks(graph, WORTH, loops.fused)))
 
     def _at(self, place: int) -> Steps:
         if place not in self.made:

@@ -1,0 +1,250 @@
+"""Masks: what is read late and computed from something larger is stored, not computed again.
+
+    m = gt a 0; y = select_n m 0 a; ...; t = select_n m 0 ct
+=>
+    m = gt a 0; m' = optimization_barrier m; y = select_n m' 0 a; ...; t = select_n m' 0 ct
+
+A comparison is so cheap that compilers repeat it in each of its readers, and keep what it compares
+for that: four bytes an element where the truth value takes one, or the eight of the two words that
+a random number is made of. Behind a barrier it is stored, and what it was made from may go. So are
+random numbers that are read late, which take less than their words.
+
+Law: the same outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+from ..ir import fusion
+from ..ir.graph import Atom, Equation, Graph, Literal, Value, memoised, remembered, transformed
+from ..ir.ops.call import call, custom_jvp_call, custom_vjp_call
+from ..ir.ops.random import random_bits
+from ..ir.ops.shape import optimization_barrier
+from ..ir.types import BOOL
+from .base import Pass
+from .dce import is_same
+from .regions import with_regions
+
+LARGE: Final = 1 << 14
+"""Elements of a mask for which a compiled program is changed: below, another pass over memory costs
+more than it saves."""
+
+_FAR: Final = 64
+"""Values looked at behind a mask; beyond, it is left alone."""
+
+_CALLS: Final = frozenset({call, custom_jvp_call, custom_vjp_call})
+
+
+def with_stored_masks(graph: Graph, least: int = LARGE) -> Graph:
+    """The graph, and all that it holds, with barriers behind masks of at least so many elements."""
+    key = ("masks stored", least)
+
+    def change(graph: Graph) -> Graph:
+        equations = [
+            with_regions(e, lambda region: remembered(region, key))
+            if e.primitive.has_regions
+            else e
+            for e in graph.equations
+        ]
+        small = _small_values(graph, least)
+        if small:
+            equations = list(_Masks(graph, equations, small, least).stored())
+        return graph if is_same(equations, graph.equations) else graph.with_equations(equations)
+
+    return transformed(graph, key, change)
+
+
+# -- values smaller than what they are made from ---------------------------------------------------
+
+
+def _small_values(graph: Graph, least: int) -> set[Atom]:
+    """Large masks, and what random numbers alone are made into, that is computed where it is read:
+    as far as something else reads them than what makes more of the kind."""
+    found: set[Atom] = set()
+    noise = _noise_of(graph)
+    for eqn in graph.equations:
+        for v in eqn.outputs:
+            is_small = v.type.dtype == BOOL or v in noise
+            if is_small and v.type.size >= least and _is_repeated(eqn):
+                found.add(v)
+    if not found:
+        return found
+    read: set[Atom] = set()
+    for eqn in graph.equations:
+        if found.isdisjoint(eqn.inputs):
+            continue
+        if not (_is_repeated(eqn) and all(v in found for v in eqn.outputs)):
+            read.update(eqn.inputs)
+    return found & read
+
+
+def _noise_of(graph: Graph) -> set[Atom]:
+    """The values made of random words and constants alone, with the words."""
+
+    def find() -> set[Atom]:
+        noise: set[Atom] = set()
+        for eqn in graph.equations:
+            if eqn.primitive is random_bits:
+                noise.update(eqn.outputs)
+            elif eqn.primitive in _CALLS:
+                callee: Graph = eqn.params["graph"]
+                inner = _noise_of(callee)
+                noise.update(
+                    v for v, x in zip(eqn.outputs, callee.outputs, strict=True) if x in inner
+                )
+            elif noise and _is_of_noise(eqn, noise):
+                noise.update(eqn.outputs)
+        return noise
+
+    found: set[Atom] = memoised(graph, "noise", find)
+    return found
+
+
+def _is_of_noise(eqn: Equation, noise: set[Atom]) -> bool:
+    """Whether an equation computes on random numbers alone, but for scalars."""
+    return (
+        not noise.isdisjoint(eqn.inputs)
+        and all(x in noise or x.type.size == 1 for x in eqn.inputs)
+        and (fusion.is_fusible(eqn) or fusion.is_view(eqn))
+    )
+
+
+def _is_repeated(eqn: Equation) -> bool:
+    """Whether compilers may compute what an equation makes in each of its readers."""
+    return fusion.is_fusible(eqn) or eqn.primitive in _CALLS
+
+
+# -- when they pay ---------------------------------------------------------------------------------
+
+
+class _Masks:
+    """The masks of one graph.
+
+    last: where a value is read for the last time, by what is not computed in its own readers.
+    otherwise: the same, but for what `small` is made of it. stored_before: of each equation, how
+    many before it are stored; between two places without any, nothing is kept for long.
+    """
+
+    def __init__(
+        self, graph: Graph, equations: list[Equation], small: set[Atom], least: int
+    ) -> None:
+        self.graph, self.equations, self.small, self.least = graph, equations, small, least
+        self.given = set(graph.inputs)
+        self.makers: dict[Atom, Equation] = {v: e for e in equations for v in e.outputs}
+        self.stored_before = [0]
+        for eqn in equations:
+            self.stored_before.append(self.stored_before[-1] + _is_stored(eqn))
+        self._read_from_the_end()
+
+    def _read_from_the_end(self) -> None:
+        end = len(self.equations)
+        self.last: dict[Atom, int] = dict.fromkeys(self.graph.outputs, end)
+        self.otherwise = dict(self.last)
+        for i in reversed(range(end)):
+            eqn = self.equations[i]
+            place = other = i
+            if fusion.is_fusible(eqn) or fusion.is_view(eqn):
+                place = max([self.last.get(v, i) for v in eqn.outputs])
+                other = max(
+                    [-1 if v in self.small else self.otherwise.get(v, -1) for v in eqn.outputs]
+                )
+            for x in eqn.inputs:
+                self.last[x] = max(self.last.get(x, -1), place)
+                self.otherwise[x] = max(self.otherwise.get(x, -1), other)
+
+    def stored(self) -> Iterator[Equation]:
+        """The equations, with a barrier behind each mask that pays."""
+        behind: dict[Atom, Value] = {}
+        for i, eqn in enumerate(self.equations):
+            if behind and not behind.keys().isdisjoint(eqn.inputs):
+                eqn = eqn.replace(inputs=tuple([behind.get(x, x) for x in eqn.inputs]))
+            yield eqn
+            for v in eqn.outputs:
+                if v in self.small and self._pays(v, i):
+                    behind[v] = Value(v.type, v.name)
+                    yield Equation(optimization_barrier, (v,), (behind[v],), {}, eqn.location)
+
+    def _pays(self, v: Value, i: int) -> bool:
+        """Whether a value is read when more than its own bytes would be dead without it."""
+        last = self.last.get(v, i)
+        if last == len(self.equations) or not self._is_between(i, last):
+            return False
+        freed = sum(
+            [
+                size
+                for a, size in _stored_behind(v, self.makers, self.least).items()
+                if a not in self.given and self._is_between(max(self.otherwise.get(a, -1), i), last)
+            ]
+        )
+        return freed > v.type.nbytes
+
+    def _is_between(self, i: int, j: int) -> bool:
+        """Whether something is stored after one place and before another."""
+        return i < j and self.stored_before[j] > self.stored_before[i + 1]
+
+
+def _is_stored(eqn: Equation) -> bool:
+    if eqn.primitive in _CALLS:
+        callee: Graph = eqn.params["graph"]
+        stored: bool = memoised(callee, "stores", lambda: any(map(_is_stored, callee.equations)))
+        return stored
+    return not (fusion.is_fusible(eqn) or fusion.is_view(eqn) or fusion.passes_on(eqn))
+
+
+def _stored_behind(v: Atom, makers: dict[Atom, Equation], least: int) -> dict[Atom, int]:
+    """The large values that one is computed from, with their bytes, as far as compilers store them;
+    inputs of the graph and what callees store among them."""
+    found: dict[Atom, int] = {}
+    seen: set[Atom] = set()
+    stack = [v]
+    while stack:
+        x = stack.pop()
+        if x in seen or isinstance(x, Literal) or x.type.size < least:
+            continue
+        seen.add(x)
+        if len(seen) > _FAR:
+            return {}
+        maker = makers.get(x)
+        if maker is None:
+            found[x] = x.type.nbytes
+        elif fusion.is_fusible(maker) or fusion.is_view(maker):
+            stack.extend(maker.inputs)
+        elif maker.primitive in _CALLS:
+            _enter(maker, x, least, found, stack)
+        else:
+            found[x] = fusion.stored_bytes(maker, x)
+    return found
+
+
+def _enter(eqn: Equation, x: Value, least: int, found: dict[Atom, int], stack: list[Atom]) -> None:
+    """What a result of a call is computed from, of its operands and in the callee."""
+    callee: Graph = eqn.params["graph"]
+    makers: dict[Atom, Equation] = memoised(
+        callee, "makers", lambda: {v: e for e in callee.equations for v in e.outputs}
+    )
+    operands: dict[Atom, Atom] = dict(zip(callee.inputs, eqn.inputs, strict=True))
+    inner = callee.outputs[[v is x for v in eqn.outputs].index(True)]
+    for a, size in _stored_behind(inner, makers, least).items():
+        if a in operands:
+            stack.append(operands[a])
+        else:
+            found[x if a is inner else a] = size
+
+
+@dataclass(frozen=True)
+class Masks(Pass):
+    """Store what is read late and computed from something larger: masks, and random numbers.
+
+    Option least: the elements that it must have.
+    """
+
+    name: ClassVar[str] = "masks"
+    law: ClassVar[str] = "equal outputs"
+
+    least: int = 0
+
+    def run_graph(self, graph: Graph) -> Graph:
+        return with_stored_masks(graph, self.least)

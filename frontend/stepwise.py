@@ -18,6 +18,7 @@ from ..ir.errors import describe_equation
 from ..ir.graph import Equation, Graph, Thunk, Value, equation_key, memoised
 from ..ir.ops.call import call, checkpoint, custom_jvp_call, custom_vjp_call
 from ..ir.ops.foreign import foreign
+from ..ir.ops.shape import optimization_barrier
 from .export import evaluate
 from .export_rules import rule_for
 
@@ -62,6 +63,8 @@ def run_stepwise(
     """
 
     def bind(eqn: Equation, inputs: Sequence[Any]) -> Sequence[Any]:
+        if eqn.primitive is optimization_barrier:  # nothing is moved past it here
+            return inputs
         if not eqn.primitive.has_regions and eqn.params.get("precision") != OUR_OWN:
             try:
                 return rule_for(eqn.primitive)(eqn, inputs)
@@ -141,7 +144,9 @@ def _operations(graph: Graph) -> dict[Hashable, Equation]:
     """An equation of each kind that is compiled once, by what makes the kind."""
 
     def make() -> dict[Hashable, Equation]:
-        return {_kind(eqn): eqn for eqn in graph.equations}
+        return {
+            _kind(eqn): eqn for eqn in graph.equations if eqn.primitive is not optimization_barrier
+        }
 
     found: dict[Hashable, Equation] = memoised(graph, "operations", make)
     return found

@@ -19,7 +19,17 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from ..ir import fusion
-from ..ir.graph import Atom, Equation, Graph, Literal, Value, memoised, remembered, transformed
+from ..ir.graph import (
+    Atom,
+    Equation,
+    Graph,
+    Literal,
+    Value,
+    memoised,
+    remembered,
+    transformed,
+    walk_graphs,
+)
 from ..ir.ops.call import call, custom_jvp_call, custom_vjp_call
 from ..ir.ops.random import random_bits
 from ..ir.ops.shape import optimization_barrier
@@ -33,7 +43,11 @@ LARGE: Final = 1 << 14
 more than it saves."""
 
 _FAR: Final = 64
-"""Values looked at behind a mask; beyond, it is left alone."""
+_DEEP: Final = 16
+"""Values looked at behind a mask, and calls in calls; beyond, it is left alone."""
+
+Sources = dict[Atom, int]
+"""Values that are stored, with their bytes."""
 
 _CALLS: Final = frozenset({call, custom_jvp_call, custom_vjp_call})
 
@@ -49,9 +63,9 @@ def with_stored_masks(graph: Graph, least: int = LARGE) -> Graph:
             else e
             for e in graph.equations
         ]
-        small = _small_values(graph, least)
-        if small:
-            equations = list(_Masks(graph, equations, small, least).stored())
+        smaller = _smaller_values(graph, least)
+        if smaller:
+            equations = list(_Masks(graph, equations, smaller).stored())
         return graph if is_same(equations, graph.equations) else graph.with_equations(equations)
 
     return transformed(graph, key, change)
@@ -60,25 +74,33 @@ def with_stored_masks(graph: Graph, least: int = LARGE) -> Graph:
 # -- values smaller than what they are made from ---------------------------------------------------
 
 
-def _small_values(graph: Graph, least: int) -> set[Atom]:
-    """Large masks, and what random numbers alone are made into, that is computed where it is read:
-    as far as something else reads them than what makes more of the kind."""
-    found: set[Atom] = set()
+def _smaller_values(graph: Graph, least: int) -> dict[Atom, Sources]:
+    """The large masks, and what random numbers alone are made into, with what is stored for them to
+    be computed from, where that is more: of those that compilers compute where they are read, the
+    ones that something else reads than what makes more of the kind."""
     noise = _noise_of(graph)
-    for eqn in graph.equations:
-        for v in eqn.outputs:
-            is_small = v.type.dtype == BOOL or v in noise
-            if is_small and v.type.size >= least and _is_repeated(eqn):
-                found.add(v)
+    found = {
+        v
+        for eqn in graph.equations
+        for v in eqn.outputs
+        if (v.type.dtype == BOOL or v in noise) and v.type.size >= least and _is_repeated(eqn)
+    }
+    found.difference_update(graph.outputs)
     if not found:
-        return found
+        return {}
     read: set[Atom] = set()
     for eqn in graph.equations:
-        if found.isdisjoint(eqn.inputs):
-            continue
-        if not (_is_repeated(eqn) and all(v in found for v in eqn.outputs)):
+        if not found.isdisjoint(eqn.inputs) and not found.issuperset(eqn.outputs):
             read.update(eqn.inputs)
-    return found & read
+    makers: dict[Atom, Equation] = {v: e for e in graph.equations for v in e.outputs}
+    given = set(graph.inputs)
+    smaller: dict[Atom, Sources] = {}
+    for v in found & read:
+        behind = _stored_behind(v, makers, least)
+        sources = {a: size for a, size in behind.items() if a not in given}
+        if sum(sources.values()) > v.type.nbytes:
+            smaller[v] = sources
+    return smaller
 
 
 def _noise_of(graph: Graph) -> set[Atom]:
@@ -124,16 +146,16 @@ class _Masks:
     """The masks of one graph.
 
     last: where a value is read for the last time, by what is not computed in its own readers.
-    otherwise: the same, but for what `small` is made of it. stored_before: of each equation, how
+    otherwise: the same, but for what a mask is made of it. stored_before: of each equation, how
     many before it are stored; between two places without any, nothing is kept for long.
     """
 
     def __init__(
-        self, graph: Graph, equations: list[Equation], small: set[Atom], least: int
+        self, graph: Graph, equations: list[Equation], smaller: dict[Atom, Sources]
     ) -> None:
-        self.graph, self.equations, self.small, self.least = graph, equations, small, least
-        self.given = set(graph.inputs)
-        self.makers: dict[Atom, Equation] = {v: e for e in equations for v in e.outputs}
+        self.graph, self.equations, self.smaller = graph, equations, smaller
+        for callee in walk_graphs(graph):  # callees first: no recursion
+            _stores(callee)
         self.stored_before = [0]
         for eqn in equations:
             self.stored_before.append(self.stored_before[-1] + _is_stored(eqn))
@@ -149,7 +171,7 @@ class _Masks:
             if fusion.is_fusible(eqn) or fusion.is_view(eqn):
                 place = max([self.last.get(v, i) for v in eqn.outputs])
                 other = max(
-                    [-1 if v in self.small else self.otherwise.get(v, -1) for v in eqn.outputs]
+                    [-1 if v in self.smaller else self.otherwise.get(v, -1) for v in eqn.outputs]
                 )
             for x in eqn.inputs:
                 self.last[x] = max(self.last.get(x, -1), place)
@@ -163,23 +185,21 @@ class _Masks:
                 eqn = eqn.replace(inputs=tuple([behind.get(x, x) for x in eqn.inputs]))
             yield eqn
             for v in eqn.outputs:
-                if v in self.small and self._pays(v, i):
+                if v in self.smaller and self._pays(v, i):
                     behind[v] = Value(v.type, v.name)
                     yield Equation(optimization_barrier, (v,), (behind[v],), {}, eqn.location)
 
     def _pays(self, v: Value, i: int) -> bool:
         """Whether a value is read when more than its own bytes would be dead without it."""
         last = self.last.get(v, i)
-        if last == len(self.equations) or not self._is_between(i, last):
+        if not self._is_between(i, last):
             return False
-        freed = sum(
-            [
-                size
-                for a, size in _stored_behind(v, self.makers, self.least).items()
-                if a not in self.given and self._is_between(max(self.otherwise.get(a, -1), i), last)
-            ]
-        )
-        return freed > v.type.nbytes
+        freed = [
+            size
+            for a, size in self.smaller[v].items()
+            if self._is_between(max(self.otherwise.get(a, -1), i), last)
+        ]
+        return sum(freed) > v.type.nbytes
 
     def _is_between(self, i: int, j: int) -> bool:
         """Whether something is stored after one place and before another."""
@@ -188,16 +208,20 @@ class _Masks:
 
 def _is_stored(eqn: Equation) -> bool:
     if eqn.primitive in _CALLS:
-        callee: Graph = eqn.params["graph"]
-        stored: bool = memoised(callee, "stores", lambda: any(map(_is_stored, callee.equations)))
-        return stored
+        return _stores(eqn.params["graph"])
     return not (fusion.is_fusible(eqn) or fusion.is_view(eqn) or fusion.passes_on(eqn))
 
 
-def _stored_behind(v: Atom, makers: dict[Atom, Equation], least: int) -> dict[Atom, int]:
+def _stores(graph: Graph) -> bool:
+    """Whether a graph makes something that is not computed in its readers."""
+    found: bool = memoised(graph, "stores", lambda: any(map(_is_stored, graph.equations)))
+    return found
+
+
+def _stored_behind(v: Atom, makers: dict[Atom, Equation], least: int, depth: int = 0) -> Sources:
     """The large values that one is computed from, with their bytes, as far as compilers store them;
     inputs of the graph and what callees store among them."""
-    found: dict[Atom, int] = {}
+    found: Sources = {}
     seen: set[Atom] = set()
     stack = [v]
     while stack:
@@ -205,7 +229,7 @@ def _stored_behind(v: Atom, makers: dict[Atom, Equation], least: int) -> dict[At
         if x in seen or isinstance(x, Literal) or x.type.size < least:
             continue
         seen.add(x)
-        if len(seen) > _FAR:
+        if len(seen) > _FAR or depth > _DEEP:
             return {}
         maker = makers.get(x)
         if maker is None:
@@ -213,13 +237,15 @@ def _stored_behind(v: Atom, makers: dict[Atom, Equation], least: int) -> dict[At
         elif fusion.is_fusible(maker) or fusion.is_view(maker):
             stack.extend(maker.inputs)
         elif maker.primitive in _CALLS:
-            _enter(maker, x, least, found, stack)
+            _enter(maker, x, least, depth, found, stack)
         else:
             found[x] = fusion.stored_bytes(maker, x)
     return found
 
 
-def _enter(eqn: Equation, x: Value, least: int, found: dict[Atom, int], stack: list[Atom]) -> None:
+def _enter(
+    eqn: Equation, x: Value, least: int, depth: int, found: Sources, stack: list[Atom]
+) -> None:
     """What a result of a call is computed from, of its operands and in the callee."""
     callee: Graph = eqn.params["graph"]
     makers: dict[Atom, Equation] = memoised(
@@ -227,7 +253,7 @@ def _enter(eqn: Equation, x: Value, least: int, found: dict[Atom, int], stack: l
     )
     operands: dict[Atom, Atom] = dict(zip(callee.inputs, eqn.inputs, strict=True))
     inner = callee.outputs[[v is x for v in eqn.outputs].index(True)]
-    for a, size in _stored_behind(inner, makers, least).items():
+    for a, size in _stored_behind(inner, makers, least, depth + 1).items():
         if a in operands:
             stack.append(operands[a])
         else:

@@ -17,6 +17,7 @@ from covector.ir.liveness import usage
 from covector.ir.revolve import advances
 from covector.ir.steps import Step, Steps
 from covector.passes.budget.exact import exact_order
+from covector.passes.budget.improve import without_unread
 from covector.passes.budget.orders import cheapest_eviction
 
 Rows = Sequence[tuple[Sequence[int], int, float, int]]
@@ -83,6 +84,12 @@ def test_the_exact_planner_finds_the_schedule_of_revolve(length: int, snapshots:
     cost = cost_of(p, exact_order(p, budget, most=400_000), budget)
     assert cost is not None
     assert cost - length == advances(length, snapshots) + 1  # and the last step forwards
+
+
+def test_what_runs_again_before_anybody_reads_it_runs_once() -> None:
+    p = chain(3, lambda most: 1)
+    assert without_unread(p, [0, 1, 0, 1, 2]) == [0, 1, 2]
+    assert without_unread(p, [0, 1, 2, 0, 1]) == [0, 1, 2]
 
 
 def test_a_budget_below_the_optimum_of_memory_has_no_order() -> None:

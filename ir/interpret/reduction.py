@@ -62,7 +62,11 @@ _BITWISE: Final[dict[Any, np.ufunc]] = {
 
 
 def _bitwise(ufunc: np.ufunc) -> Callable[..., Array]:
-    return lambda x, *, axes: ufunc.reduce(x, axis=axes, dtype=x.dtype)
+    def reduce_bits(x: Array, *, axes: Axes) -> Array:
+        x = widened(x)
+        return ufunc.reduce(x, axis=axes, dtype=x.dtype)
+
+    return reduce_bits
 
 
 for _primitive, _ufunc in _BITWISE.items():

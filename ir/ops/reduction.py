@@ -11,6 +11,7 @@ from ..types import TensorType, dtype_category, dtype_name
 from .elementwise_folds import fold_reduction
 from .operands import ANY, BITS, DISCRETE, INTEGER, NUMBER, accept
 from .shape import check_axes
+from .shape_folds import unless_weak
 
 Params = dict[str, Any]
 
@@ -36,8 +37,8 @@ reduce_sum = _reduction(
     "reduce_sum", NUMBER, linear_in=(0,), jointly_linear=True, fold=fold_reduction
 )
 reduce_prod = _reduction("reduce_prod", NUMBER, fold=fold_reduction)
-reduce_max = _reduction("reduce_max", ANY - {"extended"}, fold=fold_reduction)
-reduce_min = _reduction("reduce_min", ANY - {"extended"}, fold=fold_reduction)
+reduce_max = _reduction("reduce_max", ANY - {"extended"}, fold=unless_weak(fold_reduction))
+reduce_min = _reduction("reduce_min", ANY - {"extended"}, fold=unless_weak(fold_reduction))
 reduce_and, reduce_or, reduce_xor = (
     _reduction(name, BITS, keeps_weak=False, not_differentiable=DISCRETE)
     for name in ("reduce_and", "reduce_or", "reduce_xor")

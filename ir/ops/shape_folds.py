@@ -6,6 +6,7 @@ are moved and repeated, never computed. A fold never makes more equations than i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..graph import Atom, Literal
@@ -17,6 +18,23 @@ if TYPE_CHECKING:
 Folded = tuple[Atom, ...] | None
 Inputs = tuple[Atom, ...]
 Params = dict[str, Any]
+Fold = Callable[["Builder", Inputs, Params], Folded]
+
+
+def unless_weak(fold: Fold) -> Fold:
+    """The fold where no operand that has a tangent is weakly typed.
+
+    Derivatives of such an operation are strongly typed in JAX; those of no operation would be as
+    weakly typed as its operand.
+    """
+
+    def fold_strong(b: Builder, inputs: Inputs, params: Params) -> Folded:
+        for x in inputs:
+            if x.type.weak and x.type.has_tangent:
+                return None
+        return fold(b, inputs, params)
+
+    return fold_strong
 
 
 def fold_broadcast_in_dim(b: Builder, inputs: Inputs, params: Params) -> Folded:
@@ -88,14 +106,13 @@ def fold_concatenate(b: Builder, inputs: Inputs, params: Params) -> Folded:
     return inputs if len(inputs) == 1 else None
 
 
+@unless_weak
 def fold_pad(b: Builder, inputs: Inputs, params: Params) -> Folded:
     """Padding by nothing is x."""
-    x, value = inputs
     config = params["padding_config"]
     if any(low or high or interior for low, high, interior in config):
         return None
-    keeps_type = len(config) == len(x.type.shape) and x.type.weak <= value.type.weak
-    return (x,) if keeps_type else None
+    return inputs[:1] if len(config) == len(inputs[0].type.shape) else None
 
 
 def fold_rev(b: Builder, inputs: Inputs, params: Params) -> Folded:
@@ -126,6 +143,7 @@ def fold_slice(b: Builder, inputs: Inputs, params: Params) -> Folded:
     return None
 
 
+@unless_weak
 def fold_dynamic_slice(b: Builder, inputs: Inputs, params: Params) -> Folded:
     """A window as large as x is x; one that starts at literals is a slice."""
     x, *starts = inputs

@@ -12,6 +12,7 @@ from ...ir.ops import shape as ops
 from ...ir.types import TensorType
 from ..context import Context, MlirValue
 from ..mlir_types import tail
+from ..narrow import converted, in_bytes
 from ..tables import lower
 
 Operands = Sequence[MlirValue]
@@ -51,8 +52,12 @@ def lower_rev(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
 
 @lower.rule(ops.concatenate)
 def lower_concatenate(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
-    types = [x.type for x in eqn.inputs]
-    return [concatenate(ctx, operands, types, eqn.params["dimension"])]
+    types, (out,) = [x.type for x in eqn.inputs], [v.type for v in eqn.outputs]
+    if out.dtype.name not in ("int2", "uint2"):
+        return [concatenate(ctx, operands, types, eqn.params["dimension"])]
+    wide = [in_bytes(t) for t in types]
+    joined = concatenate(ctx, converted(ctx, operands, types, wide), wide, eqn.params["dimension"])
+    return converted(ctx, [joined], [in_bytes(out)], [out])
 
 
 def concatenate(ctx: Context, parts: Operands, types: Sequence[TensorType], axis: int) -> MlirValue:

@@ -11,6 +11,7 @@ from ...ir.ops import sort as ops
 from ...ir.types import BOOL, TensorType, dtype_category, real_dtype
 from ..context import Context, MlirValue
 from ..monoids import compare
+from ..narrow import converted, in_bytes
 from ..tables import lower
 
 Operands = Sequence[MlirValue]
@@ -20,20 +21,22 @@ Keys = list[tuple[MlirValue, MlirValue, TensorType]]
 @lower.rule(ops.sort)
 def lower_sort(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     p = eqn.params
-    scalars = [TensorType((), x.type.dtype) for x in eqn.inputs]
+    types = [in_bytes(x.type) for x in eqn.inputs]
+    scalars = [TensorType((), t.dtype) for t in types]
     pairs = [t for scalar in scalars for t in (scalar, scalar)]
 
     def is_before(values: Operands) -> Operands:
         return [_is_before(ctx, values, scalars[: p["num_keys"]])]
 
-    return ctx.ops(
+    found = ctx.ops(
         "stablehlo.sort",
-        [v.type for v in eqn.outputs],
-        operands,
+        types,
+        converted(ctx, operands, [x.type for x in eqn.inputs], types),
         [(pairs, is_before)],
         dimension=ctx.attributes.integer(p["dimension"]),
         is_stable=ctx.attributes.flag(p["is_stable"]),
     )
+    return converted(ctx, found, types, [v.type for v in eqn.outputs])
 
 
 def _is_before(ctx: Context, values: Operands, scalars: Sequence[TensorType]) -> MlirValue:
@@ -92,19 +95,21 @@ def lower_top_k(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     def turned(type: TensorType) -> TensorType:
         return type.with_shape(tuple(type.shape[i] for i in order))
 
-    value = operands[0] if is_last else swapped(operands[0], turned(x))
+    (value,) = converted(ctx, operands, [x], [in_bytes(x)])
+    types = [in_bytes(outs[0]), outs[1]]
+    value = value if is_last else swapped(value, turned(in_bytes(x)))
     attributes = {} if eqn.params["is_stable"] else {"is_stable": ctx.attributes.flag(False)}
     found = ctx.ops(
         "chlo.top_k",
-        [turned(t) for t in outs],
+        [turned(t) for t in types],
         [value],
         (),
         k=ctx.attributes.integer(k),
         **attributes,
     )
-    if is_last:
-        return found
-    return [swapped(value, t) for value, t in zip(found, outs, strict=True)]
+    if not is_last:
+        found = [swapped(value, t) for value, t in zip(found, types, strict=True)]
+    return converted(ctx, found, types, outs)
 
 
 @lower.rule(ops.approx_top_k)

@@ -163,6 +163,9 @@ def _scatter_sums(
 @lower.rule(ops.select_and_scatter)
 def lower_select_and_scatter(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     p, type = eqn.params, eqn.outputs[0].type
+    if not type.shape:  # one window, of one element; XLA for CPUs dies of it
+        _, source, init = operands
+        return ctx.inline(p["scatter_graph"], (init, source))
     scalar = TensorType((), type.dtype)
     return ctx.ops(
         "stablehlo.select_and_scatter",

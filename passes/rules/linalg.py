@@ -25,6 +25,7 @@ from ...ir.types import is_complex
 from .. import tables
 from ..tables import Operands, materialise_batch
 from . import matrix as m
+from .elementwise import strong
 
 # -- refused -------------------------------------------------------------------------------------
 
@@ -160,7 +161,7 @@ def thin_qr(b: Builder, q: Operand, r: Operand, da: Operand) -> tuple[Any, Any]:
     mid = m.matmul(b, m.adjoint(b, q), da_by_r)
     below = m.lower_triangle(b, mid, -1)
     skew = b.sub(below, m.adjoint(b, below))
-    skew = b.convert(skew, skew.type.dtype)  # strongly typed, as JAX's
+    skew, mid, da_by_r = (strong(b, x) for x in (skew, mid, da_by_r))  # as in JAX
     if is_complex(mid.type.dtype):
         imaginary = b.sub(mid, b.convert(b.real(mid), mid.type.dtype))
         skew = b.add(skew, m.keep(b, imaginary, "eq"))

@@ -17,6 +17,7 @@ from ...ir.types import INT32, is_complex
 from .. import tables
 from ..tables import Operands, restates_primal
 from . import matrix as m
+from .elementwise import scaled
 
 restates_primal.update((l.eig, l.svd))  # they need vectors even where only values are asked for
 
@@ -179,13 +180,13 @@ def _singular_vectors(
     f = b.sub(b.div(b.literal(1, gaps.type), b.add(gaps, ones)), ones)
     f, s_row, s_column = (m.as_dtype(b, x, dtype) for x in (f, s_row, s_column))
     ps, sp = b.mul(s_row, mid), b.mul(s_column, mid)
-    inside = b.mul(f, b.add(ps, m.adjoint(b, ps)))
+    inside = scaled(b, b.add(ps, m.adjoint(b, ps)), f)
     if is_complex(dtype):
         skew = m.scale(b, b.sub(mid, m.adjoint(b, mid)), 0.5)
         inverse = m.as_dtype(b, m.from_diagonal(b, _inverse(b, s)), dtype)
         inside = b.add(inside, b.mul(skew, inverse))
     du = m.matmul(b, u, inside)
-    dv = m.matmul(b, v, b.mul(f, b.add(sp, m.adjoint(b, sp))))
+    dv = m.matmul(b, v, scaled(b, b.add(sp, m.adjoint(b, sp)), f))
     rows, cols = da.type.shape[-2:]
     if rows > cols:
         du = b.add(du, b.div(_outside(b, u, m.matmul(b, da, v)), s_row))

@@ -119,7 +119,7 @@ def jvp_scatter_mul(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
         terms.append(b.scatter_mul(dx, indices, updates, **eqn.params))
     if not isinstance(du, Zero):
         _check_writes_once(eqn, "jvp")
-        spread = b.scatter_add(zeros_like(b, du, x.type.shape), indices, du, **eqn.params)
+        spread = b.scatter_add(zeros_like(b, x), indices, du, **eqn.params)
         terms.append(b.mul(x, spread))
     return [b.sum_of(terms, eqn.outputs[0].type)]
 

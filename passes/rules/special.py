@@ -27,7 +27,8 @@ def gamma_density(b: Builder, a: Operand, x: Operand) -> Operand:
 def beta_density(b: Builder, p: Operand, q: Operand, x: Operand) -> Operand:
     """x^(p-1) (1-x)^(q-1) / B(p, q)."""
     one = b.literal(1, b.add(p, q).type)
-    powers = b.add(b.mul(b.sub(q, one), b.log1p(b.neg(x))), b.mul(b.sub(p, one), b.log(x)))
+    left = scaled(b, b.log1p(b.neg(x)), b.sub(q, one))
+    powers = b.add(left, scaled(b, b.log(x), b.sub(p, one)))
     log_beta = b.sub(b.add(b.lgamma(p), b.lgamma(q)), b.lgamma(b.add(p, q)))
     return b.exp(b.sub(powers, log_beta))
 

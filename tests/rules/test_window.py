@@ -276,6 +276,12 @@ def test_windows_without_axes_compile() -> None:
     case = Case("select_and_scatter_add", [f32(), f32()], {**params, "select_prim": "ge"})
     source, keys = case.sample()
     assert_close(execute(case.graph, [source, keys])[0], source)
+    graphs = {"select_graph": scalar_graph(lambda b, x, y: [b.ge(x, y)], f32(), f32())}
+    graphs["scatter_graph"] = scalar_graph(lambda b, x, y: [b.sub(x, y)], f32(), f32())
+    general = Case("select_and_scatter", [f32(), f32(), f32()], {**graphs, **params})
+    xs = general.sample()
+    assert_close(execute(general.graph, xs)[0], xs[2] - xs[1])
+    assert_close(evaluate(general.graph, xs)[0], xs[2] - xs[1])
 
 
 @pytest.mark.parametrize("name", ["reduce_window_max", "reduce_window_min"])

@@ -138,6 +138,8 @@ def derivative(
     if pairs is None and wrt is None:
         raise ArgumentError("derivative needs wrt, the values to differentiate by")
     wanted = [(of, wrt)] if pairs is None else list(pairs)
+    for pair in wanted:
+        _check_pair(pair)
 
     def at(*args: Any, **kwargs: Any) -> Any:
         names = Names.of(f, args, kwargs)
@@ -146,6 +148,16 @@ def derivative(
         return made[0] if pairs is None else made
 
     return at
+
+
+def _check_pair(pair: Any) -> None:
+    """Raises ArgumentError unless this is (of, wrt), each a name or a sequence of names."""
+    if isinstance(pair, str) or len(pair) != 2:
+        raise ArgumentError(f"pairs are of the form (of, wrt); got {pair!r}")
+    for names in pair:
+        is_sequence = isinstance(names, Sequence) and all(isinstance(n, str) for n in names)
+        if not is_sequence or not names:
+            raise ArgumentError(f"of and wrt are names, or lists of names; got {names!r}")
 
 
 def _derivative(names: Names, leaves: Sequence[Any], of: Which, wrt: Which) -> Derivative:

@@ -47,6 +47,11 @@ def variable_of(name: str) -> str:
     return re.split(r"\.(?![^\[]*\])", name)[-1]
 
 
+def unnumbered(name: str) -> str:
+    """A name without the number of its assignment."""
+    return re.sub(r"\[\d+\]$", "", name)
+
+
 def function_of(value: Value, place: Location | None, location: Location | None) -> str | None:
     """The function in which a value was assigned to its variable: around the place of the
     assignment if that is known, else around the operation, if that function assigns the name."""

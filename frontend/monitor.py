@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from ..ir.errors import ArgumentError, UsageError, did_you_mean
 from ..ir.graph import Graph, Value
-from ..ir.types import TensorType, has_tangent, is_complex
+from ..ir.types import TensorType, dtype_category, has_tangent, is_complex
 from .arguments import check_callable
 from .avals import to_aval, type_of
 from .compiled import jit
@@ -167,10 +167,12 @@ def _place(order: list[Value], value: Value) -> int:
 def _matching(names: Names, patterns: Sequence[str]) -> list[str]:
     """The names that fit any pattern. Raises UsageError for a pattern that none fits."""
     found: dict[str, None] = {}
+    # keys of random numbers have no statistics
+    known = [n for n, v in names.by_name.items() if dtype_category(v.type.dtype) != "extended"]
     for pattern in patterns:
         glob = pattern.replace("[", "[[]")
-        fit = [n for n in names.by_name if n == pattern or fnmatch.fnmatchcase(n, glob)]
-        fit = fit or [n for n in names.by_name if n.rpartition(".")[2] == pattern]
+        fit = [n for n in known if n == pattern or fnmatch.fnmatchcase(n, glob)]
+        fit = fit or [n for n in known if n.rpartition(".")[2] == pattern]
         if not fit and pattern != "*":
             names.refuse_hidden(pattern)
             raise UsageError(

@@ -16,7 +16,7 @@ from ..ir.types import TensorType
 from ..passes.expose import OPENED, Inside, expose, unshared
 from ..passes.inline import inline_graph
 from ..passes.perturb import Perturbations, perturb
-from .labels import Labels, function_of, variable_of
+from .labels import Labels, function_of, unnumbered, variable_of
 from .local_variables import held_values
 from .locations import Assignments, Variable, collecting_names
 from .staging import Staged, stage
@@ -119,16 +119,31 @@ class Names:
         if lines:
             return next(reversed(lines.values()))
         several = [k for k in self.by_name if variable_of(k) == name]
+        several = several or [
+            k for k in self.by_name if name in (unnumbered(k), variable_of(unnumbered(k)))
+        ]
         if len(several) == 1:
             return self.by_name[several[0]]
         if several:
             raise UsageError(f"{name!r} is ambiguous", hint=f"say which: {', '.join(several)}")
         self.refuse_hidden(name)
+        raise UsageError(f"{graph.name} has no value {name!r}", hint=self._near(name, known))
+
+    def _near(self, name: str, known: Iterable[str]) -> str:
+        """What may be meant by a name or a line that does not exist."""
+        file, is_line, number = name.rpartition(":")
+        if is_line and number.isdigit():
+            places = [k.rpartition(":") for k in self.by_line if k]
+            lines = {int(n) for f, _, n in places if f == file or f.endswith(f"/{file}")}
+            if lines:
+                closest = sorted(lines, key=lambda n: abs(n - int(number)))[:3]
+                return f"lines near it with values: {', '.join(map(str, sorted(closest)))}"
+            files = sorted({f.rpartition("/")[2] for f, _, _ in places if f})
+            return f"there are values of {', '.join(files)}"
         near = did_you_mean(name, [*known, *map(variable_of, self.by_name)])
-        raise UsageError(
-            f"{graph.name} has no value {name!r}",
-            hint=near or "covector.intermediates(f)(*args) lists what can be named",
-        )
+        few = list(known)
+        listed = f"there are {', '.join(few)}" if len(few) <= 8 else None
+        return near or listed or "covector.intermediates(f)(*args) lists what can be named"
 
     def refuse_hidden(self, name: str) -> None:
         """Raises UsageError if a value of this name is made where it cannot be followed."""

@@ -16,15 +16,29 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..ir.builder import Builder
-from ..ir.errors import ArgumentError, did_you_mean
+from ..ir.errors import ArgumentError
 from ..ir.graph import Graph, Value
-from ..ir.ops.ode import ADJOINTS, ode
+from ..ir.ops.ode import ode
 from ..ir.solvers.failure import failure
 from ..ir.solvers.tableaus import METHODS
 from ..ir.types import TensorType, dtype_category, dtype_name
 from ..passes.jacobian import jacobian_graph
 from .avals import to_aval, type_of
 from .execute import execute, is_tracing
+from .ode_arguments import (
+    TINY,
+    as_state,
+    check_array,
+    count,
+    first_step,
+    known_name,
+    limited,
+    number,
+    optional,
+    saved_times,
+    times_of,
+    tolerance,
+)
 from .staging import function_name
 from .trace import recording_trace, trace_flat
 
@@ -68,17 +82,17 @@ def odeint(
     over. A solve fails when it takes too many steps, when the dynamics are not finite, and when the
     steps become too small for the precision of t.
     """
-    times = _times(t)
+    times = times_of(t)
     with jax.default_matmul_precision("highest"):
         system = _System.trace(func, y0, times, args)
     options = {
-        "rtol": float(rtol),
-        "atol": float(atol),
-        "hmax": _finite(hmax),
-        "mxstep": _count(mxstep),
+        "rtol": number("rtol", rtol),
+        "atol": number("atol", atol),
+        "hmax": optional("hmax", hmax, TINY),
+        "mxstep": count("mxstep", mxstep),
         "throw": throw,
     }
-    return system.solve(times, _limited(adjoint, max_steps, snapshots), **options)[0]
+    return system.solve(times, limited(adjoint, max_steps, snapshots), **options)[0]
 
 
 @jax.tree_util.register_dataclass
@@ -87,8 +101,10 @@ class Solution:
     """What `solve_ode` returns: y at the times ts, and how the solve went.
 
     ts: [n]; ys: y0's structure with a first axis of length n. status: 0, or 1 (more steps than
-    max_steps), 2 (a slope or state is not finite), 3 (the step became too small). steps, rejected:
-    how many steps were taken and refused. reached: the time up to which there is a solution.
+    max_steps), 2 (a slope or state is not finite), 3 (the step became too small), 4 (the equations
+    of an implicit step were not solved), 5 (the times turn around, or are not finite). steps,
+    rejected: how many steps were taken and refused. reached: the time up to which there is a
+    solution.
     """
 
     ts: Any
@@ -147,17 +163,17 @@ def solve_ode(
         are NaN from there on. What raises calls back to Python, which programs for `jax.export`
         cannot.
     """
-    times, picked = _saved_times(t0, t1, saveat)
+    times, picked = saved_times(t0, t1, saveat)
     system = _System.trace(func, y0, times, args)
     options = {
-        "method": _known("method", method, METHODS),
-        "rtol": None if rtol is None else float(rtol),
-        "atol": None if atol is None else float(atol),
-        "hmax": _finite(np.inf if hmax is None else hmax),
-        "dt0": None if dt0 is None else float(dt0),
+        "method": known_name("method", method, METHODS),
+        "rtol": tolerance("rtol", rtol),
+        "atol": tolerance("atol", atol),
+        "hmax": optional("hmax", hmax, TINY),
+        "dt0": first_step(dt0),
         "throw": throw,
     }
-    limits = _limited(adjoint, max_steps, snapshots)
+    limits = limited(adjoint, max_steps, snapshots)
     ys, stats, reached = system.solve(times, limits, **options)
     ys = jax.tree.map(lambda y: y[picked], ys)
     return Solution(times[picked], ys, stats[0], stats[1], stats[2], reached)
@@ -180,8 +196,8 @@ class _System:
         state, tree = jax.tree.flatten(y0)
         flat_args, args_tree = jax.tree.flatten(args)
         for x in flat_args:
-            _check_array("argument", x)
-        state = [_as_state(x) for x in state]
+            check_array("arguments", x)
+        state = [as_state(x) for x in state]
         types = [type_of(x).strong for x in (*flat_args, *state)]
         time = TensorType((), type_of(times).dtype)
         n_args = len(flat_args)
@@ -262,89 +278,6 @@ def _slopes(func: Callable[..., Any], out: Any, tree: Any, state: Sequence[Any])
             )
         slopes.append(x.astype(to_aval(want).dtype))
     return slopes
-
-
-def _as_state(x: Any) -> Any:
-    """A state: an array of floats or complex numbers. Raises ArgumentError."""
-    _check_array("state", x)
-    dtype = type_of(x).dtype
-    if dtype_category(dtype) in ("float", "complex"):
-        return x if hasattr(x, "dtype") else jnp.asarray(x)
-    raise ArgumentError(
-        f"the initial state holds {dtype_name(dtype)}: states change continuously",
-        hint="give y0 as floats",
-    )
-
-
-def _check_array(what: str, x: Any) -> None:
-    try:
-        type_of(x)
-    except TypeError:
-        raise ArgumentError(f"an {what} of a solve is an array or a scalar, not {x!r}") from None
-
-
-# -- times and limits ------------------------------------------------------------------------------
-
-
-def _times(t: Any) -> Any:
-    """Times as an array of floats. Raises ArgumentError for times that are not monotone."""
-    if not hasattr(t, "dtype"):
-        t = jnp.asarray(t)
-    type = type_of(t)
-    if dtype_category(type.dtype) != "float":
-        raise ArgumentError(f"times are floats, got {type}")
-    if type.ndim != 1 or not type.size:
-        raise ArgumentError(f"times have the shape [n], n at least 1; got {type}")
-    if not is_tracing((t,)):
-        values = np.asarray(t, np.float64)
-        steps = np.diff(values)
-        if not np.all(np.isfinite(values)):
-            raise ArgumentError(f"times are finite; got {values[~np.isfinite(values)][0]}")
-        if np.any(steps > 0) and np.any(steps < 0):
-            i = int(np.argmax((steps > 0) != (steps[np.argmax(steps != 0)] > 0) & (steps != 0)))
-            raise ArgumentError(
-                f"times increase, or decrease, throughout; t[{i}] = {values[i]} and "
-                f"t[{i + 1}] = {values[i + 1]} do not"
-            )
-    return t
-
-
-def _saved_times(t0: Any, t1: Any, saveat: Any) -> tuple[Any, Any]:
-    """t0 | saveat | t1, and the slice of them that is asked for."""
-    for name, x in (("t0", t0), ("t1", t1)):
-        if jnp.shape(x) != ():
-            raise ArgumentError(f"{name} is a scalar, got the shape {jnp.shape(x)}")
-    dtype = jnp.result_type(float, *(x for x in (t0, t1, saveat) if hasattr(x, "dtype")))
-    if saveat is None:
-        return _times(jnp.stack([jnp.asarray(t0, dtype), jnp.asarray(t1, dtype)])), slice(1, 2)
-    inner = jnp.asarray(saveat, dtype)
-    if inner.ndim != 1:
-        raise ArgumentError(f"saveat has the shape [n], got {inner.shape}")
-    ends = [jnp.asarray(x, dtype).reshape(1) for x in (t0, t1)]
-    return _times(jnp.concatenate([ends[0], inner, ends[1]])), slice(1, 1 + inner.shape[0])
-
-
-def _limited(adjoint: str, max_steps: Any, snapshots: Any) -> dict[str, Any]:
-    adjoint = _known("adjoint", adjoint, ADJOINTS)
-    for name, limit in (("max_steps", max_steps), ("snapshots", snapshots)):
-        if limit is not None and (not isinstance(limit, (int, np.integer)) or limit < 1):
-            raise ArgumentError(f"{name} is a number known beforehand, at least 1; got {limit!r}")
-    return {"adjoint": adjoint, "max_steps": max_steps, "snapshots": snapshots}
-
-
-def _known(what: str, name: str, names: Any) -> str:
-    if name not in names:
-        hint = did_you_mean(name, names) or f"there are {', '.join(names)}"
-        raise ArgumentError(f"there is no {what} {name!r}", hint=hint)
-    return name
-
-
-def _finite(value: float) -> float | None:
-    return None if np.isinf(value) else float(value)
-
-
-def _count(value: float) -> int | None:
-    return None if np.isinf(value) else int(value)
 
 
 __all__ = ["Solution", "odeint", "solve_ode"]

@@ -269,6 +269,14 @@ def test_errors() -> None:
         covector.derivative(net, of="zz1", wrt="x")(X, W)
     with pytest.raises(UsageError, match=r"'h' is ambiguous\n  say which: block\[1\].h"):
         covector.derivative(net, of="h", wrt="x")(X, W)
+    with pytest.raises(UsageError, match=r"'z2' is ambiguous\n  say which: chain.z2\[1\], "):
+        covector.derivative(chain, of="z2", wrt="x")(X, W[0])
+    with pytest.raises(UsageError, match=r"no value '.*:1'\n  lines near it with values: \d+, "):
+        covector.derivative(net, of="test_intermediates.py:1", wrt="x")(X, W)
+    with pytest.raises(UsageError, match="there are x, output"):
+        covector.derivative(lambda x: jnp.sin(x), of="y", wrt="x")(X)
+    with pytest.raises(ArgumentError, match="pairs are of the form"):
+        covector.derivative(net, pairs=["z2"])
     with pytest.raises(ArgumentError, match=r"shaped as x, \(4, 5\); got \(3,\)"):
         covector.derivative(net, wrt="x")(X, W).jvp(np.ones(3))
     with pytest.raises(ArgumentError, match="needs wrt"):
@@ -338,6 +346,16 @@ def test_monitor_is_traced_once() -> None:
     watch = covector.monitor(counted)
     watch(X), watch(2 * X)
     assert len(calls) == 1
+
+
+def test_keys_have_no_statistics() -> None:
+    def noisy(key: Any, x: Any) -> Any:
+        one, _ = jax.random.split(key)
+        y = x + jax.random.normal(one, x.shape)
+        return jnp.sum(y)
+
+    _, found = covector.monitor(noisy)(jax.random.key(0), X)
+    assert list(found) == ["noisy.y"]
 
 
 def test_monitor_errors() -> None:

@@ -73,6 +73,8 @@ def test_odeint_of_jax_has_no_forward_mode() -> None:
     v = (jnp.array(DIRECTION[0]), *DIRECTION[1:])
     with pytest.raises(ForwardModeError, match=r"or solve by covector\.odeint, of the same"):
         covector.jvp(by_jax, LORENZ, v)
+    with pytest.raises(ForwardModeError, match=r"or solve by covector\.odeint, of the same"):
+        covector.hessian(lambda y0: jnp.sum(by_jax(y0, *LORENZ[1:])))(LORENZ[0])
     ours = covector.jvp(lambda y0, *a: covector.odeint(lorenz, y0, jnp.array(TIMES), *a), LORENZ, v)
     assert_close(ours[0], by_jax(*LORENZ), 1e-7)
 

@@ -325,6 +325,23 @@ def test_failures_that_do_not_raise() -> None:
     assert_close(s.reached, 1.0, 1e-3)
 
 
+@pytest.mark.parametrize("adjoint", ["direct", "backsolve"])
+def test_times_that_turn_around_are_found_while_the_program_runs(adjoint: str) -> None:
+    """Only then are they known, under jit; the derivatives of the solution are NaN, too."""
+
+    def total(k: Any, ts: Any) -> Any:
+        return jnp.sum(covector.odeint(lambda y, t: -k * y, 1.0, ts, adjoint=adjoint, throw=False))
+
+    for ts in ([0.0, 1.0, 0.5], [0.0, np.nan]):
+        assert np.isnan(covector.jit(covector.grad(total))(1.0, jnp.array(ts)))
+    s = covector.jit(
+        lambda ts: covector.solve_ode(
+            lambda y, t: -y, 1.0, t0=ts[0], t1=ts[2], saveat=ts, throw=False
+        )
+    )(jnp.array([0.0, 1.0, 0.5]))
+    assert int(s.status) == 5
+
+
 REFUSALS: dict[str, tuple[Callable[[], Any], str]] = {
     "method": (
         lambda: covector.solve_ode(lambda y, t: y, 1.0, t0=0.0, t1=1.0, method="dopri"),
@@ -355,6 +372,24 @@ REFUSALS: dict[str, tuple[Callable[[], Any], str]] = {
     "integers": (
         lambda: covector.odeint(lambda y, t: y, 1, jnp.arange(2.0)),
         "states change continuously",
+    ),
+    "half precision": (
+        lambda: covector.odeint(lambda y, t: -y, jnp.bfloat16(1), jnp.arange(2.0)),
+        "bf16, in which small steps get lost",
+    ),
+    "tolerance": (
+        lambda: covector.odeint(lambda y, t: y, 1.0, jnp.arange(2.0), rtol=-1e-3),
+        "rtol is 0 at least; got -0.001",
+    ),
+    "step of no size": (
+        lambda: covector.solve_ode(lambda y, t: y, 1.0, t0=0.0, t1=1.0, method="rk4", dt0=0.0),
+        "dt0 is the size of a step; got 0",
+    ),
+    "step that is traced": (
+        lambda: covector.grad(
+            lambda h: covector.solve_ode(lambda y, t: y, 1.0, t0=0.0, t1=1.0, dt0=h).ys[0]
+        )(0.1),
+        "dt0 is a real number known beforehand",
     ),
     "times": (
         lambda: covector.odeint(lambda y, t: y, 1.0, jnp.array([0.0, 2.0, 1.0])),

@@ -215,9 +215,9 @@ LIBRARY_HINT: Final = (
 )
 
 
-def forward_mode_hint(name: str, location: Location | None = None) -> str:
-    """The ways out of a missing forward mode."""
-    if name == "_odeint":
+def forward_mode_hint(name: str, location: Location | None = None, rule: str = "") -> str:
+    """The ways out of a missing forward mode. `rule`: the name of the function's backward rule."""
+    if name == "_odeint" or rule == "odeint_rev":  # the second, where the first was batched
         return SOLVE_HINT
     in_equinox = location is not None and "equinox" in location.file.replace("\\", "/").split("/")
     return FORWARD_MODE_HINT + (LIBRARY_HINT if in_equinox else "")

@@ -14,7 +14,7 @@ from ..ops.control import cond
 from ..ops.effect import pure_callback
 from ..types import BOOL, INT32
 from .arithmetic import along, any_of, entry
-from .spec import NOT_FINITE, NOT_SOLVED, OK, STEP_TOO_SMALL, TOO_MANY_STEPS
+from .spec import BAD_TIMES, NOT_FINITE, NOT_SOLVED, OK, STEP_TOO_SMALL, TOO_MANY_STEPS
 
 SUBJECTS: Final = {
     "ode": "solved up to",
@@ -39,6 +39,10 @@ CLAIMS: Final = {
     NOT_SOLVED: (
         "the equations of an implicit step were not solved by Newton's method",
         "look at the dynamics there; with steps of a fixed size, take smaller ones",
+    ),
+    BAD_TIMES: (
+        "the times were found to turn around, or not to be finite",
+        "times increase, or decrease, throughout, from the first to the last",
     ),
 }
 

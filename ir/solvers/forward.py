@@ -16,12 +16,12 @@ from ..graph import Graph, Value
 from ..loops import while_loop
 from ..ops.call import call
 from ..types import INT32, TensorType
-from .arithmetic import along, any_of, both, entry, filled, max_lanes, stacked
+from .arithmetic import along, any_of, both, entry, filled, max_lanes, part, stacked
 from .failure import guarded
 from .implicit import implicit_stages
 from .outputs import Outputs
 from .packing import packed
-from .spec import OK, Spec, split_operands
+from .spec import BAD_TIMES, OK, Spec, split_operands
 from .stepping import Attempt, Progress, Slopes, StageRule, Stepper, direction, explicit_stages
 from .windows import repeated, with_row
 
@@ -126,6 +126,7 @@ class _Solve:
             b, self.spec, self.stepper, self.ts, self.state, self.snapshots is not None
         )
         at = self.stepper.start(b, outputs.t0, self.state)
+        at = at._replace(status=self.checked_times(b, at.status))
         made = outputs.at_start(b, self.state)
         flat, unpack = packed((at, made, self.nothing_stored(b, at)))
 
@@ -148,6 +149,17 @@ class _Solve:
         ys, ends = outputs.finished(b, made, at)
         stats = stacked(b, [at.status, at.accepted, at.rejected])
         return [*ys, stats, at.t, *self.stored_outputs(b, at, ends, stored)]
+
+    def checked_times(self, b: Builder, status: Any) -> Any:
+        """The status at the start: no step leads to times that are behind the others."""
+        if self.n == 1:
+            return status
+        later, earlier = (part(b, self.ts, self.axis, i, self.n - 1 + i) for i in (1, 0))
+        ahead = b.sub(later, earlier)
+        ahead = b.mul(ahead, repeated(b, self.stepper.sign, self.axis, self.n - 1))
+        fine = both(b, b.ge(ahead, 0.0), b.is_finite(ahead))
+        fine = b.reduce_and(fine, axes=(self.axis,))
+        return b.select_n(fine, filled(b, self.spec.lanes, INT32, BAD_TIMES), status)
 
     # -- steps that are kept -----------------------------------------------------------------------
 

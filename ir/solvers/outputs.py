@@ -114,7 +114,8 @@ class Outputs:
         return Made(b.add(made.count, more), ys, ends)
 
     def finished(self, b: Builder, made: Made, at: Progress) -> tuple[list[Any], list[Any]]:
-        """The solution at ts, and how many steps were taken by each of ts."""
+        """The solution at ts, and how many steps were taken by each of ts: one at least by those
+        that a solve that has failed did not come to, so that their derivatives are NaN too."""
         ys = [part(b, y, self.axis, 0, self.n) for y in made.ys]
         if not self.with_ends:
             return ys, []
@@ -122,7 +123,7 @@ class Outputs:
         zero = filled(b, self.spec.lanes, INT32, 0)
         count = repeated(b, made.count, self.axis, self.n)
         is_made = b.lt(numbered(b, zero, self.n), count)
-        steps = repeated(b, at.accepted, self.axis, self.n)
+        steps = repeated(b, b.max(at.accepted, 1), self.axis, self.n)
         return ys, [b.select_n(is_made, steps, ends)]
 
 

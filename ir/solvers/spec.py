@@ -16,6 +16,7 @@ TOO_MANY_STEPS: Final = 1
 NOT_FINITE: Final = 2
 STEP_TOO_SMALL: Final = 3
 NOT_SOLVED: Final = 4
+BAD_TIMES: Final = 5
 
 ROOM: Final = 1 << 14
 """The most steps that reverse mode through the steps has room for, unless told otherwise."""

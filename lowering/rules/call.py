@@ -47,7 +47,7 @@ def lower_custom(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
 @lower.rule(ops.custom_vjp_linear)
 def lower_custom_vjp_linear(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     name = eqn.params["name"]
-    hint = ops.forward_mode_hint(name, eqn.location)
+    hint = ops.forward_mode_hint(name, eqn.location, eqn.params["bwd"].name)
     raise ForwardModeError(ops.forward_mode_claim(name), eqn, hint=hint)
 
 

@@ -147,7 +147,7 @@ def jvp_custom_vjp_linear(b: Builder, eqn: Equation, tangents: Operands) -> Oper
         dxs = instantiated(b, tangents, asked_for)
         b.append(eqn)
         return b.emit(custom_vjp_linear, *eqn.inputs[:n], *dxs, **eqn.params)
-    hint = c.forward_mode_hint(name, eqn.location)
+    hint = c.forward_mode_hint(name, eqn.location, eqn.params["bwd"].name)
     raise ForwardModeError(c.forward_mode_claim(name), eqn, stage="jvp", hint=hint)
 
 

@@ -26,8 +26,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from memory_loops import Looped, attention, lstm, neural_ode
-from memory_programs import Program, mlp, random_dag, resnet, transformer, unet
+from memory_loops import Looped, attention, lstm, neural_ode, scanned_gpt
+from memory_programs import Program, dropout, mlp, random_dag, resnet, transformer, unet
 from memory_results import Point, Results, load, plot, save, show
 
 import covector
@@ -50,6 +50,7 @@ def programs(large: bool) -> list[Callable[[], Made]]:
     found: list[Callable[[], Made]] = [
         lambda: mlp("MLP, tanh", jnp.tanh),
         lambda: mlp("MLP, gelu", jax.nn.gelu),
+        dropout,
         lambda: transformer(12),
         resnet,
         unet,
@@ -57,6 +58,7 @@ def programs(large: bool) -> list[Callable[[], Made]]:
         lambda: random_dag(1),
         lstm,
         attention,
+        scanned_gpt,
         neural_ode,
     ]
     return [*found, lambda: transformer(48, width=48, batch=4)] if large else found

@@ -1,4 +1,4 @@
-"""Programs for benchmarks/memory.py that are loops: an LSTM, attention blocks, a neural ODE."""
+"""Loops for benchmarks/memory.py: an LSTM, attention blocks, a scanned GPT, a neural ODE."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 from jax import lax
-from memory_programs import POLICIES, gpt, normal, square
+from memory_programs import POLICIES, embedded, gpt, normal, scored, square
 
 SNAPSHOTS = (2, 4, 8, 16, 32, 64)
 """States that equinox's loop is asked to keep."""
@@ -117,6 +117,20 @@ def attention(blocks: int = 24, width: int = 64, batch: int = 4) -> Looped:
 
     x = normal(94, batch, config.context, width)
     return Looped("attention", params, x, blocks, lambda _, x: x, step, lambda p, _: p, square)
+
+
+def scanned_gpt(blocks: int = 48, width: int = 96, batch: int = 8) -> Looped:
+    """A transformer that scans its blocks; the targets are carried along."""
+    config = gpt.Config(blocks=blocks, width=width, batch=batch)
+    params = gpt.init(config)
+    params["blocks"] = jax.tree.map(lambda *each: jnp.stack(each), *params["blocks"])
+    tokens = jax.random.randint(jax.random.key(1), (batch, config.context + 1), 0, 128)
+
+    def step(_: Any, state: Any, block: Any) -> Any:
+        return gpt.block(block, state[0], config.heads), state[1]
+
+    name = f"GPT of {blocks}, scanned"
+    return Looped(name, params, tokens, blocks, embedded, step, lambda p, _: p["blocks"], scored)
 
 
 def neural_ode(steps: int = 512, width: int = 64, batch: int = 64) -> Looped:

@@ -89,18 +89,40 @@ def transformer(layers: int, width: int = 96, batch: int = 8) -> Program:
     params = gpt.init(config)
     tokens = jax.random.randint(jax.random.key(1), (batch, config.context + 1), 0, 128)
 
-    def start(p: Any, tokens: Any) -> Any:
-        return p["embedding"][tokens[:, :-1]] + p["position"], tokens[:, 1:]
-
-    def end(p: Any, state: Any) -> Any:
-        h, targets = state
-        scores = gpt.layer_norm(p["norm"], h) @ p["embedding"].T
-        return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(scores), targets[..., None], -1))
-
     def run(i: int) -> Block:
         return lambda p, s: (gpt.block(p["blocks"][i], s[0], config.heads), s[1])
 
-    return Program(f"GPT of {layers}", params, tokens, [run(i) for i in range(layers)], start, end)
+    return Program(
+        f"GPT of {layers}", params, tokens, [run(i) for i in range(layers)], embedded, scored
+    )
+
+
+def embedded(p: Any, tokens: Any) -> Any:
+    """What goes into a transformer's first block, with the targets."""
+    return p["embedding"][tokens[:, :-1]] + p["position"], tokens[:, 1:]
+
+
+def scored(p: Any, state: Any) -> Any:
+    h, targets = state
+    scores = gpt.layer_norm(p["norm"], h) @ p["embedding"].T
+    return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(scores), targets[..., None], -1))
+
+
+def dropout(layers: int = 12, width: int = 256) -> Program:
+    """ReLU layers, each of which drops a tenth of its outputs."""
+
+    def layer(i: int) -> Block:
+        def run(ws: Any, state: Any) -> Any:
+            h, key = state
+            keep = jax.random.bernoulli(jax.random.fold_in(key, i), 0.9, h.shape)
+            return jnp.where(keep, jax.nn.relu(h @ ws[i]) / 0.9, 0), key
+
+        return run
+
+    ws = [normal(i, width, width, scale=width**-0.5) for i in range(layers)]
+    blocks = [layer(i) for i in range(layers)]
+    x = normal(99, 4096, width), jax.random.key(1)
+    return Program("MLP, dropout", ws, x, blocks, lambda _, x: x, lambda _, s: square(_, s[0]))
 
 
 def convolve(h: Any, w: Any) -> Any:

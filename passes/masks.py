@@ -14,7 +14,8 @@ Law: the same outputs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -31,8 +32,9 @@ from ..ir.graph import (
     walk_graphs,
 )
 from ..ir.ops.call import call, custom_jvp_call, custom_vjp_call
-from ..ir.ops.random import random_bits
+from ..ir.ops.random import key_tag, random_bits
 from ..ir.ops.shape import optimization_barrier
+from ..ir.storage import stored_equations
 from ..ir.types import BOOL
 from .base import Pass
 from .dce import is_same
@@ -65,7 +67,7 @@ def with_stored_masks(graph: Graph, least: int = LARGE) -> Graph:
         ]
         smaller = _smaller_values(graph, least)
         if smaller:
-            equations = list(_Masks(graph, equations, smaller).stored())
+            equations = list(_Masks(graph, equations, smaller, least).stored())
         return graph if is_same(equations, graph.equations) else graph.with_equations(equations)
 
     return transformed(graph, key, change)
@@ -151,9 +153,10 @@ class _Masks:
     """
 
     def __init__(
-        self, graph: Graph, equations: list[Equation], smaller: dict[Atom, Sources]
+        self, graph: Graph, equations: list[Equation], smaller: dict[Atom, Sources], least: int
     ) -> None:
-        self.graph, self.equations, self.smaller = graph, equations, smaller
+        self.graph, self.equations, self.smaller, self.least = graph, equations, smaller, least
+        self.noise = _noise_of(graph)
         for callee in walk_graphs(graph):  # callees first: no recursion
             _stores(callee)
         self.stored_before = [0]
@@ -178,19 +181,56 @@ class _Masks:
                 self.otherwise[x] = max(self.otherwise.get(x, -1), other)
 
     def stored(self) -> Iterator[Equation]:
-        """The equations, with a barrier behind each mask that pays."""
-        behind: dict[Atom, Value] = {}
-        for i, eqn in enumerate(self.equations):
+        """The equations, with a barrier behind each mask that pays, and random numbers drawn when
+        the program does: left free, they would all be drawn at once."""
+        paying = {v for i, e in enumerate(self.equations) for v in e.outputs if self._pays(v, i)}
+        stored = None if paying.isdisjoint(self.noise) else self._stored_for_sure()
+        behind: dict[Atom, Atom] = {}
+        latest: Value | None = None
+        for old, eqn in zip(self.graph.equations, self.equations, strict=True):
             if behind and not behind.keys().isdisjoint(eqn.inputs):
                 eqn = eqn.replace(inputs=tuple([behind.get(x, x) for x in eqn.inputs]))
+            if stored and latest is not None and self._draws(eqn):
+                keys = [x for x in eqn.inputs if isinstance(x, Value) and key_tag(x.type.dtype)]
+                wait = _barrier((*keys, latest), eqn)
+                yield wait
+                now: dict[Atom, Atom] = dict(zip(keys, wait.outputs, strict=False))
+                eqn = eqn.replace(inputs=tuple([now.get(x, x) for x in eqn.inputs]))
             yield eqn
             for v in eqn.outputs:
-                if v in self.smaller and self._pays(v, i):
-                    behind[v] = Value(v.type, v.name)
-                    yield Equation(optimization_barrier, (v,), (behind[v],), {}, eqn.location)
+                if v in paying:
+                    barrier = _barrier((v,), eqn)
+                    (behind[v],) = barrier.outputs
+                    yield barrier
+                if stored and old in stored and v.type.size >= self.least:
+                    latest = v
+
+    def _stored_for_sure(self) -> set[Equation]:
+        """The equations that do not draw, and whose results are stored. What reads the operands of
+        a call is not known here, so beside calls only what no reader could compute counts."""
+        found = stored_equations(self.graph)
+        if any(e.primitive in _CALLS for e in self.equations):
+            readers = Counter(x for e in self.equations for x in e.inputs)
+            found = {
+                e
+                for e in found
+                if _is_stored(e)
+                or (fusion.is_expensive(e) and any(readers[v] > 1 for v in e.outputs))
+            }
+        return {e for e in found if self.noise.isdisjoint(e.outputs)}
+
+    def _draws(self, eqn: Equation) -> bool:
+        """Whether an equation makes many random numbers out of a key."""
+        return (
+            (eqn.primitive is random_bits or eqn.primitive in _CALLS)
+            and any(v in self.noise and v.type.size >= self.least for v in eqn.outputs)
+            and any(key_tag(x.type.dtype) for x in eqn.inputs)
+        )
 
     def _pays(self, v: Value, i: int) -> bool:
         """Whether a value is read when more than its own bytes would be dead without it."""
+        if v not in self.smaller:
+            return False
         last = self.last.get(v, i)
         if not self._is_between(i, last):
             return False
@@ -204,6 +244,11 @@ class _Masks:
     def _is_between(self, i: int, j: int) -> bool:
         """Whether something is stored after one place and before another."""
         return i < j and self.stored_before[j] > self.stored_before[i + 1]
+
+
+def _barrier(values: Sequence[Value], like: Equation) -> Equation:
+    behind = tuple([Value(v.type, v.name) for v in values])
+    return Equation(optimization_barrier, tuple(values), behind, {}, like.location)
 
 
 def _is_stored(eqn: Equation) -> bool:

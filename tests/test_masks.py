@@ -59,7 +59,7 @@ def temporary(compiled: Any) -> int:
 
 
 @pytest.mark.parametrize(
-    ("layer", "share"), [(relu, 0.75), (leaky, 0.75), (dropout, 0.65), (noise, 0.55)]
+    ("layer", "share"), [(relu, 0.75), (leaky, 0.75), (dropout, 0.65), (noise, 0.56)]
 )
 def test_a_net_takes_less_memory_than_what_jax_makes_of_it(layer: Any, share: float) -> None:
     f = gradient(layer)
@@ -78,7 +78,8 @@ def test_each_mask_is_stored_once_and_the_program_means_the_same() -> None:
     stored = covector.run_passes(module, "masks{least=16384}")
     stored.verify()
     assert covector.parse(str(stored)) == stored
-    assert barriers(stored.main) == ["bool[512,128]"] * len(WS)
+    assert barriers(stored.main).count("bool[512,128]") == len(WS)
+    assert barriers(stored.main).count("key<fry>[]") == len(WS)  # drawn one after the other
     for got, want in zip(
         jax.tree.leaves(stored.run(WS, X, KEY)),
         jax.tree.leaves(module.run(WS, X, KEY)),

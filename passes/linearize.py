@@ -1,6 +1,8 @@
 """Linearize: a program becomes its primal half and a linear half that maps tangents to tangents.
 
-linearize = jvp, then partial_eval with the primals known. No derivative is stated here.
+linearize = jvp, then dce, then partial_eval with the primals known. No derivative is stated here.
+Tangents that no output needs are dropped before the split, so that nothing is kept for them: those
+behind a stop_gradient, of outputs that nobody reads, and of either inside loops and branches.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from ..ir.graph import Graph, Value, memoised
 from ..ir.module import Module
 from .base import Pass
 from .counting import residuals
+from .dce import remove_dead
 from .jvp import jvp_graph
 from .partial_eval import split_graph
 from .wrt import derived_module, select_inputs
@@ -47,7 +50,7 @@ def _linearize(graph: Graph, active: Sequence[bool]) -> Linearized:
     n_inputs, n_outputs = len(graph.inputs), len(graph.outputs)
     unknown = [i >= n_inputs for i in range(len(forward.inputs))]
     tangents = [i >= n_outputs for i in range(len(forward.outputs))]
-    split = split_graph(forward, unknown, tangents)
+    split = split_graph(remove_dead(forward), unknown, tangents)
     if any(split.unknown_out[:n_outputs]):
         raise PassError(
             f"an operation in {graph.name} computes its results together with their tangents: "

@@ -5,7 +5,8 @@
                                                              -> unknown outputs
 
 A slot carries a residual from the branch that ran to its second half. Branches share slots, since
-only one of them runs; what is at hand outside of the branches needs no slot.
+only one of them runs; what is at hand outside of the branches needs no slot of its own, but goes
+into one that its readers leave empty: then it need not be kept beside the slots.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ def _split(branches: Branches, unknown: Flags) -> _Halves:
     n_known = len(unknown_out) - sum(unknown_out)
     slots: list[TensorType] = []
     found = [_find_sources(split, n_known, slots) for split in splits]
+    _use_empty_slots(found, slots)
     sources = tuple(dict.fromkeys(source for each in found for source in each.values()))
     types = [_source_type(source, splits[0], slots) for source in sources]
     pairs = list(zip(splits, found, strict=True))
@@ -104,6 +106,26 @@ def _find_sources(split: Split, n_known: int, slots: list[TensorType]) -> dict[V
             free.remove(slot)
         sources[r] = ("slot", slot)
     return sources
+
+
+def _use_empty_slots(found: Sequence[dict[Value, Source]], slots: Sequence[TensorType]) -> None:
+    """Move to slots what is at hand, if each branch that reads it leaves one of its type empty."""
+    for source in dict.fromkeys(s for each in found for s in each.values() if s[0] != "slot"):
+        readers = [(each, r) for each in found for r, s in each.items() if s == source]
+        chosen = [_empty_slot(each, r, slots) for each, r in readers]
+        for (each, r), slot in zip(readers, chosen, strict=True):
+            if slot is not None and None not in chosen:
+                each[r] = slot
+
+
+def _empty_slot(
+    sources: dict[Value, Source], residual: Value, slots: Sequence[TensorType]
+) -> Source | None:
+    filled = set(sources.values())
+    for i, t in enumerate(slots):
+        if t is residual.type.strong and ("slot", i) not in filled:
+            return "slot", i
+    return None
 
 
 def _source_type(source: Source, split: Split, slots: Sequence[TensorType]) -> TensorType:

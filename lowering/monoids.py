@@ -21,8 +21,17 @@ def compare(
     type: TensorType,
     total: bool = False,
 ) -> MlirValue:
-    """`stablehlo.compare` of two arrays of one type; floats by IEEE's partial or total order."""
+    """`stablehlo.compare` of two arrays of one type; floats by IEEE's partial or total order.
+
+    Complex numbers are equal in total order where their parts are.
+    """
     category = dtype_category(type.dtype)
+    if total and category == "complex":
+        part = type.with_dtype(real_dtype(type.dtype))
+        names = ("stablehlo.real", "stablehlo.imag")
+        sides = [[ctx.op(name, part, z) for z in (x, y)] for name in names]
+        same = [compare(ctx, direction, *pair, part, total) for pair in sides]
+        return ctx.op("stablehlo.and", TensorType(type.shape, BOOL), *same)
     kind = {"int": "SIGNED", "float": "FLOAT", "complex": "FLOAT"}.get(category, "UNSIGNED")
     if total and kind == "FLOAT":
         kind = "TOTALORDER"

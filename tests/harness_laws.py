@@ -296,8 +296,11 @@ def cotangents(case: Any, seed: int = 2) -> list[Array]:
     return [random_like(t, seed + 10 * i) for i, t in enumerate(types)]
 
 
-def assert_close(got: Any, want: Array, tol: float = 1.0) -> None:
-    """Equal for integers; for others within the precision of their dtype, times tol."""
+def assert_close(got: Any, want: Array, tol: float = 1.0, noise: float = 0.0) -> None:
+    """Equal for integers; for others within the precision of their dtype, times tol.
+
+    `noise` is an absolute error that is allowed, for zeros that are computed as differences.
+    """
     got, want = np.asarray(got), np.asarray(want)
     assert got.shape == want.shape and got.dtype == want.dtype, (got.dtype, want.dtype)
     if not has_tangent(TensorType(want.shape, want.dtype)):
@@ -308,4 +311,4 @@ def assert_close(got: Any, want: Array, tol: float = 1.0) -> None:
     got, want = got.astype(wide), want.astype(wide)
     finite = np.abs(want[np.isfinite(want)])
     scale = min(float(np.max(finite, initial=0)), 1.0)
-    np.testing.assert_allclose(got, want, rtol=rtol, atol=rtol * scale)
+    np.testing.assert_allclose(got, want, rtol=rtol, atol=max(rtol * scale, noise))

@@ -28,6 +28,7 @@ from covector.passes.reverse import vjp_graph
 
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 ROWS = 2
+ROUNDING = float(np.finfo(np.float64).eps)  # of operands, tangents and cotangents around 1
 
 
 def is_in_jax(case: Case) -> bool:
@@ -106,13 +107,13 @@ def _all_or_each(
     return [y for p in parts for y in _all_or_each(function, arguments[p], cases[p])]
 
 
-def _close(case: Case, got: Any, want: Any, factor: float = 1.0) -> None:
+def _close(case: Case, got: Any, want: Any, factor: float = 1.0, noise: float = 0.0) -> None:
     """As close as the dtype allows: within one unit in the last place for small floats."""
     tol = case.tol * factor
     if SHORT[want.dtype] not in RTOL and has_tangent(TensorType(want.shape, want.dtype)):
         tol = 10.01 * float(jax.numpy.finfo(want.dtype).eps)  # of a tenth: see assert_close
     with noted(f"of {case}"):
-        assert_close(got, want, tol)
+        assert_close(got, want, tol, noise)
 
 
 @contextlib.contextmanager
@@ -141,7 +142,7 @@ def derivatives_as_jax(cases: Sequence[Case]) -> int:
                 zip(jax.tree.leaves(found), jax.tree.leaves(want), strict=True)
             ):
                 try:
-                    _close(case, got, np.asarray(y), 1e4)
+                    _close(case, got, np.asarray(y), 1e4, noise=ROUNDING)
                 except AssertionError as error:
                     error.add_note(f"result {i} of {jax.tree.structure(want)}")
                     raise

@@ -23,6 +23,8 @@ from harness import (
     u32,
 )
 
+from covector.frontend.execute import execute
+
 HAS_CLAMPED_SELECTORS = jax.__version_info__ >= (0, 12)
 """Whether JAX's derivative of select_n knows that selectors out of range take the nearest case."""
 
@@ -143,3 +145,11 @@ SELECTIONS = [
 @laws(BITS + CONVERSIONS + SELECTIONS)
 def test_law(case: Case, law: Law) -> None:
     law(case)
+
+
+def test_complex_numbers_equal_in_total_order_compile() -> None:
+    """XLA compares floats so only; complex numbers are equal where their parts are."""
+    case = Case("eq_to", [c64(4), c64(4)])
+    x = np.array([1 + 2j, complex(np.nan, 0), complex(0, -0.0), 1 + 2j], np.complex64)
+    y = np.array([1 + 2j, complex(np.nan, 0), complex(0, 0.0), 1 + 3j], np.complex64)
+    np.testing.assert_array_equal(execute(case.graph, [x, y])[0], [True, True, False, False])

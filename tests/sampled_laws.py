@@ -62,12 +62,16 @@ MOVING = frozenset((
     "split", "tile", "stack", "unstack", "slice", "optimization_barrier", "dynamic_slice",
     "dynamic_update_slice", "gather", "scatter",
 ))  # fmt: skip
+XLA_FAILS = {"sort": frozenset(("i2", "u2", "i4", "u4")), "concatenate": frozenset(("i2", "u2"))}
+"""What XLA for CPUs does with garbage, or dies of, as JAX lowers it: test_narrow_integers.py."""
 POWERS = dtype_from_name("f8_e8m0fnu")
 
 
 def is_determined(case: Case) -> bool:
     """Whether values are: what XLA computes in steps of eight bits is rounded after each, and
     there is neither a zero nor an infinity among the powers of two."""
+    if XLA_FAILS.get(str(case.of), frozenset()) & {SHORT.get(t.dtype) for t in case.operands}:
+        return False
     small = [t.dtype for t in case.operands if is_small(t)]
     if not small or case.of in MOVING:
         return True

@@ -29,8 +29,8 @@ def compare(
     if total and category == "complex":
         part = type.with_dtype(real_dtype(type.dtype))
         names = ("stablehlo.real", "stablehlo.imag")
-        sides = [[ctx.op(name, part, z) for z in (x, y)] for name in names]
-        same = [compare(ctx, direction, *pair, part, total) for pair in sides]
+        sides = [(ctx.op(name, part, x), ctx.op(name, part, y)) for name in names]
+        same = [compare(ctx, direction, a, c, part, total) for a, c in sides]
         return ctx.op("stablehlo.and", TensorType(type.shape, BOOL), *same)
     kind = {"int": "SIGNED", "float": "FLOAT", "complex": "FLOAT"}.get(category, "UNSIGNED")
     if total and kind == "FLOAT":

@@ -16,6 +16,7 @@ from . import linear_rules as linear_rules
 from . import numeric_rules as numeric_rules
 from . import placement_rules as placement_rules
 from . import ragged_rules as ragged_rules
+from . import raising as raising
 from . import ref_regions as ref_regions
 from . import refs as refs
 from . import scatter_rules as scatter_rules

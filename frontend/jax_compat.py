@@ -357,3 +357,8 @@ def exclude_from_tracebacks(directory: str) -> None:
     """Leave the files of a directory out of the tracebacks that JAX shows and records."""
     source_info_util.register_exclusion(directory)
     traceback_util.register_exclusion(directory)
+
+
+def is_for_export(ctx: Any) -> bool:
+    """Whether a lowering rule's context is that of a program which is to be saved."""
+    return bool(ctx.module_context.lowering_parameters.for_export)

@@ -26,6 +26,7 @@ from .export import eval_graph, jitted
 from .export_rules import binds
 from .importer import Params, records
 from .jax_compat import Primitive as JaxPrimitive
+from .raising import refuse_export
 
 solve_p = JaxPrimitive("covector_ode")
 solve_p.multiple_results = True
@@ -97,7 +98,15 @@ def _loops(*arrays: Any, solve: Solve) -> list[Any]:
     return eval_graph(solve.expansion(_types(arrays)), arrays)
 
 
-mlir.register_lowering(solve_p, mlir.lower_fun(_loops, multiple_results=True))
+def _lower(ctx: Any, *operands: Any, solve: Solve) -> Any:
+    if solve.params["throw"]:
+        refuse_export(
+            ctx, f"the solve of {solve.params['graph'].name.partition('.')[0]} has failed"
+        )
+    return mlir.lower_fun(_loops, multiple_results=True)(ctx, *operands, solve=solve)
+
+
+mlir.register_lowering(solve_p, _lower)
 
 # -- transformations -------------------------------------------------------------------------------
 

@@ -175,8 +175,11 @@ def tolerance(rtol: float | None, atol: float | None) -> Callable[[Any], Any]:
 
 
 def norm(x: Any) -> Any:
-    """The Euclidean norm of a pytree, a real scalar."""
-    return jnp.linalg.norm(ravel_pytree(x)[0])
+    """The Euclidean norm of a pytree, a real scalar, also where its square is none."""
+    size = jnp.abs(ravel_pytree(x)[0])
+    largest = jnp.max(size, initial=0)
+    scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    return scale * jnp.linalg.norm(size / scale)
 
 
 def _minus(y: Any, x: Any) -> Any:

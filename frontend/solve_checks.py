@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..ir.errors import SolveError, raise_while_running
+from .raising import ask
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,7 @@ def checked(
     """
     if throw:
         report = Report(claim, tuple(facts), hint)
-        answer = jax.ShapeDtypeStruct((), np.dtype(bool))
-
-        def ask() -> Any:
-            return jax.pure_callback(
-                report, answer, ok, *facts.values(), vmap_method="broadcast_all"
-            )
-
-        ok = jax.lax.cond(ok, lambda: ok, ask)
+        ok = jax.lax.cond(ok, lambda: ok, lambda: ask(report, ok, *facts.values()))
     return jax.tree.map(lambda x: jnp.where(ok, x, _no_value(x)), tree)
 
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 
 import covector
 from covector.ir.errors import ArgumentError, SolveError, UsageError
@@ -300,6 +301,22 @@ def test_what_does_not_converge_or_is_singular_says_so() -> None:
         covector.vmap(lambda s: covector.fixed_point(lambda x: s * x + 1, 1.0))(
             jnp.array([0.5, 2.0])
         )
+
+
+@pytest.mark.parametrize("jit", [covector.jit, jax.jit], ids=["covector", "jax"])
+def test_what_raises_cannot_be_exported(jit: Any) -> None:
+    """A saved program has no Python to call; the error says what to do."""
+
+    def root(throw: bool) -> Any:
+        return jit(covector.vmap(lambda a: covector.newton(lambda x: x * x - a, a, throw=throw)))
+
+    given = jax.ShapeDtypeStruct((2,), jnp.float64)
+    with pytest.raises(UsageError, match="Newton's method did not converge\n  pass throw=False"):
+        export.export(root(True))(given)
+    close(export.export(root(False))(given).call(jnp.array([4.0, 9.0])), jnp.array([2.0, 3.0]))
+    solve = jit(lambda y: covector.odeint(lambda y, t: -y, y, jnp.arange(2.0)))
+    with pytest.raises(UsageError, match=r"the solve of \w+ has failed\n  pass throw=False"):
+        export.export(solve)(jax.ShapeDtypeStruct((), jnp.float64))
 
 
 def test_functions_that_are_no_equations_say_so() -> None:

@@ -11,6 +11,7 @@ import pytest
 from control_programs import EVERY, W, X, linear_solve, while_counter
 from laws import Checked, assert_close, check_all, interpret, made
 
+import covector
 from covector.ir.builder import Builder
 from covector.ir.graph import Graph, Value, walk_graphs
 from covector.ir.module import module_of
@@ -84,3 +85,33 @@ def test_deep_nests() -> None:
         assert_close(interpret(batched, jnp.asarray([0.5, 0.5])), [jnp.stack([y[0], y[0]])])
         for clean in (dce_graph(deep)[0], cse_graph(deep), inline_graph(deep)):
             assert_close(interpret(clean, 0.5), y)
+
+
+def unread(w: Any, x: Any) -> Any:
+    """Of two outputs one is read, and of that a part has no derivative."""
+    first = jax.lax.cond(
+        x[0] > 0,
+        lambda w, x: (jax.lax.stop_gradient(jnp.sin(w) @ x) + x * x, jnp.exp(w @ x)),
+        lambda w, x: (jnp.sin(x), x),
+        w, x,
+    )  # fmt: skip
+    return first[0]
+
+
+def sharing(w: Any, x: Any) -> Any:
+    """The operand that one branch keeps fits where the other keeps two results."""
+    return jax.lax.cond(
+        x[0] > 0, lambda w, x: x * jnp.sum(x * x), lambda w, x: jnp.sin(jnp.exp(x)), w, x
+    )
+
+
+def scanned(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda w, x: jax.lax.scan(lambda c, _: (function(w, c), None), x, None, length=4)[0]
+
+
+@pytest.mark.parametrize("function", [unread, sharing, scanned(unread), scanned(sharing)])
+def test_branches_keep_no_more_than_those_of_jax(function: Callable[..., Any]) -> None:
+    def kept(api: Any) -> int:
+        return sum({id(x): x.nbytes for x in jax.tree.leaves(api.vjp(function, W, X)[1])}.values())
+
+    assert kept(covector) <= kept(jax)

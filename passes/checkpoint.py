@@ -56,6 +56,10 @@ class Checkpoint(Pass):
     loops: str | None = None
     snapshots: int | None = None
 
+    def __post_init__(self) -> None:
+        if isinstance(self.budget, str):  # spaces separate the options of a pass
+            object.__setattr__(self, "budget", "".join(self.budget.split()))
+
     def run_graph(self, graph: Graph) -> Graph:
         if self.loops is not None or self.snapshots is not None:
             return self._with_snapshots(graph)

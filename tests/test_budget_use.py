@@ -19,6 +19,7 @@ from covector.ir.errors import CovectorError, SolveError, UsageError
 from covector.ir.sizes import read_size
 from covector.ir.steps import peak_bytes
 from covector.lowering.barriers import loses_barriers
+from covector.passes import make_pass, parse_pipeline
 from covector.tools.cli import main
 
 
@@ -52,6 +53,12 @@ def test_outputs_that_no_step_reads() -> None:
 
 
 # -- bad input -------------------------------------------------------------------------------------
+
+
+def test_a_pass_with_a_budget_prints_as_it_is_read() -> None:
+    step = make_pass("checkpoint", {"budget": "8 GiB"})
+    assert parse_pipeline(step.describe()) == (step,)
+    assert str(step) == "checkpoint{budget=8GiB}"
 
 
 @pytest.mark.parametrize("wrong", ["24 apples", "", 0, -3, True, None.__class__, [1]])

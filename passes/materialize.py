@@ -17,6 +17,7 @@ from ..ir.ops import call as c
 from ..ir.ops.call import Flags, custom_jvp_call, custom_vjp_linear
 from ..ir.types import TensorType
 from .base import Pass
+from .dce import is_same
 from .regions import with_regions
 
 
@@ -38,11 +39,13 @@ def materialize_graph(graph: Graph, depth: int = 1) -> Graph:
 def _materialize(graph: Graph, key: Any, depth: int) -> Graph:
     equations = []
     for eqn in graph.equations:
+        if not eqn.outputs and not eqn.effects:  # dead; JAX cannot say what its rule would be
+            continue
         if eqn.primitive.has_regions:
             eqn = with_regions(eqn, lambda region: remembered(region, key))
             eqn = with_rules(eqn, depth)
         equations.append(eqn)
-    if all(a is b for a, b in zip(equations, graph.equations, strict=True)):
+    if is_same(equations, graph.equations):
         return graph
     return graph.with_equations(equations)
 

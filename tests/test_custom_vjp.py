@@ -211,3 +211,16 @@ def test_a_second_derivative_where_the_rule_calls_a_function_with_constants() ->
     f = jax.jit(outer)
     wanted = jax.grad(lambda x: jax.grad(f)(x).sum())(X)
     assert_close(covector.grad(lambda x: covector.grad(f)(x).sum())(X), wanted)
+
+
+def test_calls_of_which_nothing_is_read_need_no_rule() -> None:
+    """JAX's derivative of a loop keeps a call whose outputs it has all dropped."""
+
+    def loss(x: Any) -> Any:
+        return jax.lax.fori_loop(0, 3, lambda _, x: clipped(x, Y), x).sum()
+
+    module = covector.make_ir(jax.grad(loss))(X)
+    assert not all(e.outputs for e in module.main.equations)
+    whole = run_passes(module, "materialize")
+    assert all(e.outputs for e in whole.main.equations)
+    assert_close(whole.run(X), jax.grad(loss)(X))

@@ -10,6 +10,7 @@ from types import FunctionType
 from typing import Any, TypeVar
 
 import jax
+import numpy as np
 
 from ..ir.errors import ArgumentError, UsageError
 from ..ir.graph import Graph
@@ -21,7 +22,7 @@ from .avals import type_of
 from .cells import is_ref
 from .jax_compat import Tracer
 from .known import KnownValues
-from .no_numbers import flatten_numbers
+from .no_numbers import FLOAT0, flatten_numbers, is_float0
 from .ref_args import (
     RefUse,
     StandIn,
@@ -136,8 +137,14 @@ def stage(
     """
     trees: list[Any] = []
 
+    in_types = types if types is not None else types_of(fun, leaves, in_tree, names)
+    without_numbers = {
+        i: np.zeros(in_types[i].shape, FLOAT0) for i, x in enumerate(leaves) if is_float0(x)
+    }
+
     def flat_fun(*tracers: Any) -> list[Any]:
-        args, kwargs = jax.tree.unflatten(in_tree, with_held(tracers, held))
+        given = [without_numbers.get(i, x) for i, x in enumerate(tracers)]
+        args, kwargs = jax.tree.unflatten(in_tree, with_held(given, held))
         out = fun(*args, **kwargs)
         aux: list[Any] = []
         if has_aux:
@@ -147,7 +154,6 @@ def stage(
         trees[:] = [out_tree, aux_tree if has_aux else None]
         return flat + aux
 
-    in_types = types if types is not None else types_of(fun, leaves, in_tree, names)
     values = KnownValues(known) if known is not None else None
     in_names = names if names is not None else leaf_names(fun, in_tree, held)
     refs = {i: x if is_ref(x) else StandIn(i) for i, x in enumerate(leaves) if is_ref_like(x)}

@@ -55,6 +55,9 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "jit of vjp": lambda m: m.jit(lambda x, i: m.vjp(pair, x, i)[1]((x, ZEROS)))(X, COUNTS),
     "auxiliary": lambda m: m.grad(lambda x: (x.sum(), ZEROS), has_aux=True)(X),
     "cotangent of float0": lambda m: m.vjp(lambda x: (x, ZEROS), X)[1]((X, ZEROS)),
+    "argument of jit": lambda m: m.jit(lambda z, x: (z, 2 * x))(ZEROS, X),
+    "argument of vmap": lambda m: m.vmap(lambda z, x: (z, 2 * x))(ZEROS, X),
+    "tangent into jit": lambda m: m.jit(lambda t: m.jvp(lambda i: i * 2, (3,), (t,)))(ZERO),
     "rule in a loop": lambda m: m.grad(**both(looped))(2.0, 3),
     "rule of integers": lambda m: m.jit(lambda i: m.vjp(told, (1.0, i))[1]((1.0, ZERO)))(2),
 }

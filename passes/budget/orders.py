@@ -27,11 +27,17 @@ GOOD: Final = 1.05
 
 
 def find_order(program: Steps, budget: int, kept: frozenset[int]) -> list[int] | None:
-    """The cheapest order that fits: of a small program; else of those that the planners find."""
+    """The cheapest order that fits of those that the planners find.
+
+    The exact one, for small programs, lets each step run first where the program has it; evicting
+    may find something cheaper where steps are better put off.
+    """
     exact = exact_order(program, budget, kept)
-    if exact is not None:
-        return without_unread(program, exact)
-    return cheapest_eviction(program, budget, kept)
+    evicting = cheapest_eviction(program, budget, kept)
+    if exact is None:
+        return evicting
+    found = [without_unread(program, exact), *([evicting] if evicting else [])]
+    return min(found, key=lambda order: usage(program, order).cost)
 
 
 def has_order(program: Steps, budget: int, kept: frozenset[int]) -> bool:

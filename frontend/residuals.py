@@ -10,6 +10,7 @@ from ..ir.ops.placement import DEVICE
 from ..ir.sizes import show_size
 from ..passes.linearize import Linearize
 from ..passes.residuals import Residual, residuals_of
+from ..passes.slim import WORTH
 from ..passes.statistics import as_table
 from .arguments import check_argnums
 from .compiled import compile
@@ -72,7 +73,7 @@ def residuals(
     def residuals_at(*args: Any, **kwargs: Any) -> Residuals:
         wanted = check_argnums(fun, argnums, len(args))
         module = make_ir(fun)(*args, **kwargs)
-        found = residuals_of(Linearize(wrt=tuple(wanted)).run(module))
+        found = residuals_of(Linearize(tuple(wanted), WORTH).run(module))
         plan = None
         if memory_budget is not None:
             gradient = grad(fun, argnums)

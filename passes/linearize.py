@@ -19,6 +19,7 @@ from .counting import residuals
 from .dce import remove_dead
 from .jvp import jvp_graph
 from .partial_eval import split_graph
+from .slim import WORTH, slimmed
 from .wrt import derived_module, select_inputs
 
 
@@ -45,6 +46,15 @@ def linearize_graph(graph: Graph, active: Sequence[bool]) -> Linearized:
     return made
 
 
+def slim_halves(parts: Linearized, least: int = WORTH) -> Linearized:
+    """The halves with fewer bytes of residuals, if that saves so many (see `slim`)."""
+    primal, linear = slimmed(parts.primal, parts.linear, least)
+    if linear is parts.linear:
+        return parts
+    residuals = tuple(linear.inputs[: linear.linear_from])
+    return Linearized(primal, linear, residuals, parts.nonzero)
+
+
 def _linearize(graph: Graph, active: Sequence[bool]) -> Linearized:
     forward, nonzero = jvp_graph(graph, active)
     n_inputs, n_outputs = len(graph.inputs), len(graph.outputs)
@@ -69,17 +79,21 @@ def _linearize(graph: Graph, active: Sequence[bool]) -> Linearized:
 class Linearize(Pass):
     """Split the entry @f into @f.primal, returning outputs and residuals, and @f.linear.
 
-    Option wrt: the inputs to differentiate, by position or name (see `select_inputs`); all that
-    can be, by default.
+    Options: wrt is the inputs to differentiate, by position or name (see `select_inputs`); all that
+    can be, by default. slim has the linear half compute again what costs next to nothing, where
+    that saves so many bytes of residuals.
     """
 
     name: ClassVar[str] = "linearize"
     law: ClassVar[str] = "the linear half agrees with finite differences"
 
     wrt: tuple[int | str, ...] | None = None
+    slim: int | None = None
 
     def run(self, module: Module) -> Module:
         parts = linearize_graph(module.main, select_inputs(module, self.wrt, self.name))
+        if self.slim is not None:
+            parts = slim_halves(parts, self.slim)
         return derived_module(module, parts.primal, parts.linear)
 
     def counters(self, before: Module, after: Module) -> dict[str, int]:

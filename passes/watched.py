@@ -19,10 +19,11 @@ from ..ir.types import has_tangent
 from .base import Pass
 from .batch import Batch, batch_graph
 from .jvp import Jvp, jvp_graph
-from .linearize import Linearize, Linearized, linearize_graph
+from .linearize import Linearize, Linearized, linearize_graph, slim_halves
 from .manager import Manager, is_refusal
 from .reverse import Grad, grad_graph
 from .settings import Settings, is_switched
+from .slim import WORTH
 from .transpose import Transpose, linear_flags, pulled_by, transpose_graph
 from .wrt import derived_module
 
@@ -110,9 +111,9 @@ def grad(graph: Graph, active: Sequence[bool], n_aux: int, with_value: bool) -> 
 
 
 def linearize(graph: Graph, active: Sequence[bool]) -> Linearized:
-    """`linearize_graph`, watched."""
-    step = Linearize(_wrt(graph, active))
-    split = lambda: linearize_graph(graph, active)  # noqa: E731
+    """`linearize_graph` with slim halves, watched."""
+    step = Linearize(_wrt(graph, active), WORTH)
+    split = lambda: slim_halves(linearize_graph(graph, active))  # noqa: E731
     return watched(step, graph, split, lambda made: [made.primal, made.linear])
 
 

@@ -42,7 +42,7 @@ def along_a_scan(x: Any) -> Any:
             ["grad{wrt=1 value=true}"],
         ),
         (lambda: covector.jvp(loss, (X,), (X,)), ["jvp"]),
-        (lambda: covector.vjp(loss, X)[1](1.0), ["linearize", "transpose"]),
+        (lambda: covector.vjp(loss, X)[1](1.0), ["linearize{slim=65536}", "transpose"]),
         (lambda: covector.vmap(jnp.sin)(X), ["batch{size=3}"]),
         (lambda: covector.vmap(jnp.add, (0, None))(X, 1.0), ["batch{size=3 in_axes=0,None}"]),
         (

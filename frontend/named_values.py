@@ -14,7 +14,7 @@ from ..ir.graph import Atom, Equation, Graph, Location, Value, walk_graphs
 from ..ir.ops.control import scan
 from ..ir.types import TensorType
 from ..passes.expose import OPENED, Inside, expose, unshared
-from ..passes.inline import inline_graph
+from ..passes.inline import inline_graph, results_of_calls
 from ..passes.perturb import Perturbations, perturb
 from .labels import Labels, function_of, unnumbered, variable_of
 from .local_variables import held_values
@@ -66,10 +66,14 @@ class Names:
 
     def __init__(self, staged: Staged, named: Assignments) -> None:
         self.staged = staged
-        self.flat, copies = unshared(inline_graph(staged.graph))
+        flat = inline_graph(staged.graph)
+        self.flat, copies = unshared(flat)
+        results: dict[Any, list[Any]] = {}
+        for called, x in results_of_calls(flat).items():
+            results.setdefault(x, []).append(called)
         self.made = {m.value: m for m in _values(self.flat)}
         labels, hidden = Labels(), Labels()
-        for label in _labelled(staged, named, self.made.values(), copies):
+        for label in _labelled(staged, named, self.made.values(), copies, results):
             (labels if self.made[label[0]].inside is None else hidden).add(*label)
         self.by_name = dict(labels.names())
         self.hidden = dict(hidden.names())
@@ -181,13 +185,21 @@ _REASONS["custom_vjp_call"] = _REASONS["custom_jvp_call"]
 
 
 def _labelled(
-    staged: Staged, named: Assignments, values: Iterable[Made], copies: Inside
+    staged: Staged,
+    named: Assignments,
+    values: Iterable[Made],
+    copies: Inside,
+    results: dict[Any, list[Any]],
 ) -> Iterator[tuple[Value, str, str, Any]]:
-    """Value, function, variable and call, of all that is assigned or tapped."""
+    """Value, function, variable and call, of all that is assigned or tapped. `results` are those of
+    calls that each value stands for since these were inlined."""
     callers: dict[Any, list[Variable]] = {}
     for value, variables in named.passed_on.values():
         callers.setdefault(value, []).extend(variables)
     held = held_values(named.frames)
+    called: dict[str, list[Any]] = {}
+    for frame in named.frames:
+        called.setdefault(frame.f_code.co_name, []).append(frame)
     graphs = walk_graphs(staged.graph)
     owners = {v: g.name for g in graphs for e in g.equations for v in e.outputs}
     for made in values:
@@ -198,11 +210,17 @@ def _labelled(
             origin = copies.get(value, value)
             place = named.places.get(origin)
             function = function_of(value, place, made.location) or owners.get(origin)
-            yield value, function or staged.graph.name, value.name, named.calls.get(value)
+            function = function or staged.graph.name
+            call = named.calls.get(value)
+            if call is None and len(called.get(function, ())) == 1:  # by what JAX had traced before
+                (call,) = called[function]
+            yield value, function, value.name, call
         for variable, place, call in callers.get(value, ()):
             yield value, function_of(value, place, None) or staged.graph.name, variable, call
-        for variable, frame in held.get(copies.get(value, value), ()):
-            yield value, frame.f_code.co_name, variable, frame
+        origin = copies.get(value, value)
+        for v in (origin, *results.get(origin, ())):
+            for variable, frame in held.get(v, ()):
+                yield value, frame.f_code.co_name, variable, frame
 
 
 def _assigned_at(

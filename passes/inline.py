@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from ..ir.builder import Builder
 from ..ir.graph import Equation, Graph, Value, remembered, transformed
+from ..ir.memo import remember
 from ..ir.module import Module
 from ..ir.ops.call import call
 from .base import Pass
@@ -33,18 +34,31 @@ def _inline(graph: Graph, key: Any, inlined: frozenset[Graph] | None) -> Graph:
         return graph
     b = Builder()
     env: dict[Any, Any] = {}
+    results: dict[Any, Any] = {}
     for eqn in graph.equations:
         b.replace(eqn)
         inputs = tuple([env.get(x, x) for x in eqn.inputs])
         if _is_inlined(eqn, inlined):
             outputs = b.inline(remembered(eqn.params["graph"], key), inputs)
             enter_results(b, env, eqn, outputs)
+            results.update((v, env[v]) for v in eqn.outputs)
             continue
         if eqn.primitive.has_regions:
             eqn = with_regions(eqn, lambda region: remembered(region, key))
         b.append(eqn if inputs == eqn.inputs else eqn.replace(inputs=inputs))
     outputs = [env.get(x, x) for x in graph.outputs]
-    return Graph(graph.inputs, b.equations, outputs, graph.name, graph.linear_from)
+    made = Graph(graph.inputs, b.equations, outputs, graph.name, graph.linear_from)
+    remember(made, _RESULTS, results)
+    return made
+
+
+_RESULTS = "results of calls"
+
+
+def results_of_calls(inlined: Graph) -> dict[Any, Any]:
+    """What stands in a graph whose calls were inlined for each of their results."""
+    found: dict[Any, Any] = inlined.derived.get(_RESULTS, {})
+    return found
 
 
 def enter_results(b: Builder, env: dict[Any, Any], eqn: Equation, outputs: Sequence[Any]) -> None:

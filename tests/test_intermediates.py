@@ -367,3 +367,23 @@ def test_monitor_errors() -> None:
         covector.monitor(block)(X, W[0])
     _, found = covector.monitor(block, cotangents=False)(X, W[0])
     assert list(found["block.h"]) == ["value"]
+
+
+def test_results_of_library_functions_belong_to_the_call_that_assigns_them() -> None:
+    """Also those that JAX has traced before, and parts of what a jitted function returns."""
+    pair = jax.jit(lambda x: (jnp.sin(x), jnp.cos(x) * 2))
+
+    def model(x: Any) -> Any:
+        size = jnp.linalg.norm(x)
+        chances = jax.nn.softmax(x)
+        second = pair(x)[1]
+        values = jnp.linalg.svd(x, full_matrices=False)[1]
+        mean = x.mean()
+        return size + chances.sum() + second.sum() + values.sum() + mean
+
+    x = jnp.eye(3) + jnp.arange(9.0).reshape(3, 3)
+    for _ in range(2):
+        names = [v.name for v in covector.intermediates(model)(x)]
+        assert names == [f"model.{n}" for n in ("size", "chances", "second", "values", "mean")]
+    found = covector.derivative(model, of="output", wrt="second")(x)
+    assert_close(found.vjp(1.0), jnp.ones((3, 3)))

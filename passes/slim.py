@@ -25,13 +25,14 @@ WORTH: Final = 1 << 16
 """Bytes from which on two halves are changed: small ones are run sooner as they are."""
 
 
+Halves = tuple[Graph, Graph] | tuple[()]
+
+
 def slimmed(primal: Graph, linear: Graph, least: int = WORTH) -> tuple[Graph, Graph]:
     """primal  x -> y, residuals;  linear  residuals | dx -> dy: the same with fewer bytes of
     residuals, if that saves `least` at least."""
-    made: tuple[Graph, Graph] = memoised(
-        linear, ("slim", least), lambda: _Slimming(primal, linear).build(least)
-    )
-    return made
+    made: Halves = memoised(linear, ("slim", least), lambda: _Slimming(primal, linear).build(least))
+    return made or (primal, linear)
 
 
 class _Slimming:
@@ -45,14 +46,15 @@ class _Slimming:
         self.wanted: tuple[Atom, ...] = primal.outputs[self.n_outputs :]
         self.makers: dict[Atom, Equation] = {v: e for e in primal.equations for v in e.outputs}
 
-    def build(self, least: int) -> tuple[Graph, Graph]:
+    def build(self, least: int) -> Halves:
+        """The new halves; nothing where the old ones stay."""
         primal = self.primal
         if not any(self._reads(x) is not None for x in self.wanted) or self._asks():
-            return primal, self.linear
+            return ()
         saved = self._saved()
         before = sum(x.type.nbytes for x in dict.fromkeys(self.wanted) if isinstance(x, Value))
         if before - sum(v.type.nbytes for v in saved) < max(least, 1):
-            return primal, self.linear
+            return ()
         outputs = (*primal.outputs[: self.n_outputs], *saved)
         slim = Graph(primal.inputs, primal.equations, outputs, primal.name)
         return remove_dead(slim), self._linear(saved)

@@ -27,6 +27,9 @@ PROGRAMS: dict[str, Callable[[Any], Any]] = {
     "grad of jit": lambda x: covector.grad(covector.jit(lambda y: jnp.sin(y * x).sum())),
     "vmap": lambda x: covector.vmap(lambda y: y * x[0]),
     "linearize": lambda x: lambda y: covector.linearize(lambda z: jnp.sin(z) * x, y)[1](y),
+    "vjp of large arrays": lambda x: (
+        lambda y: covector.vjp(lambda z: jnp.tanh(jnp.tanh(z * x)), jnp.ones((4096, 10)) * y)
+    ),
     "scan": lambda x: covector.grad(
         lambda y: jax.lax.scan(lambda c, _: (jnp.sin(c * x), None), y, None, length=3)[0].sum()
     ),

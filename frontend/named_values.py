@@ -126,7 +126,7 @@ class Names:
         several = several or [
             k for k in self.by_name if name in (unnumbered(k), variable_of(unnumbered(k)))
         ]
-        if len(several) == 1:
+        if len({self.by_name[k] for k in several}) == 1:
             return self.by_name[several[0]]
         if several:
             raise UsageError(f"{name!r} is ambiguous", hint=f"say which: {', '.join(several)}")
@@ -204,23 +204,24 @@ def _labelled(
     owners = {v: g.name for g in graphs for e in g.equations for v in e.outputs}
     for made in values:
         value = made.value
+        origin = copies.get(value, value)
+        holders = [pair for v in (origin, *results.get(origin, ())) for pair in held.get(v, ())]
         if made.tapped is not None:
             yield value, "", made.tapped, None
         if value.name:
-            origin = copies.get(value, value)
             place = named.places.get(origin)
-            function = function_of(value, place, made.location) or owners.get(origin)
-            function = function or staged.graph.name
+            function = function_of(value, place, made.location)
+            if function is None and not any(variable == value.name for variable, _ in holders):
+                function = owners.get(origin) or staged.graph.name
             call = named.calls.get(value)
-            if call is None and len(called.get(function, ())) == 1:  # by what JAX had traced before
-                (call,) = called[function]
-            yield value, function, value.name, call
+            if call is None and len(called.get(function or "", ())) == 1:
+                (call,) = called[function or ""]  # of what JAX had traced before
+            if function is not None:
+                yield value, function, value.name, call
         for variable, place, call in callers.get(value, ()):
             yield value, function_of(value, place, None) or staged.graph.name, variable, call
-        origin = copies.get(value, value)
-        for v in (origin, *results.get(origin, ())):
-            for variable, frame in held.get(v, ()):
-                yield value, frame.f_code.co_name, variable, frame
+        for variable, frame in holders:
+            yield value, frame.f_code.co_name, variable, frame
 
 
 def _assigned_at(

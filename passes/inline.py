@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..ir.builder import Builder
-from ..ir.graph import Equation, Graph, Value, remembered, transformed
+from ..ir.graph import Equation, Graph, Value, remembered, transformed, walk_graphs
 from ..ir.memo import remember
 from ..ir.module import Module
 from ..ir.ops.call import call
@@ -86,6 +86,21 @@ def called_at_most(graphs: list[Graph], uses: int) -> frozenset[Graph]:
             if eqn.primitive is call:
                 counts[eqn.params["graph"]] += 1
     return frozenset(g for g, n in counts.items() if n <= uses)
+
+
+def written_out_within(graph: Graph, most: int) -> frozenset[Graph]:
+    """The graphs that a graph calls, at any depth, and that take at most so many equations when
+    all that they call is written out too."""
+    sizes: dict[Graph, int] = {}
+    called: set[Graph] = set()
+    for found in walk_graphs(graph):  # callees come first
+        size = len(found)
+        for eqn in found.equations:
+            if eqn.primitive is call:
+                called.add(eqn.params["graph"])
+                size += sizes[eqn.params["graph"]] - 1
+        sizes[found] = size
+    return frozenset(g for g in called if sizes[g] <= most)
 
 
 @dataclass(frozen=True)

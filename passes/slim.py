@@ -13,17 +13,21 @@ Law: the same outputs, and the same linear map.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from ..ir.builder import Builder
 from ..ir.graph import Atom, Equation, Graph, Thunk, Value, memoised
 from .dce import remove_dead
 from .handed_on import is_cheap
+from .inline import inline_graph, written_out_within
 from .min_cut import cheapest_cut
 
 WORTH: Final = 1 << 16
 """Bytes from which on two halves are changed: small ones are run sooner as they are."""
 
+WRITTEN_OUT: Final = 1000
+"""Equations up to which what the primal half calls is written out, to choose among its values."""
 
 Halves = tuple[Graph, Graph] | tuple[()]
 
@@ -31,8 +35,15 @@ Halves = tuple[Graph, Graph] | tuple[()]
 def slimmed(primal: Graph, linear: Graph, least: int = WORTH) -> tuple[Graph, Graph]:
     """primal  x -> y, residuals;  linear  residuals | dx -> dy: the same with fewer bytes of
     residuals, if that saves `least` at least."""
+    if nbytes(primal.outputs[-(linear.linear_from or 0) :]) < least:
+        return primal, linear
     made: Halves = memoised(linear, ("slim", least), lambda: _Slimming(primal, linear).build(least))
     return made or (primal, linear)
+
+
+def nbytes(atoms: Sequence[Atom]) -> int:
+    """What arrays take, each counted once; constants of the program take nothing."""
+    return sum(x.type.nbytes for x in dict.fromkeys(atoms) if isinstance(x, Value))
 
 
 class _Slimming:
@@ -40,6 +51,7 @@ class _Slimming:
     for next to nothing may be computed there."""
 
     def __init__(self, primal: Graph, linear: Graph) -> None:
+        primal = inline_graph(primal, written_out_within(primal, WRITTEN_OUT))
         self.primal, self.linear = primal, linear
         self.n_residuals = linear.linear_from or 0
         self.n_outputs = len(primal.outputs) - self.n_residuals
@@ -52,8 +64,7 @@ class _Slimming:
         if not any(self._reads(x) is not None for x in self.wanted) or self._asks():
             return ()
         saved = self._saved()
-        before = sum(x.type.nbytes for x in dict.fromkeys(self.wanted) if isinstance(x, Value))
-        if before - sum(v.type.nbytes for v in saved) < max(least, 1):
+        if nbytes(self.wanted) - nbytes(saved) < max(least, 1):
             return ()
         outputs = (*primal.outputs[: self.n_outputs], *saved)
         slim = Graph(primal.inputs, primal.equations, outputs, primal.name)

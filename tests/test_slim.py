@@ -37,10 +37,12 @@ def kept(linear: Any) -> int:
 
 
 WEIGHTS = sum(w.nbytes for w in WS)
-CASES = {
+CASES: dict[str, tuple[Any, int]] = {
     "tanh": (jnp.tanh, 4 * LAYER),  # x, and what each layer makes
     "square": (lambda x: x * x + x, 6 * LAYER),  # what it makes is not what its slope is made of
     "where": (plain_relu, 3 * LAYER + 3 * LAYER // 4),  # masks are bytes; x and two layers
+    "a call": (jax.jit(jax.nn.silu), 7 * LAYER),  # x, what each layer is made of, its sigmoid
+    "calls in a call": (jax.jit(lambda x: jax.nn.soft_sign(x)), 4 * LAYER),
 }
 
 

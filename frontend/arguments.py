@@ -15,7 +15,7 @@ from ..lowering.jax_compat import devices_for
 from .cells import is_ref
 
 if TYPE_CHECKING:
-    from .staging import Staged
+    from .staged import Staged
 
 
 def check_callable(fun: Any, caller: str) -> None:

@@ -7,6 +7,7 @@ returns what it leaves there (ref_regions). So derivatives, batches and loops se
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -26,17 +27,21 @@ class Cell:
     type: of what it holds, which all that is written there is converted to.
     atom: what it holds now, `initial` what it held at first. aval: JAX's type for it.
     origin: where it comes from, for errors. is_free: whether jax.free_ref ended it.
+    carried: the cell of its second value, which `carry` makes where there is to be one (carried).
     is_argument, is_closed_over: how the function that is recorded has it; maybe in both ways.
     """
 
     __slots__ = (
-        "atom", "aval", "initial", "is_argument", "is_closed_over", "is_free", "origin", "type",
+        "atom", "aval", "carried", "carry", "initial", "is_argument", "is_closed_over", "is_free",
+        "origin", "type",
     )  # fmt: skip
 
     def __init__(self, atom: Atom, aval: Any, type: TensorType | None = None) -> None:
         self.atom = self.initial = atom
         self.aval = aval
         self.type = atom.type if type is None else type
+        self.carried: Cell | None = None
+        self.carry: Callable[[Cell], Cell] | None = None
         self.origin = "was closed over"
         self.is_free = self.is_argument = self.is_closed_over = False
 
@@ -93,21 +98,30 @@ def has_ref_effects(jaxpr: Any) -> bool:
 # -- reading in ------------------------------------------------------------------------------------
 
 
-def enter_input(env: dict[Any, Any], var: Any, name: str | None = None) -> Value:
+def enter_input(
+    env: dict[Any, Any],
+    var: Any,
+    name: str | None = None,
+    carry: Callable[[Cell], Cell] | None = None,
+) -> Value:
     """The input for a variable of a jaxpr; of a mutable array what it holds at first."""
     if not is_ref_type(var.aval):
         env[var] = value = Value(to_type(var.aval), name)
         return value
     value = Value(contents_type(var.aval), name)
-    env[var] = Cell(value, var.aval)
+    env[var] = cell = Cell(value, var.aval)
+    cell.carry = carry
     return value
 
 
-def cell_of(outer: dict[int, tuple[Any, Cell]], ref: Any) -> Cell:
+def cell_of(
+    outer: dict[int, tuple[Any, Cell]], ref: Any, carry: Callable[[Cell], Cell] | None = None
+) -> Cell:
     """The cell of a mutable array that lives outside of all that is read in."""
     if id(ref) not in outer:
         aval = typeof(ref)
         outer[id(ref)] = ref, Cell(Value(contents_type(aval)), aval)
+        outer[id(ref)][1].carry = carry
     return outer[id(ref)][1]
 
 

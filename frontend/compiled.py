@@ -29,6 +29,7 @@ from .jax_compat import Tracer
 from .program_cache import ProgramCache
 from .stages import Compiled, Lowered, Passes, Traced
 from .staging import function_name, stage_call
+from .trace import recording_trace
 
 Numbers = int | Sequence[int] | None
 Names = str | Iterable[str] | None
@@ -95,10 +96,13 @@ def jit(
                 f"{function_name(function)} has to be traced for these arguments, and no_tracing "
                 "is set"
             )
-        traced = stage_call(function, call, takes_refs=True)
+        trace = recording_trace()
+        outer = trace if trace is not None and trace.carries else None
+        traced = stage_call(function, call, takes_refs=True, carries=outer is not None)
         if is_tracing(call.leaves) or any(isinstance(x, Tracer) for x in traced.captured):
             graph = traced.graph if budget is None else planned_in_trace(traced.graph, budget)
-            outputs = traced.settle(into_trace(graph, traced.operands(call.leaves)))
+            outputs = into_trace(graph, traced.operands(call.leaves, outer))
+            outputs = traced.settle(outputs, outer)
             return Done(jax.tree.unflatten(traced.out_tree, outputs))
         stages = Traced(traced, call, function_name(function), passes, budget, optimize)
         return _plan(stages, compiler_options, keep_unused, tell)

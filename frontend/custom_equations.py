@@ -6,11 +6,13 @@ from typing import Any
 
 from ..ir.builder import Builder
 from ..ir.ops.call import custom_jvp_call, custom_vjp_call
+from .carried import arrays_carried, carrying, write_seconds
 from .cells import Cell
-from .custom_rules import VjpRules, jvp_thunk
+from .custom_rules import jvp_thunk
 from .importer import Params, graph_of, records, records_with_cells
 from .jax_compat_rules import jvp_rule_from_params, vjp_rule_from_params
 from .ref_rules import kinds_of, no_refs_in_jvp, written_among
+from .vjp_rules import VjpRules
 
 
 @records("custom_jvp_call")
@@ -33,20 +35,25 @@ def _record_custom_vjp(b: Builder, inputs: tuple[Any, ...], params: Params) -> t
     _, fwd, bwd = vjp_rule_from_params(dict(params))
     types = [x.type for x in inputs]
     kinds = kinds_of({i: x for i, x in enumerate(inputs) if isinstance(x, Cell)})
-    rules = VjpRules(fwd, bwd, params["out_trees"], types, params["symbolic_zeros"], kinds=kinds)
+    seconds = arrays_carried(inputs)
+    rules = VjpRules(
+        fwd, bwd, params["out_trees"], types, params["symbolic_zeros"], kinds=kinds,
+        carried=tuple(seconds),
+    )  # fmt: skip
     graph = graph_of(params["call_jaxpr"])
     outputs = b.emit(
         custom_vjp_call,
-        *[x.read() if isinstance(x, Cell) else x for x in inputs],
-        graph=graph,
+        *[x.read() if isinstance(x, Cell) else x for x in (*inputs, *seconds.values())],
+        graph=carrying(graph, [types[i] for i in seconds]),
         **rules.thunks(),
         num_consts=params["num_consts"],
         symbolic_zeros=params["symbolic_zeros"],
+        carried=len(seconds),
     )
-    n = len(outputs) - len(kinds)
-    for i, value in written_among(graph, kinds, outputs):
+    found = write_seconds(b, seconds, outputs)
+    for i, value in written_among(graph, kinds, found):
         inputs[i].write(b, b.stop_gradient(value))
-    return tuple(outputs[:n])
+    return tuple(found[: len(found) - len(kinds)])
 
 
 @records_with_cells("custom_jvp_call")

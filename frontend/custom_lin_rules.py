@@ -16,10 +16,10 @@ from ..ir.builder import Builder
 from ..ir.graph import Graph, Thunk
 from ..ir.ops.call import Flags, custom_vjp_linear
 from ..ir.types import TensorType, has_tangent
-from .custom_rules import absent, as_called_now, is_absent
 from .flat_functions import flat_name
 from .importer import Params, records
 from .jax_compat_rules import backward_cotangents
+from .rule_traces import absent, as_called_now, is_absent
 from .trace import trace_flat
 
 

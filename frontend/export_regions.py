@@ -171,7 +171,7 @@ def _custom_vjp(eqn: Equation, arrays: Arrays) -> Arrays:
     n_out = len(graph.outputs)
 
     def forward(*primals: Any) -> tuple[Arrays, Any]:
-        flags = inexact_flags(graph.input_types, p["num_consts"])
+        flags = _without_last(inexact_flags(graph.input_types, p["num_consts"]), p["carried"])
         values = primals
         if symbolic:
             flags = tuple(f and x.perturbed for f, x in zip(flags, primals, strict=True))
@@ -181,7 +181,7 @@ def _custom_vjp(eqn: Equation, arrays: Arrays) -> Arrays:
 
     def backward(kept: Any, cts: Arrays) -> Tuple:
         flags, residuals = kept
-        out_flags = inexact_flags(graph.output_types)
+        out_flags = _without_last(inexact_flags(graph.output_types), p["carried"])
         if symbolic:
             out_flags = tuple(f and not _is_zero(c) for f, c in zip(out_flags, cts, strict=True))
         made, in_nonzero = bwd_rule_graph(p["bwd"], tuple(flags), out_flags)
@@ -191,6 +191,12 @@ def _custom_vjp(eqn: Equation, arrays: Arrays) -> Arrays:
 
     run.defvjp(forward, backward, symbolic_zeros=symbolic)
     return list(run(*arrays))
+
+
+def _without_last(flags: Sequence[bool], n: int) -> tuple[bool, ...]:
+    """Flags of inputs or outputs of which the last n have no derivative: to JAX, second values of
+    mutable arrays (carried) are nothing."""
+    return (*flags[: len(flags) - n], *[False] * n)
 
 
 def _is_zero(x: Any) -> bool:

@@ -24,8 +24,9 @@ from .avals import type_of
 from .budget import execute_within
 from .error_types import as_jax_errors
 from .execute import execute
-from .ref_args import check_no_tangents
-from .staging import Staged, divide, function_name, stage, wraps
+from .ref_args import check_no_tangents, write_refs
+from .staged import Staged
+from .staging import divide, function_name, stage, wraps
 from .tangents import float0_zeros
 
 
@@ -104,7 +105,7 @@ def _value_and_grad(
         check_grad_inputs(types, active, holomorphic, allow_int)
         staged = stage(
             fun, arrays, in_tree, types=types, has_aux=has_aux, known=arrays, held=held,
-            active=active, takes_refs=True,
+            active=active, takes_refs=True, carries=True,
         )  # fmt: skip
         check_scalar_output(fun, staged, holomorphic)
         flags = staged.active([a and has_tangent(t) for a, t in zip(active, types, strict=True)])
@@ -112,7 +113,8 @@ def _value_and_grad(
             if staged.written:
                 _check_writes(fun, staged, flags)
             n_beside = len(staged.graph.outputs) - staged.n_out
-            graph = watched.grad(staged.graph, flags, n_beside, with_value)
+            seeds = staged.in_backward(arrays) if staged.carried else ()
+            graph = watched.grad(staged.graph, flags, n_beside, with_value, seeds)
         operands = staged.operands(arrays)
         outputs = (
             execute(graph, operands) if budget is None else execute_within(graph, operands, budget)
@@ -138,9 +140,11 @@ def _check_writes(fun: Any, staged: Staged, flags: Sequence[bool]) -> None:
 
 def _settled(staged: Staged, outputs: Sequence[Any], with_value: bool) -> list[Any]:
     """The flat outputs of a gradient program, without those that mutable arrays hold now."""
-    if with_value:
-        return staged.settle(outputs)
-    return staged.settle([None, *outputs])[1:]
+    flat = staged.settle(outputs if with_value else [None, *outputs])
+    n, refs = staged.n_results, staged.carried
+    write_refs(refs, flat[n : n + len(refs)])
+    del flat[n : n + len(refs)]
+    return flat if with_value else flat[1:]
 
 
 def _split(staged: Staged, outputs: list[Any], with_value: bool) -> tuple[Any, Iterator[Any]]:

@@ -15,6 +15,7 @@ from ..ir.errors import CovectorError, UsageError
 from ..ir.graph import Atom, Graph, Literal, Value
 from ..ir.types import has_tangent
 from .captures import constant_atom, constant_behind, find_name, identity_of
+from .carried import Carried, carried_by
 from .cells import Cell, contents_type, is_ref, ref_aval
 from .compiler_attributes import attributes_in_force, record_annotated
 from .hidden_rules import expands, flat_told, holds_hidden_rule, may_expand
@@ -61,12 +62,13 @@ class GraphTrace(Trace):  # type: ignore[misc]
     lent: the identities of tracers that rules hold on to, see `leaks`.
     shared: what one recording, with all that is nested in it, traces only once.
     still: the inputs by which nobody can differentiate.
-    refs: mutable arrays that were not made here, with `cells` that stand for them.
+    refs: mutable arrays that were not made here, with `cells` that stand for them; `carries` says
+    that they have second values where these are asked for (carried).
     """
 
     __slots__ = (
-        "_arrays", "_collected", "_naming", "aliases", "builder", "captured", "cells", "finished",
-        "inputs", "known", "lent", "name", "refs", "shared", "still",
+        "_arrays", "_collected", "_naming", "aliases", "builder", "captured", "carries", "cells",
+        "finished", "inputs", "known", "lent", "name", "refs", "shared", "still",
     )  # fmt: skip
 
     def __init__(self, name: str, outer: GraphTrace | None = None) -> None:
@@ -83,7 +85,7 @@ class GraphTrace(Trace):  # type: ignore[misc]
         self.refs: dict[int, Any] = {}
         self.lent: set[int] = set()
         self.still: set[Value] = set()
-        self.finished = False
+        self.finished = self.carries = False
         self.known: KnownValues | None = None
         self._arrays: dict[int, tuple[Any, Atom]] = {}
         self._naming: Naming | None = None
@@ -215,19 +217,49 @@ class GraphTrace(Trace):  # type: ignore[misc]
                 self.captured[id(ref)] = ref, value
                 if self.known is not None:
                     self.known.note(value, held_now(ref))
-            found = self.cells[id(ref)] = Cell(value, ref.aval, type)
+            found = self._add_cell(ref, Cell(value, ref.aval, type))
             found.is_closed_over = True
-            self.refs[id(ref)] = ref
         return found
+
+    def _add_cell(self, ref: Any, cell: Cell) -> Cell:
+        """Note the cell of a mutable array that was not made here."""
+        self.cells[id(ref)], self.refs[id(ref)] = cell, ref
+        if self.carries:
+            cell.carry = lambda cell: self._carried(ref, cell)
+        return cell
+
+    def _carried(self, ref: Any, cell: Cell) -> Cell:
+        """The second value of a mutable array: one more that is captured, and left changed."""
+        carried = Carried(ref, cell.type)
+        value = Value(cell.type)
+        self.captured[id(carried)] = carried, value
+        self.refs[id(carried)] = carried
+        second = self.cells[id(carried)] = Cell(value, cell.aval, cell.type)
+        return second
+
+    def seconds(self, operands: Sequence[Any]) -> list[Any]:
+        """The operands of a function's program, with the second values that mutable arrays have
+        here."""
+        found = []
+        for x in operands:
+            second = carried_by(self.operand(x.ref)) if x.__class__ is Carried else None
+            found.append(x if second is None else GraphTracer(self, second.read()))
+        return found
+
+    def leave_seconds(self, written: Sequence[Any], values: Sequence[Any]) -> None:
+        """Note those among what a function wrote."""
+        for x, value in zip(written, values, strict=True):
+            second = carried_by(self.operand(x.ref)) if x.__class__ is Carried else None
+            if second is not None:
+                second.write(self.builder, self.atom(value))
 
     def take_ref(self, value: Value, ref: Any) -> RefTracer:
         """The tracer of an argument that is a mutable array, which holds `value` at first."""
         cell = self.cells.get(id(ref))
         if cell is None:
-            cell = Cell(value, ref_aval(value.type, ref), value.type)
+            cell = self._add_cell(ref, Cell(value, ref_aval(value.type, ref), value.type))
             cell.is_argument = True
             cell.origin = f"was passed in as the argument {value.name}"
-            self.cells[id(ref)], self.refs[id(ref)] = cell, ref
         return RefTracer(self, cell)
 
     def emit(self, primitive: Any, *inputs: Any, **params: Any) -> list[Any]:

@@ -30,7 +30,8 @@ from .captures import closure_tracers
 from .execute import execute
 from .export import call_graph
 from .linear_solvers import Solver, find_solver
-from .staging import Staged, function_name, split_aux, stage
+from .staged import Staged
+from .staging import function_name, split_aux, stage
 from .trace import Recording, recording_trace, trace_flat
 
 Function = Callable[[Any], Any]

@@ -22,6 +22,7 @@ from ..ir.primitive import PRIMITIVES
 from ..ir.types import ExtendedDtype
 from .avals import to_dtype
 from .captures import constant_atom
+from .carried import entered, note_carried, with_second_inputs
 from .cells import Cell, cell_of, check_no_cells, enter_input, has_ref_effects, is_ref
 from .hidden_rules import has_hidden_rule, jaxprs_in
 from .jax_compat import (
@@ -33,6 +34,7 @@ from .jax_compat import (
     lowered,
 )
 from .jax_primitives import is_of_jax
+from .labels import plain_name
 from .locations import Naming, place_of, site_of_traceback
 from .refused import kernel_refusal, refusal
 
@@ -214,8 +216,9 @@ def records_with_cells(*names: str) -> Callable[[Record], Record]:
 
 # -- jaxprs ----------------------------------------------------------------------------------------
 
-_GRAPHS: Final[dict[int, tuple[Any, Graph]]] = {}
-"""By id of a jaxpr: a weak reference to it, which removes the entry, and its graph."""
+_GRAPHS: Final[dict[tuple[int, bool], tuple[Any, Graph]]] = {}
+"""By id of a jaxpr, and whether mutable arrays are carried: a weak reference to it, which removes
+the entry, and its graph."""
 
 
 def from_jaxpr(closed_jaxpr: Any, name: str | None = None) -> Module:
@@ -230,50 +233,61 @@ def from_jaxpr(closed_jaxpr: Any, name: str | None = None) -> Module:
     return Module({name or graph.name: graph}, name=name or graph.name)
 
 
-def graph_of(closed_jaxpr: Any) -> Graph:
-    """The graph of a closed jaxpr: one object for as long as the jaxpr lives."""
-    found = _GRAPHS.get(id(closed_jaxpr))
-    return found[1] if found is not None else _remember(closed_jaxpr, _import(closed_jaxpr))
+def graph_of(closed_jaxpr: Any, carries: bool = False) -> Graph:
+    """The graph of a closed jaxpr: one object for as long as the jaxpr lives.
+
+    With `carries`, it also takes and returns second values of mutable arrays, where needed
+    (carried).
+    """
+    found = _GRAPHS.get((id(closed_jaxpr), carries))
+    if found is not None:
+        return found[1]
+    return _remember(closed_jaxpr, _import(closed_jaxpr, carries), carries)
 
 
-def graph_of_open(jaxpr: Any) -> Graph:
+def graph_of_open(jaxpr: Any, carries: bool = False) -> Graph:
     """The graph of a jaxpr without the values of its constants, which become leading inputs."""
-    found = _GRAPHS.get(id(jaxpr))
-    return found[1] if found is not None else _remember(jaxpr, _import_body(jaxpr, ()))
+    found = _GRAPHS.get((id(jaxpr), carries))
+    if found is not None:
+        return found[1]
+    return _remember(jaxpr, _import_body(jaxpr, (), carries), carries)
 
 
-def graph_of_either(jaxpr: Any) -> Graph:
+def graph_of_either(jaxpr: Any, carries: bool = False) -> Graph:
     """The graph of a jaxpr, closed or with constants as its first inputs."""
-    return graph_of(jaxpr) if isinstance(jaxpr, ClosedJaxpr) else graph_of_open(jaxpr)
+    is_closed = isinstance(jaxpr, ClosedJaxpr)
+    return graph_of(jaxpr, carries) if is_closed else graph_of_open(jaxpr, carries)
 
 
 BODIES = ("jaxpr", "call_jaxpr", "fwd_jaxpr")
 """What versions of JAX call the body of a call."""
 
 
-def body_graph(params: Params) -> Graph:
+def body_graph(params: Params, carries: bool = False) -> Graph:
     """The graph of the body of a call, whatever its parameter is called."""
     (jaxpr,) = (value for name, value in params.items() if name in BODIES)
-    return graph_of_either(jaxpr)
+    return graph_of_either(jaxpr, carries)
 
 
-def _remember(jaxpr: Any, graph: Graph) -> Graph:
-    key = id(jaxpr)
+def _remember(jaxpr: Any, graph: Graph, carries: bool) -> Graph:
+    key = id(jaxpr), carries
     _GRAPHS[key] = (weakref.ref(jaxpr, lambda _: _GRAPHS.pop(key, None)), graph)
     return graph
 
 
-def _import(closed_jaxpr: Any) -> Graph:
+def _import(closed_jaxpr: Any, carries: bool) -> Graph:
     is_expanded = not any(has_hidden_rule(eqn.params) for eqn in closed_jaxpr.eqns)
     given = lowered(closed_jaxpr) if is_expanded else closed_jaxpr
-    return _import_body(given.jaxpr, given.consts)
+    return _import_body(given.jaxpr, given.consts, carries)
 
 
-def _import_body(jaxpr: Any, consts: Any) -> Graph:
+def _import_body(jaxpr: Any, consts: Any, carries: bool) -> Graph:
     """The graph of a jaxpr. Mutable arrays that are not its own are values here: those among its
     constants are its first inputs (see `outer_refs`), and after its outputs come what they hold in
-    the end, then what those among its inputs do.
+    the end, then what those among its inputs do. Their second values follow each of them, as an
+    input and as an output.
     """
+    carry = entered if carries else None
     b = Builder()
     env: dict[Any, Any] = {}
     outer: dict[int, tuple[Any, Cell]] = {}
@@ -283,16 +297,16 @@ def _import_body(jaxpr: Any, consts: Any) -> Graph:
     if not names or len(names) != len(jaxpr.invars):
         names = (None,) * len(jaxpr.invars)
     if len(consts) != len(jaxpr.constvars):
-        inputs += [enter_input(env, var) for var in jaxpr.constvars]
+        inputs += [enter_input(env, var, carry=carry) for var in jaxpr.constvars]
     else:
         for var, array in zip(jaxpr.constvars, consts, strict=True):
-            env[var] = cell_of(outer, array) if is_ref(array) else constant_atom(b, array)
+            env[var] = cell_of(outer, array, carry) if is_ref(array) else constant_atom(b, array)
     for var, name in zip(jaxpr.invars, names, strict=True):
-        inputs.append(enter_input(env, var, plain_name(name)))
+        inputs.append(enter_input(env, var, plain_name(name), carry))
     taken = [env[v] for v in (*jaxpr.constvars, *jaxpr.invars)]
     naming: Naming | None = None
     for eqn in jaxpr.eqns:
-        naming = _import_equation(b, eqn, env, naming, outer)
+        naming = _import_equation(b, eqn, env, naming, outer, carry)
     if naming is not None:
         naming.apply()
     outputs = [_read(b, x, env) for x in jaxpr.outvars]
@@ -300,12 +314,10 @@ def _import_body(jaxpr: Any, consts: Any) -> Graph:
     own = [x for x in taken if isinstance(x, Cell) and x.initial in inputs]
     cells = [*(cell for _, cell in outer.values()), *own]
     first: list[Any] = [cell.initial for _, cell in outer.values()]
-    graph = Graph(
-        [*first, *inputs],
-        b.equations,
-        [*outputs, *(cell.atom for cell in cells)],
-        plain_name(debug.func_name if debug else None) or "f",
-    )
+    taken, held = with_second_inputs([*first, *inputs], cells)
+    name = plain_name(debug.func_name if debug else None) or "f"
+    graph = Graph(taken, b.equations, [*outputs, *(cell.atom for cell in held)], name)
+    note_carried(graph, held)
     if outer:
         memoised(graph, "outer refs", lambda: tuple([ref for ref, _ in outer.values()]))
     return graph
@@ -328,13 +340,14 @@ def _import_equation(
     env: dict[Any, Any],
     naming: Naming | None,
     outer: dict[int, tuple[Any, Cell]],
+    carry: Callable[[Cell], Cell] | None,
 ) -> Naming | None:
     """Append one equation; what is known of the expression that it is part of."""
     site = site_of_traceback(eqn.source_info.traceback)
     b.location = place_of(site, eqn.source_info.name_stack)
     inputs = tuple([_read(b, x, env) for x in eqn.invars])
     if eqn.effects:
-        inputs = (*[cell_of(outer, ref) for ref in outer_refs(eqn.params)], *inputs)
+        inputs = (*[cell_of(outer, ref, carry) for ref in outer_refs(eqn.params)], *inputs)
     rule = rule_for(eqn.primitive)
     try:
         if _has_context(eqn):
@@ -379,20 +392,3 @@ def _in_context(b: Builder, rule: Record, inputs: Any, params: Params) -> tuple[
 
 def _read(b: Builder, x: Any, env: dict[Any, Any]) -> Any:
     return constant_atom(b, x.val, x.aval) if isinstance(x, JaxprLiteral) else env[x]
-
-
-def plain_name(path: str | None) -> str | None:
-    """A name of the text for a path of JAX's: `params['w'][0]` becomes `params.w.0`."""
-    if not path:
-        return None
-    parts: list[str] = []
-    word = ""
-    for char in path:
-        if char.isalnum() or char == "_":
-            word += char
-        elif word:
-            parts.append(word)
-            word = ""
-    if word:
-        parts.append(word)
-    return ".".join(parts) or None

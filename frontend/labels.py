@@ -91,3 +91,20 @@ def _stored(function: ast.AST) -> Iterator[str]:
     for node in ast.walk(function):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield node.id
+
+
+def plain_name(path: str | None) -> str | None:
+    """A name of the text for a path of JAX's: `params['w'][0]` becomes `params.w.0`."""
+    if not path:
+        return None
+    parts: list[str] = []
+    word = ""
+    for char in path:
+        if char.isalnum() or char == "_":
+            word += char
+        elif word:
+            parts.append(word)
+            word = ""
+    if word:
+        parts.append(word)
+    return ".".join(parts) or None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,7 @@ from .execute import execute
 from .known import KnownValues
 from .modules import to_jaxpr
 from .pulled import Pulled, sources
-from .ref_args import check_no_tangents
+from .ref_args import check_no_tangents, read_refs, write_refs
 from .staging import function_name, split_outputs, stage, types_of
 from .tangents import cotangent_leaves, float0_zeros, tangent_leaves, zero_tangent, zeros_of
 
@@ -68,8 +69,9 @@ def _at_point(
     leaves, in_tree = jax.tree.flatten((primals, {}))
     types = types_of(fun, leaves, in_tree)
     staged = stage(
-        fun, leaves, in_tree, types=types, has_aux=has_aux, known=leaves, takes_refs=True
-    )
+        fun, leaves, in_tree, types=types, has_aux=has_aux, known=leaves, takes_refs=True,
+        carries=kind is PullBack,
+    )  # fmt: skip
     moves = [has_tangent(t) and not is_ref(x) for x, t in zip(leaves, types, strict=True)]
     with as_jax_errors():
         parts = watched.linearize(staged.graph, staged.active(moves))
@@ -77,31 +79,36 @@ def _at_point(
     check_no_tangents(function_name(fun), staged.written, parts.nonzero[n:])
     outputs = staged.settle(execute(parts.primal, staged.operands(leaves)))
     out, aux = split_outputs(staged, outputs[:n])
+    carried = [i for i, _ in staged.in_backward(leaves)] if staged.carried else []
     apply = kind(
-        graph=_without_aux(parts.linear, parts.nonzero, n_out),
+        graph=_without_others(parts.linear, parts.nonzero, n_out, carried),
         nonzero=parts.nonzero[:n_out],
         types=tuple(types),
         in_tree=in_tree,
         out_tree=staged.out_tree,
         out_types=staged.graph.output_types[:n_out],
         name=function_name(fun),
+        n_refs=len(carried),
     )
-    residuals = tuple(outputs[n:])
+    residuals = (*outputs[n:], *staged.carried)
     at: Any
     if isinstance(apply, PullBack):
         origin = sources(parts.primal, len(staged.graph.outputs), len(staged.captured))
+        origin += (None,) * len(carried)
         at = Pulled.at(apply, origin, residuals)
     else:
         at = jax.tree_util.Partial(apply, residuals)
     return (out, at, aux) if has_aux else (out, at)
 
 
-def _without_aux(linear: Graph, nonzero: Sequence[bool], n_out: int) -> Graph:
-    """The linear half without tangents of auxiliary outputs."""
-    kept = sum(nonzero[:n_out])
-    if kept == len(linear.outputs):
+def _without_others(
+    linear: Graph, nonzero: Sequence[bool], n_out: int, carried: Sequence[int]
+) -> Graph:
+    """The linear half without tangents of auxiliary outputs; those of second values stay."""
+    places = [i for i, nz in enumerate(nonzero) if nz]
+    outputs = [x for i, x in zip(places, linear.outputs, strict=True) if i < n_out or i in carried]
+    if len(outputs) == len(linear.outputs):
         return linear
-    outputs = linear.outputs[:kept]
     return Graph(linear.inputs, linear.equations, outputs, linear.name, linear.linear_from)
 
 
@@ -111,6 +118,8 @@ class _AtPoint:
 
     graph: (residuals, tangents of the inputs that have them) -> tangents of nonzero outputs.
     types, in_tree: of the primals; out_types, out_tree: of the output.
+    n_refs: how many mutable arrays backward rules may write to; these are the last residuals, their
+      second values the first inputs that have tangents, and the last outputs.
     """
 
     graph: Graph
@@ -120,6 +129,7 @@ class _AtPoint:
     out_tree: Any
     out_types: tuple[TensorType, ...]
     name: str
+    n_refs: int = 0
 
 
 class LinearFunction(_AtPoint):
@@ -166,13 +176,18 @@ class PullBack(_AtPoint):
         """The cotangents of the primals' leaves; nothing is computed for those not `wanted`, whose
         places hold None."""
         flat = self._cotangent_leaves(cotangents)
+        n, n_refs = len(residuals) - self.n_refs, self.n_refs
+        residuals, refs = residuals[:n], residuals[n:]
         live = [ct for ct, nz in zip(flat, self.nonzero, strict=True) if nz]
+        live += read_refs(refs)
         backward, has_ct = self._transposed((*residuals, *live))
         if wanted is not None:
             asked = [w for w, t in zip(wanted, self.types, strict=True) if self._has_cotangent(t)]
-            backward, has_ct = _only(backward, has_ct, tuple(asked))
+            backward, has_ct = _only(backward, has_ct, ((True,) * n_refs) + tuple(asked))
         pulled = iter(execute(backward, (*residuals, *live)))
-        flags = iter(has_ct)
+        written = [ref for ref, is_made in zip(refs, has_ct, strict=False) if is_made]
+        write_refs(written, list(itertools.islice(pulled, len(written))))
+        flags = iter(has_ct[n_refs:])
         leaves: list[Any] = []
         for i, t in enumerate(self.types):
             is_made = self._has_cotangent(t) and next(flags)

@@ -19,7 +19,8 @@ from ..passes.perturb import Perturbations, perturb
 from .labels import Labels, function_of, unnumbered, variable_of
 from .local_variables import held_values
 from .locations import Assignments, Variable, collecting_names
-from .staging import Staged, stage
+from .staged import Staged
+from .staging import stage
 
 NAMED = "name"
 """The primitive that `tap` records: JAX's own of checkpoint_name, which every transformation and

@@ -11,8 +11,8 @@ import jax
 import numpy as np
 
 from ..ir.graph import Opaque, Thunk
-from .importer import plain_name
 from .jax_compat import eval_context, library_closure
+from .labels import plain_name
 
 _KNOWN: Final[WeakValueDictionary[Hashable, Opaque]] = WeakValueDictionary()
 _NAMES: Final[Counter[str]] = Counter()

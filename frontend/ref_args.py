@@ -9,24 +9,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import jax
 
 from ..ir.errors import UsageError
+from .carried import Carried
 from .cells import is_ref
 from .jax_compat_refs import buffer_of, give_buffer
 
 
 def read_refs(operands: Sequence[Any]) -> tuple[Any, ...]:
     """The operands, of mutable arrays what they hold now."""
-    return tuple([x[...] if is_ref(x) else x for x in operands])
+    return tuple([x[...] if is_ref(x) else _plain(x) for x in operands])
+
+
+def _plain(x: Any) -> Any:
+    return x.value() if x.__class__ is Carried else x
 
 
 def write_refs(refs: Sequence[Any], values: Sequence[Any]) -> None:
     """Let mutable arrays hold these values."""
     for ref, value in zip(refs, values, strict=True):
-        ref[...] = value
+        if ref.__class__ is not Carried:
+            ref[...] = value
+
+
+NO_DERIVATIVE: Final = "no_grad_no_remat"
+"""The kind of mutable arrays for which nobody expects one."""
 
 
 def is_ref_like(x: Any) -> bool:
@@ -102,7 +112,7 @@ def check_no_tangents(name: str, refs: Sequence[Any], moves: Sequence[bool]) -> 
     """Raise UsageError where a derivative would be lost in a mutable array: what is differentiated
     is written to one that lives outside of the function."""
     for ref, is_moved in zip(refs, moves, strict=True):
-        if is_moved and ref.aval.kind != "no_grad_no_remat":  # for which nobody expects one
+        if is_moved and ref.__class__ is not Carried and ref.aval.kind != NO_DERIVATIVE:
             raise UsageError(
                 f"{name} writes a value that depends on what it is differentiated by to a mutable "
                 f"array of type {ref.aval.str_short()} that lives outside of it, where the "

@@ -3,7 +3,8 @@
 The graph of a region takes what each mutable array holds at first, and returns after its own
 outputs what each holds in the end (see importer). A call returns that, too; a scan carries it, or
 stacks it where a mutable array is scanned over; a while loop carries it; a choice returns what its
-branch leaves. What is only read stays an operand.
+branch leaves. What is only read stays an operand. Second values of mutable arrays (carried) are
+operands beside them, like mutable arrays of their own.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ..ir.graph import Graph, Literal, Value, memoised
 from ..ir.ops.call import call, checkpoint
 from ..ir.ops.control import cond, scan
 from ..ir.primitive import Primitive
+from .carried import alike, is_carrying, with_seconds
 from .cells import Cell
 from .import_rules import emit_while
 from .importer import Params, body_graph, graph_of, records, records_with_cells
@@ -106,7 +108,9 @@ def _checkpoint(b: Builder, operands: Operands, params: Params) -> Operands:
 def _record_callee(
     b: Builder, primitive: Primitive, operands: Operands, params: Params, **how: Any
 ) -> Operands:
-    region = Region(body_graph(params), operands)
+    body = body_graph(params, is_carrying(operands))
+    operands = with_seconds(b, body, operands)
+    region = Region(body, operands)
     if "inline" in params and is_inlined(params):
         outputs = b.inline(region.as_call(), _values(operands))
     else:
@@ -136,12 +140,15 @@ def _scan(b: Builder, operands: Operands, params: Params) -> Operands:
     # graph'   consts read | consts written, carry | xs -> consts written, carry | ys, xs written
     """
     n_consts, n_carry = scan_sizes(params)
-    region = Region(graph_of(params["jaxpr"]), operands)
-    n_kept = n_consts + n_carry
-    if any(isinstance(x, Cell) for x in operands[n_consts:n_kept]):
+    if any(isinstance(x, Cell) for x in operands[n_consts : n_consts + n_carry]):
         raise UsageError(
             "a scan carries a mutable array", hint="let its function close over the array instead"
         )
+    step = graph_of(params["jaxpr"], is_carrying(operands))
+    n_consts = len(with_seconds(b, step, operands[:n_consts]))
+    operands = with_seconds(b, step, operands)
+    region = Region(step, operands)
+    n_kept = n_consts + n_carry
     carried = [i for i in region.final if i < n_consts]
     scanned = [i for i in region.final if i >= n_kept]
     read = [i for i in range(n_consts) if i not in region.final]
@@ -184,7 +191,10 @@ def _while(b: Builder, operands: Operands, params: Params) -> Operands:
         raise UsageError(
             "the condition of a while loop writes to a mutable array", hint="write in the body"
         )
-    body = Region(graph_of(params["body_jaxpr"]), (*for_body, *carry))
+    step = graph_of(params["body_jaxpr"], is_carrying(for_body))
+    for_body = with_seconds(b, step, for_body)
+    n_body = len(for_body)
+    body = Region(step, (*for_body, *carry))
     written = [for_body[i] for i in body.final]
     read = [i for i in range(n_body) if i not in body.final]
     test_inputs, seen = test.graph.inputs, {id(x): i for i, x in enumerate(for_cond)}
@@ -222,7 +232,9 @@ def _cond(b: Builder, operands: Operands, params: Params) -> Operands:
     """A choice that also returns what any of its branches writes."""
     index, *rest = operands
     given = tuple(rest)
-    graphs = [graph_of(branch) for branch in params["branches"]]
+    graphs = [graph_of(branch, is_carrying(given)) for branch in params["branches"]]
+    graphs = alike(graphs, given)
+    given = with_seconds(b, graphs[0], given)
     if isinstance(index, Literal):
         chosen = Region(graphs[min(max(int(index.value), 0), len(graphs) - 1)], given)
         return _leave(b, given, chosen, b.inline(chosen.as_call(), _values(given)))

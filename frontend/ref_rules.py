@@ -98,16 +98,28 @@ def with_contents(results: list[Any], places: Sequence[int], of_contents: list[A
     return summed
 
 
+def held_after(arrays: Sequence[Any], before: Sequence[Any]) -> list[Any]:
+    """What a backward rule leaves in mutable arrays: for None, what there was before."""
+    found = []
+    for x, ct in zip(arrays, before, strict=True):
+        if x is not None:
+            x.cell.initial = x.cell.atom  # it is returned: nobody else has to
+            ct = GraphTracer(x._trace, x.cell.read())
+        found.append(ct)
+    return found
+
+
 def check_closed_over(name: str, written: Sequence[Any]) -> None:
     """Raise UsageError where a function or a rule writes to an array that it was not given, or a
-    backward rule to any: what it would leave there belongs to the backward pass alone."""
+    backward rule to one of which the backward pass knows nothing (carried)."""
     if written:
         kinds = ", ".join(ref.aval.str_short() for ref in written)
         raise UsageError(
             f"{name} writes to a mutable array ({kinds}) that its function was not given as an "
-            "argument, or writes to one as a backward rule does, which is not supported",
-            hint="write in the function and in its forward rule; from a backward rule, return the "
-            "value as the cotangent of an argument made for it, or hand it to jax.debug.callback",
+            "argument; or it is a backward rule, and the array was made in what is differentiated, "
+            "holds integers, or is written in no pass of grad, value_and_grad or vjp",
+            hint="pass the array to the function, make it outside of what is differentiated, and "
+            "have the forward rule return it among the residuals",
         )
 
 

@@ -27,7 +27,8 @@ from .memory_report import MemoryReport
 from .modules import to_jaxpr
 from .ref_args import is_ref_like
 from .stage_info import StageInfo, shapes_of
-from .staging import Staged, names_of_leaves
+from .staged import Staged
+from .staging import names_of_leaves
 from .trees import skeleton
 
 Passes = str | Sequence[Pass | str]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, TypeVar
 
@@ -13,99 +12,23 @@ import jax
 import numpy as np
 
 from ..ir.errors import ArgumentError, UsageError
-from ..ir.graph import Graph
 from ..ir.types import TensorType
 from ..lowering.call_spec import Call
 from ..lowering.jax_compat import boundary, settings
-from ..lowering.jax_compat_calls import is_trace_clean
 from .avals import type_of
 from .cells import is_ref
 from .jax_compat import Tracer
 from .known import KnownValues
 from .no_numbers import FLOAT0, flatten_numbers, is_float0
 from .ref_args import (
-    RefUse,
     StandIn,
     check_no_aliases,
     is_ref_like,
-    place_among,
-    read_refs,
-    write_refs,
 )
+from .staged import Staged
 from .trace import trace_flat
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True)
-class Staged:
-    """A traced call.
-
-    graph: takes what was captured from enclosing traces, then the leaves of the arguments; returns
-      the leaves of the output, then those of the auxiliary output.
-    captured: the values of those captured inputs.
-    out_tree, aux_tree: how the outputs nest (aux_tree is None without auxiliary output).
-    known: the values that Python may branch on, also in rules that are traced later.
-    written: the mutable arrays, among captured values and leaves, that the function writes; what
-      they hold then are the last outputs of the graph.
-    """
-
-    graph: Graph
-    captured: tuple[Any, ...]
-    out_tree: Any
-    aux_tree: Any
-    known: KnownValues | None = None
-    written: tuple[Any, ...] = ()
-
-    @property
-    def n_captured(self) -> int:
-        return len(self.captured)
-
-    @property
-    def n_aux(self) -> int:
-        return self.aux_tree.num_leaves if self.aux_tree is not None else 0
-
-    @property
-    def n_out(self) -> int:
-        return len(self.graph.outputs) - self.n_aux - len(self.written)
-
-    @property
-    def n_results(self) -> int:
-        """The outputs that are returned: all but what mutable arrays hold."""
-        return len(self.graph.outputs) - len(self.written)
-
-    @property
-    def has_refs(self) -> bool:
-        """Whether it closes over mutable arrays that live outside of it."""
-        return any(map(is_ref, self.captured))
-
-    def operands(self, leaves: Sequence[Any]) -> tuple[Any, ...]:
-        """What the graph is to be called with; of mutable arrays, what they hold now."""
-        return read_refs((*self.captured, *leaves))
-
-    def ref_use(self, caller: str, leaves: Sequence[Any], names: Sequence[str]) -> RefUse | None:
-        """What is to be done around each call, where there are mutable arrays."""
-        if not self.captured and not any(map(is_ref_like, leaves)):
-            return None
-        operands, n = (*self.captured, *leaves), self.n_captured
-        written = tuple([place_among(ref, operands, n) for ref in self.written])
-        return RefUse(caller, self.captured, written, self.out_tree, tuple(names))
-
-    def settle(self, outputs: Sequence[Any]) -> list[Any]:
-        """Write what the graph left in mutable arrays; its other outputs. (Those of a derivative
-        may follow.)"""
-        n, n_written = self.n_results, len(self.written)
-        write_refs(self.written, outputs[n : n + n_written])
-        return [*outputs[:n], *outputs[n + n_written :]]
-
-    def is_over(self) -> None:
-        """Let go of the arguments' values: the call is answered, and no other needs them."""
-        if self.known is not None and is_trace_clean():
-            self.known.forget()
-
-    def active(self, flags: Sequence[bool]) -> tuple[bool, ...]:
-        """Flags for all inputs of the graph from flags for the argument leaves."""
-        return (False,) * self.n_captured + tuple(flags)
 
 
 _ANY = "a transformation"
@@ -123,6 +46,7 @@ def stage(
     held: Mapping[int, Any] | None = None,
     active: Sequence[bool] | None = None,
     takes_refs: bool = False,
+    carries: bool = False,
     caller: str = _ANY,
 ) -> Staged:
     """Trace `fun(*args, **kwargs)`, with `(args, kwargs)` nested as `in_tree`.
@@ -133,7 +57,8 @@ def stage(
     `held` are further leaves, by their position in `in_tree`: no arrays, passed to fun as they are.
     With `has_aux`, fun returns a pair (output, auxiliary output).
     `takes_refs` says that the caller reads and writes mutable arrays, see `Staged.operands` and
-    `Staged.settle`; UsageError is raised for them otherwise.
+    `Staged.settle`; UsageError is raised for them otherwise. `carries` says that it also has them
+    written by backward rules, see `Staged.carried`.
     """
     trees: list[Any] = []
 
@@ -168,6 +93,7 @@ def stage(
         still=_still(leaves, active),
         refs=refs,
         caller=caller,
+        carries=carries,
     )
     staged = Staged(
         recording.graph, recording.captured, trees[0], trees[1], values, recording.written
@@ -258,7 +184,9 @@ def with_held(leaves: Sequence[Any], held: Mapping[int, Any] | None) -> Sequence
     return whole
 
 
-def stage_call(fun: Callable[..., Any], call: Call, *, takes_refs: bool = False) -> Staged:
+def stage_call(
+    fun: Callable[..., Any], call: Call, *, takes_refs: bool = False, carries: bool = False
+) -> Staged:
     """Trace fun for one call; its static arguments are part of the function."""
 
     def traced(*args: Any, **kwargs: Any) -> Any:
@@ -267,7 +195,7 @@ def stage_call(fun: Callable[..., Any], call: Call, *, takes_refs: bool = False)
 
     traced.__name__ = function_name(fun)
     names = call_names(fun, call)
-    how: dict[str, Any] = {"takes_refs": takes_refs, "caller": "jit"}
+    how: dict[str, Any] = {"takes_refs": takes_refs, "carries": carries, "caller": "jit"}
     return stage(traced, call.leaves, call.tree, names=names, **how)
 
 

@@ -54,6 +54,7 @@ def trace_flat(
     still: Sequence[bool] = (),
     refs: Mapping[int, Any] | None = None,
     caller: str = "a transformation",
+    carries: bool = False,
 ) -> Recording:
     """Record a function of flat arrays that returns a flat sequence.
 
@@ -63,8 +64,10 @@ def trace_flat(
     which nobody can differentiate. `refs` are, by position, inputs that are mutable arrays: of
     these, `in_types` has the types of what they hold. Where it is None, UsageError is raised if the
     function writes to one that lives outside of it. `caller` is what it is traced for, in errors.
+    `carries` says that backward rules may write to mutable arrays (carried).
     """
     trace = GraphTrace(name, outer)
+    trace.carries = carries
     names = input_names or (None,) * len(in_types)
     for tracer in aliases:
         value = Value(type_of_tracer(tracer), getattr(getattr(tracer, "atom", None), "name", None))

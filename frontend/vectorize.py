@@ -26,7 +26,8 @@ from .mapped_types import (
 )
 from .no_numbers import nest_mapped, shown
 from .ref_args import check_not_mapped
-from .staging import Staged, divide, function_name, leaf_names, stage, wraps
+from .staged import Staged
+from .staging import divide, function_name, leaf_names, stage, wraps
 
 
 def vmap(

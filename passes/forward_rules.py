@@ -80,6 +80,10 @@ def forward_rule(params: Params, nonzero: Flags) -> tuple[Graph, Flags]:
     graph: Graph = params["graph"]
     n_out = len(graph.outputs)
     can = c.inexact_flags(graph.output_types)
+    if params["carried"]:  # second values of mutable arrays have no tangents
+        n_own = len(nonzero) - params["carried"]
+        nonzero = (*nonzero[:n_own], *[False] * params["carried"])
+        can = (*can[: n_out - params["carried"]], *[False] * params["carried"])
     fwd = c.fwd_rule_graph(params["fwd"], nonzero)
     bwd, given = c.bwd_rule_graph(params["bwd"], nonzero, can)
     asked = arranged(bwd, bwd.inputs, select(bwd.outputs, select(nonzero, given)))

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from ..ir.builder import Builder, Operand, Zero
 from ..ir.errors import PassError
-from ..ir.graph import Graph, Value, memoised
+from ..ir.graph import Atom, Graph, Value, memoised
 from ..ir.module import Module
 from ..ir.types import has_tangent, is_complex
 from .base import Pass
@@ -43,23 +43,32 @@ def _vjp(graph: Graph, active: Sequence[bool]) -> Graph:
 
 
 def grad_graph(
-    graph: Graph, active: Sequence[bool], n_aux: int = 0, with_value: bool = True
+    graph: Graph,
+    active: Sequence[bool],
+    n_aux: int = 0,
+    with_value: bool = True,
+    seeds: Sequence[tuple[int, Atom]] = (),
 ) -> Graph:
     """inputs -> (outputs, cotangents of active inputs), for a graph whose first output is scalar.
 
     Only the first output is differentiated; the rest (`n_aux` of them) are auxiliary. Without
-    `with_value` the first output is left out.
+    `with_value` the first output is left out. `seeds` are cotangents of others, by position: inputs
+    or outputs of the graph.
     """
-    key = ("grad", tuple(active), n_aux, with_value)
-    made: Graph = memoised(graph, key, lambda: _grad(graph, active, n_aux, with_value))
+    key = ("grad", tuple(active), n_aux, with_value, tuple(seeds))
+    made: Graph = memoised(graph, key, lambda: _grad(graph, active, with_value, seeds))
     return made
 
 
-def _grad(graph: Graph, active: Sequence[bool], n_aux: int, with_value: bool) -> Graph:
+def _grad(
+    graph: Graph, active: Sequence[bool], with_value: bool, seeds: Sequence[tuple[int, Atom]]
+) -> Graph:
     y = graph.outputs[0]
-    seeds: list[Operand] = [Zero(v.type) for v in graph.outputs]
-    seeds[0] = Builder().literal(1, y.type)
-    b, cts = pull_back(graph, active, seeds)
+    out_cts: list[Operand] = [Zero(v.type) for v in graph.outputs]
+    out_cts[0] = Builder().literal(1, y.type)
+    for i, ct in seeds:
+        out_cts[i] = ct
+    b, cts = pull_back(graph, active, out_cts)
     kept = graph.outputs if with_value else graph.outputs[1:]
     return b.graph(graph.inputs, (*kept, *cts), f"{graph.name}.grad")
 

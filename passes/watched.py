@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from ..ir.errors import CovectorError
-from ..ir.graph import Graph, Value
+from ..ir.graph import Atom, Graph, Value
 from ..ir.memory import collector_paused
 from ..ir.module import Module
 from ..ir.reproducer import explain, keep, runs_rules_of_users
@@ -103,10 +103,16 @@ def jvp(graph: Graph, active: Sequence[bool]) -> tuple[Graph, tuple[bool, ...]]:
     return watched(step, graph, lambda: jvp_graph(graph, active), lambda made: made[:1])
 
 
-def grad(graph: Graph, active: Sequence[bool], n_aux: int, with_value: bool) -> Graph:
+def grad(
+    graph: Graph,
+    active: Sequence[bool],
+    n_aux: int,
+    with_value: bool,
+    seeds: Sequence[tuple[int, Atom]] = (),
+) -> Graph:
     """`grad_graph`, watched."""
     step = Grad(_wrt(graph, active), with_value)
-    pull = lambda: grad_graph(graph, active, n_aux, with_value)  # noqa: E731
+    pull = lambda: grad_graph(graph, active, n_aux, with_value, seeds)  # noqa: E731
     return watched(step, graph, pull, lambda made: [made])
 
 

@@ -26,6 +26,10 @@ no tangents, so their flags are always False). Only floats and complex numbers a
 with every float and complex input (`num_consts` aside) and every such output flagged, and
 materialise the zeros: a thunk is then called with one signature only.
 
+The last `carried` inputs and outputs of a custom_vjp function are second values of mutable arrays,
+which go through it as they are. Their cotangents are what the arrays hold in the backward pass, for
+bwd to change; their flags are always exact. They alone do not ask for the rules.
+
 In place of a thunk, each rule may also be a `Graph` (what the pass `materialize` makes of it, and
 what can be written as text). It is the graph of the thunk for all flags set, with all cotangents or
 tangents returned; `rule_graph` and its siblings read both forms.
@@ -165,6 +169,7 @@ custom_vjp_call = define(
         "bwd": REQUIRED,
         "num_consts": 0,
         "symbolic_zeros": False,
+        "carried": 0,
     },
     has_regions=True,
     runs=function_alone,
@@ -190,6 +195,7 @@ custom_vjp_linear = define(
         "nonzero": REQUIRED,
         "out_types": REQUIRED,
         "symbolic_zeros": False,
+        "carried": 0,
     },
     has_regions=True,
     runs=lambda eqn: (),

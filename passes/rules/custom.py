@@ -34,6 +34,9 @@ def asked(eqn: Equation, flags: Sequence[bool], rule: str) -> Flags:
     if params["symbolic_zeros"] and isinstance(params[rule], Thunk):
         return tuple(flags)
     inexact = c.inexact_flags([x.type for x in eqn.inputs], n_consts)
+    carried = params.get("carried", 0)
+    if carried:
+        inexact = (*inexact[:-carried], *flags[-carried:])
     if rule == "fwd" and isinstance(params[rule], Thunk):  # JAX's own refuse what they close over
         return tuple([f and moves for f, moves in zip(inexact, flags, strict=True)])
     return inexact
@@ -97,8 +100,9 @@ def jvp_custom_vjp(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     """
     params, moving = eqn.params, nonzero(tangents)
     active = asked(eqn, moving, "fwd")
-    if not any(moving[params["num_consts"] :]):
-        return unmoved(b, eqn)
+    n_own = len(tangents) - params["carried"]
+    if not any(moving[params["num_consts"] : n_own]):
+        return [*unmoved(b, eqn)[: len(eqn.outputs) - params["carried"]], *tangents[n_own:]]
     with placed(eqn):
         fwd = c.fwd_rule_graph(params["fwd"], active)
     refuse_reading(eqn, fwd, moving[: params["num_consts"]])
@@ -117,6 +121,7 @@ def jvp_custom_vjp(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
         nonzero=active,
         out_types=tuple((v.type.shape, v.type.dtype) for v in eqn.outputs),
         symbolic_zeros=params["symbolic_zeros"],
+        carried=params["carried"],
     )
     return spread(dys, c.inexact_flags([v.type for v in eqn.outputs]), eqn.outputs)
 
@@ -166,10 +171,14 @@ def transpose_custom_vjp_linear(
 ) -> Operands:
     """A call of bwd: residuals | cotangents of the outputs -> cotangents of the inputs."""
     params = eqn.params
-    active, n_residuals = params["nonzero"], params["num_residuals"]
+    active, n_residuals, carried = params["nonzero"], params["num_residuals"], params["carried"]
+    if carried and not any(nonzero(cts)[:-carried]):
+        return _passed(eqn, cts[-carried:])
     given = thunks.ct_flags(params["out_types"], nonzero(cts))
     if not params["symbolic_zeros"] or isinstance(params["bwd"], Graph):
         given = thunks.ct_flags(params["out_types"], [True] * len(cts))
+    if carried and isinstance(params["bwd"], Thunk):
+        given = (*given[:-carried], *nonzero(cts)[-carried:])
     out_cts = instantiated(b, cts, select(given, thunks.ct_flags(params["out_types"])))
     operands = (*eqn.inputs[:n_residuals], *out_cts)
     backward, in_active = ask_backward(b, params["bwd"], operands, active, given)
@@ -180,6 +189,14 @@ def transpose_custom_vjp_linear(
     flags = (*(False,) * n_residuals, *(ct is not None for ct in in_cts))
     pairs = zip(in_cts, eqn.inputs[n_residuals:], strict=True)
     return spread([_of_type(b, ct, x) for ct, x in pairs if ct is not None], flags, eqn.inputs)
+
+
+def _passed(eqn: Equation, cts: Operands) -> Operands:
+    """The cotangents of a call of which only second values of mutable arrays have one: there is
+    nothing for its rule to do."""
+    moves = eqn.params["nonzero"][-len(cts) :]
+    own = eqn.inputs[: len(eqn.inputs) - sum(moves)]
+    return [*(Zero(x.type) for x in own), *select(cts, moves)]
 
 
 def _of_type(b: Builder, ct: Any, x: Any) -> Any:
@@ -260,6 +277,9 @@ def prune_custom(eqn: Equation, used: Flags) -> Equation:
     """Drop outputs that nobody reads, from the rule too. Inputs stay: the rule may need them."""
     params = eqn.params
     graph: Graph = params["graph"]
+    carried = params.get("carried", 0)
+    if carried:  # a rule that finds no second value refuses to write
+        used = (*used[:-carried], *[True] * carried)
     changed: dict[str, Any] = {"graph": region_of(graph, used, (True,) * len(graph.inputs))}
     if not all(used):
         if eqn.primitive is custom_jvp_call:

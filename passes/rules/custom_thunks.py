@@ -192,6 +192,7 @@ def prune_vjp(params: Params, used: Flags) -> tuple[Rule, Rule]:
     n_out = len(used)
     can = full_flags(params)[1]
     exact = params["symbolic_zeros"] and isinstance(params["bwd"], Thunk)
+    n_exact = n_out - (params["carried"] if isinstance(params["bwd"], Thunk) else 0)
 
     def fwd(nonzero: Flags) -> Graph:
         graph = c.fwd_rule_graph(params["fwd"], nonzero)
@@ -199,8 +200,9 @@ def prune_vjp(params: Params, used: Flags) -> tuple[Rule, Rule]:
 
     def bwd(nonzero: Flags, ct_nonzero: Flags) -> tuple[Graph, Flags]:
         given = widened(ct_nonzero, used)
-        graph, in_active = c.bwd_rule_graph(params["bwd"], nonzero, given if exact else can)
-        return (graph if exact else _without_cts(graph, can, given)), in_active
+        asked = given if exact else (*can[:n_exact], *given[n_exact:])
+        graph, in_active = c.bwd_rule_graph(params["bwd"], nonzero, asked)
+        return (graph if exact else _without_cts(graph, asked, given)), in_active
 
     def change() -> tuple[Rule, Rule]:
         inputs = full_flags(params)[0]
@@ -212,7 +214,7 @@ def prune_vjp(params: Params, used: Flags) -> tuple[Rule, Rule]:
 
 
 def _without_cts(graph: Graph, can: Flags, given: Flags) -> Graph:
-    """A bwd graph that takes the given cotangents only; the others are zeros."""
+    """A bwd graph that takes the given cotangents only; others that it can are zeros."""
     n_residuals = len(graph.inputs) - sum(can)
     b = Builder()
     cts = [Value(v.type, v.name) for v in graph.inputs[n_residuals:]]

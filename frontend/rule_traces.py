@@ -1,0 +1,83 @@
+"""Rules of functions that have their own, traced when a derivative asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from ..ir.errors import ClosedOverError
+from ..ir.ops.call import Flags
+from ..ir.types import TensorType
+from .avals import to_aval
+from .compiler_attributes import under_these_attributes
+from .jax_compat import axis_sizes, extended_axes
+from .jax_compat_rules import (
+    CotangentZero,
+    SymbolicZero,
+    instantiate_zero,
+    tracing_settings,
+    under_settings,
+)
+from .known import KnownValues
+from .ref_rules import (
+    Kinds,
+    check_closed_over,
+)
+from .trace import Recording, trace_flat
+
+
+def trace_rule(
+    flat_rule: Callable[..., Sequence[Any]],
+    types: Sequence[TensorType],
+    name: str,
+    aliases: Sequence[Any],
+    known: KnownValues | None,
+    kinds: Kinds | None = None,
+) -> Recording:
+    """Record a rule, which may read `aliases`; `kinds` are those of inputs that are mutable arrays.
+
+    Raises ClosedOverError if it reads a value of another recording: a function that JAX has traced
+    does not tell which of its operands that is.
+    """
+    made = trace_flat(flat_rule, types, name=name, aliases=aliases, known=known, refs=kinds)
+    check_closed_over(name, made.written)
+    if made.captured:
+        types_read = ", ".join(str(v.type) for v in made.graph.inputs[: len(made.captured)])
+        raise ClosedOverError(
+            f"the rule {name} closes over a value ({types_read}) that is computed around the "
+            "function",
+            hint="pass the value to the function as an argument; it is known to the rule then",
+        )
+    return made
+
+
+def as_called_now(make: Callable[..., Any]) -> Callable[..., Any]:
+    """A rule that is traced later, with the axis names, settings and attributes of operations that
+    are in force now."""
+    make, sizes, settings = under_these_attributes(make), axis_sizes(), tracing_settings()
+
+    def make_later(*signature: Flags) -> Any:
+        with under_settings(settings), extended_axes(sizes):
+            return make(*signature)
+
+    return make_later
+
+
+def absent(type: TensorType, symbolic: bool) -> Any:
+    """What a rule gets for a tangent that there is none of."""
+    aval = to_aval(type).to_tangent_aval()
+    return SymbolicZero(aval) if symbolic else instantiate_zero(aval)
+
+
+def is_absent(tangent: Any) -> bool:
+    """Whether a rule returned a symbolic zero, or the tangent of an integer."""
+    if tangent is None or isinstance(tangent, SymbolicZero | CotangentZero):
+        return True
+    return bool(getattr(tangent, "dtype", None) == jax.dtypes.float0)
+
+
+def known_of(values: Sequence[Any] | None, n_more: int = 0) -> KnownValues | None:
+    """The values of a nested recording's inputs, of which the last `n_more` have none."""
+    return None if values is None else KnownValues([*values, *[None] * n_more])

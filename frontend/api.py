@@ -1,23 +1,16 @@
 """The public transformations, in one place.
 
-Rules and markers that a function carries (`custom_jvp`, `custom_vjp`, `checkpoint`,
-`stop_gradient`) are JAX's own objects: what is marked for JAX is marked for covector.
+Rules and markers that a function carries (`custom_jvp`, `custom_vjp`, `stop_gradient`, the regions
+of `checkpoint`) are JAX's own objects: what is marked for JAX is marked for covector.
 """
 
 from __future__ import annotations
 
-from jax import (
-    checkpoint,
-    closure_convert,
-    custom_gradient,
-    custom_jvp,
-    custom_vjp,
-    eval_shape,
-    remat,
-)
+from jax import closure_convert, custom_gradient, custom_jvp, custom_vjp, eval_shape
 from jax.lax import stop_gradient
 
 from .between import Derivative, derivative
+from .checkpoint import checkpoint
 from .compiled import compile, jit
 from .forward import jvp
 from .gradients import grad, value_and_grad
@@ -34,6 +27,8 @@ from .residuals import residuals
 from .root_finding import fixed_point, newton
 from .stages import Compiled, Lowered, Traced
 from .vectorize import vmap
+
+remat = checkpoint
 
 __all__ = [
     "Compiled",

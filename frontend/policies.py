@@ -12,6 +12,7 @@ from ..ir.graph import Equation, Thunk
 from ..passes.rules.policies import (
     BY_NAME,
     OFFLOAD_DOTS,
+    POLICIES,
     SAVE_AND_OFFLOAD,
     Offload,
     known_policies,
@@ -30,12 +31,35 @@ def policy_from_jax(policy: Any) -> str | Thunk | None:
         return _policy_named(policy)
     for name, value in vars(jax.checkpoint_policies).items():
         if value is policy:
-            return name
+            return _public(name, policy)
     for name in BY_NAME:
         if _is_made_by(policy, getattr(jax.checkpoint_policies, name)()):
             (names,) = (held for held in _held(policy).values() if _is_set(held))
             return f"{name}({_listed(names)})"
     return _offloading(policy) or _asked(policy)
+
+
+def _public(name: str, policy: Any) -> str | Thunk:
+    """A member of jax.checkpoint_policies; raises ArgumentError for one that only makes them."""
+    if name in POLICIES:
+        return name
+    if name in _MAKERS:
+        raise ArgumentError(
+            f"{name} makes a checkpoint policy, and is none itself",
+            hint=f"call it, and give what it returns: {_MAKERS[name]}",
+        )
+    return _asked(policy)
+
+
+_MAKERS: Final = {
+    "save_only_these_names": 'save_only_these_names("a", "b")',
+    "save_any_names_but_these": 'save_any_names_but_these("a", "b")',
+    "save_anything_except_these_names": 'save_anything_except_these_names("a", "b")',
+    "save_from_both_policies": "save_from_both_policies(one, other)",
+    OFFLOAD_DOTS: f'{OFFLOAD_DOTS}("device", "pinned_host")',
+    SAVE_AND_OFFLOAD: f"{SAVE_AND_OFFLOAD}(names_which_can_be_saved=..., ...)",
+}
+"""Members of jax.checkpoint_policies that make policies, and how each is called."""
 
 
 def _offloading(policy: Any) -> str | None:

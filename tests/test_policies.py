@@ -57,6 +57,27 @@ def nested_plain(x: jax.Array, w: jax.Array) -> jax.Array:
     return (jnp.tanh(jnp.sin(y @ w)) + y) ** 2
 
 
-def test_a_policy_that_is_no_policy_is_an_error() -> None:
-    with pytest.raises(covector.CovectorError, match="policy"):
-        covector.grad(covector.checkpoint(jnp.sum, policy="dots_savable"))(jnp.ones(3))
+WRONG: dict[str, tuple[Any, str]] = {
+    "unknown name": ("dots_saveabel", "did you mean dots_saveable"),
+    "no policy": (3, "those of jax.checkpoint_policies serve"),
+    "what makes policies": (_JAX.save_only_these_names, r'call it.*save_only_these_names\("a"'),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_policy_that_is_no_policy_is_an_error(wrong: str) -> None:
+    policy, hint = WRONG[wrong]
+    with pytest.raises(covector.CovectorError, match=hint):
+        covector.checkpoint(jnp.sin, policy=policy)
+    with pytest.raises(covector.CovectorError, match=hint):
+        covector.grad(jax.checkpoint(jnp.sin, policy=policy))(1.0)
+
+
+def test_a_policy_has_a_name_and_jax_differentiates_its_region() -> None:
+    region = covector.checkpoint(
+        lambda x: jnp.sin(checkpoint_name(jnp.sin(x), "h")), policy="save_only_these_names(h)"
+    )
+    assert 'policy="save_only_these_names(h)"' in str(covector.make_ir(region)(1.0))
+    for grad in (jax.grad, covector.grad):
+        np.testing.assert_allclose(grad(region)(1.0), jax.grad(lambda x: jnp.sin(jnp.sin(x)))(1.0))
+    assert covector.remat is covector.checkpoint

@@ -6,6 +6,7 @@ steps of a scan. Sizes are chosen for a laptop's CPU.
 
 from __future__ import annotations
 
+import math
 import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -36,15 +37,27 @@ class Program:
     end: Callable[[Any, Any], Any]
     is_loop: ClassVar[bool] = False
 
+    @property
+    def is_large(self) -> bool:
+        """Whether XLA takes minutes to compile it, and a gigabyte to hold what it made."""
+        return len(self.blocks) > 24
+
     def ways(self) -> Iterator[tuple[str, Callable[..., Any]]]:
         """How JAX's users would save memory: a name, and the loss written so."""
         yield "no checkpoint", self.loss()
-        n = len(self.blocks)
-        for k in [k for k in range(1, n) if -(-n // k) != -(-n // (k + 1)) or k == 1]:
+        for k in self._groups():
             yield f"every {k}", self.loss(k)
         for name in POLICIES:
             policy = getattr(jax.checkpoint_policies, name)
             yield name, jax.checkpoint(self.loss(), policy=policy)
+
+    def _groups(self) -> list[int]:
+        """Every size of a group that makes another number of groups; of large programs those
+        around the root of n, between which the rest would lie."""
+        n = len(self.blocks)
+        if self.is_large:
+            return [1, 2, 4, math.isqrt(n - 1) + 1, n // 3]
+        return [k for k in range(1, n) if -(-n // k) != -(-n // (k + 1)) or k == 1]
 
     def loss(self, group: int = 0, policy: Any = None) -> Callable[..., Any]:
         """The loss, with `jax.checkpoint` around every `group` blocks (0: none)."""

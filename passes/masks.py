@@ -27,7 +27,6 @@ from ..ir.graph import (
     Literal,
     Value,
     memoised,
-    remembered,
     transformed,
     walk_graphs,
 )
@@ -38,7 +37,7 @@ from ..ir.storage import stored_equations
 from ..ir.types import BOOL
 from .base import Pass
 from .dce import is_same
-from .regions import with_regions
+from .regions import with_regions_changed
 
 LARGE: Final = 1 << 14
 """Elements of a mask for which a compiled program is changed: below, another pass over memory costs
@@ -59,12 +58,7 @@ def with_stored_masks(graph: Graph, least: int = LARGE) -> Graph:
     key = ("masks stored", least)
 
     def change(graph: Graph) -> Graph:
-        equations = [
-            with_regions(e, lambda region: remembered(region, key))
-            if e.primitive.has_regions
-            else e
-            for e in graph.equations
-        ]
+        equations = with_regions_changed(graph, key)
         smaller = _smaller_values(graph, least)
         if smaller:
             equations = list(_Masks(graph, equations, smaller, least).stored())

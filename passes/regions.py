@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from ..ir.builder import Builder, Operand, Zero
-from ..ir.graph import Atom, Equation, Graph, Params, Value, memoised
+from ..ir.graph import Atom, Equation, Graph, Params, Value, memoised, remembered
 from ..ir.ops.control import split_sizes
 from ..ir.ops.elementwise import convert_element_type
 from ..ir.primitive import Primitive
@@ -23,6 +23,16 @@ def with_regions(eqn: Equation, change: Callable[[Graph], Graph]) -> Equation:
     if all(params[key] is value for key, value in eqn.params.items()):
         return eqn
     return eqn.replace(params=params)
+
+
+def with_regions_changed(graph: Graph, key: Any) -> list[Equation]:
+    """A graph's equations, with the graphs that they hold as `transformed` made them under key."""
+    return [
+        with_regions(eqn, lambda region: remembered(region, key))
+        if eqn.primitive.has_regions
+        else eqn
+        for eqn in graph.equations
+    ]
 
 
 def _changed(value: Any, change: Callable[[Graph], Graph]) -> Any:

@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from ..ir.builder import Builder
-from ..ir.graph import Atom, Equation, Graph, Value, remembered, transformed
+from ..ir.graph import Atom, Equation, Graph, Value, transformed
 from ..ir.ops.control import scan, scan_sizes, split_sizes
 from ..ir.types import INT32, TensorType
 from .base import Pass
 from .dce import is_same, remove_dead
 from .handed_on import Handed, Neighbour
-from .regions import equation, with_regions
+from .regions import equation, with_regions_changed
 
 WORTH: Final = 4096
 """Bytes an iteration for which a compiled program is changed: tiny operations cost more."""
@@ -40,12 +40,7 @@ def with_fewer_stacks(graph: Graph, least: int = 0, fused: bool = False) -> Grap
     key = ("fewer stacks", least, fused)
 
     def change(graph: Graph) -> Graph:
-        equations = [
-            with_regions(e, lambda region: remembered(region, key))
-            if e.primitive.has_regions
-            else e
-            for e in graph.equations
-        ]
+        equations = with_regions_changed(graph, key)
         if sum(e.primitive is scan for e in equations) > 1:
             equations = _Chain(graph, equations, least, fused).build()
         if is_same(equations, graph.equations):

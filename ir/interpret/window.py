@@ -208,9 +208,12 @@ def select_and_scatter_add(
     window_strides: Axes,
     padding: Padding,
 ) -> Array:
-    keeps, _ = PREFERS[select_prim]
-    window = (window_dimensions, window_strides, padding)
-    return _scatter_windows(keys, source, keeps, window, np.zeros_like(keys), np.add.at)
+    """On CPUs and GPUs, XLA pads keys with one that loses to all, and may tie with some."""
+    keeps, worst = PREFERS[select_prim]
+    padded = spread_and_pad(keys, worst(keys.dtype), padding)
+    window = (window_dimensions, window_strides, ((0, 0),) * keys.ndim)
+    sums = _scatter_windows(padded, source, keeps, window, np.zeros_like(padded), np.add.at)
+    return spread_and_pad(sums, 0, tuple((-low, -high) for low, high in padding))
 
 
 @means(ops.select_and_scatter)

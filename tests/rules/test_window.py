@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from harness import Case, assert_close, bool_, f32, f64, i32, laws, program, random_like
+from harness import Case, among, assert_close, bool_, f32, f64, i32, laws, program, random_like
 
 from covector.frontend.execute import execute
 from covector.ir.builder import Builder
@@ -80,6 +80,7 @@ def tied(rng, type):
     return rng.integers(-1, 2, size=type.shape)
 
 
+PADDED = {"window_dimensions": (2,), "window_strides": (2,), "padding": ((1, 0),)}
 SELECTIONS = [
     *(
         Case("select_and_gather_add", [f32(4, 5), f32(4, 5)], {"select_prim": prim, **params},
@@ -92,6 +93,14 @@ SELECTIONS = [
              {"select_prim": prim, **without(params, *DILATIONS)}, [(-2.0, 2.0), tied], wrt=(0,))
         for prim in ("ge", "le")
         for source, params in ((f32(3, 3), WINDOWS[0]), (f32(2, 6), WINDOWS[1]))
+    ),
+    *(  # padding comes before keys that lose to all, and so is selected; what is gathered by such
+        # keys is 0 from any window, in JAX as well
+        Case("select_and_scatter_add", [of(2), of(3)], {"select_prim": prim, **PADDED},
+             [(-2.0, 2.0), among(worst)], wrt=(0,), adjoint=False)
+        for of, prim, worst in (
+            (f32, "ge", -np.inf), (f32, "le", np.inf), (bool_, "ge", False), (bool_, "le", True)
+        )
     ),
 ]  # fmt: skip
 

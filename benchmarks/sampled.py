@@ -1,6 +1,6 @@
 """Samples of every primitive for as long as one likes, each checked for all laws of its family.
 
-    python benchmarks/sampled.py [--seconds 600] [--seed 1] [--only sin,gather]
+    python benchmarks/sampled.py [--seconds 600] [--seed 1] [--seeds 2] [--only sin,gather]
 
 A seed draws, of each primitive, shapes of each rank from 0 to 5, with elements and empty, and
 operands of each dtype that it takes. Values and first and second derivatives are compared with
@@ -12,6 +12,7 @@ tests/test_sampled.py, which checks seed 0. What fails is printed, and the rest 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import sys
 import time
@@ -35,6 +36,8 @@ from test_sampled import MODULES, differentiable
 
 Check = tuple[str, Callable[[], Any]]
 """What is checked, for a report, and the check."""
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["test_sampled"])  # imports are paid once
 
 
 def checks(name: str, seed: int) -> Iterator[Check]:
@@ -51,19 +54,37 @@ def checks(name: str, seed: int) -> Iterator[Check]:
         yield f"types of derivatives of {case}", lambda case=case: derivatives_have_types(case)
 
 
-def run(names: list[str], start: int, seconds: float) -> int:
-    """Check seeds from `start` on until time is up; how many checks fail."""
+def check_all(name: str, seed: int, deadline: float, counts: Any) -> None:
+    """Check a primitive's samples, and print what fails; `counts` are of checks and failures."""
+    warnings.simplefilter("ignore")
+    for what, check in checks(name, seed):
+        if time.monotonic() > deadline:
+            return
+        counts[0] += 1
+        try:
+            check()
+        except Exception as error:
+            counts[1] += 1
+            print(f"seed {seed}, {what}:\n{report(error)}\n", flush=True)
+
+
+def run(names: list[str], start: int, seconds: float, seeds: int) -> int:
+    """Check seeds from `start` on until time is up; how many checks fail.
+
+    Each primitive has a process of its own: what XLA dies of stops no other's checks.
+    """
     deadline = time.monotonic() + seconds
     tried = failed = 0
-    for seed in range(start, sys.maxsize):
+    for seed in range(start, start + seeds):
         for name in names:
-            for what, check in checks(name, seed):
-                tried += 1
-                try:
-                    check()
-                except Exception as error:
-                    failed += 1
-                    print(f"seed {seed}, {what}:\n{report(error)}\n", flush=True)
+            counts = PROCESSES.Array("i", 2)
+            process = PROCESSES.Process(target=check_all, args=(name, seed, deadline, counts))
+            process.start()
+            process.join()
+            tried, failed = tried + counts[0], failed + counts[1]
+            if process.exitcode:
+                failed += 1
+                print(f"seed {seed}, {name}: the process ends with {process.exitcode}", flush=True)
             if time.monotonic() > deadline:
                 print(f"{tried} checks up to {name} of seed {seed}, {failed} fail")
                 return failed
@@ -80,12 +101,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=sys.maxsize, help="how many")
     parser.add_argument("--only", default="", help="primitives, with commas between them")
     args = parser.parse_args()
-    warnings.simplefilter("ignore")
     assert MODULES
     names = args.only.split(",") if args.only else list(SAMPLED)
-    sys.exit(run(names, args.seed, args.seconds) > 0)
+    sys.exit(run(names, args.seed, args.seconds, args.seeds) > 0)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ CHILD = """
 import json, pickle, sys, time
 import jax
 
-library, inputs = sys.argv[1:]
+library, inputs, options = sys.argv[1:]
 counts = {"cache_hits": 0, "cache_misses": 0}
 
 def count(event, **_):
@@ -43,7 +43,7 @@ def count(event, **_):
         counts[word] += 1
 
 jax.monitoring.register_event_listener(count)
-if library == "covector":
+if library.startswith("covector"):
     import covector as autodiff
 else:
     autodiff = jax
@@ -52,11 +52,19 @@ import gpt
 with open(inputs, "rb") as file:
     params, batch = pickle.load(file)
 start = time.process_time()
-gradient = autodiff.jit(autodiff.grad(gpt.loss))(params, batch)
+gradient = autodiff.jit(autodiff.grad(gpt.loss), **json.loads(options))(params, batch)
 jax.block_until_ready(gradient)
 checksum = float(sum(abs(x).sum() for x in jax.tree.leaves(jax.device_get(gradient))))
 print(json.dumps(dict(counts, checksum=checksum, gradient=time.process_time() - start)))
 """
+
+
+LIBRARIES: dict[str, dict[str, str]] = {
+    "covector": {},
+    "covector, compile-time": {"optimize": "compile-time"},
+    "jax": {},
+}
+"""Each with the options of its `jit`."""
 
 
 def write_inputs(blocks: int, path: Path) -> None:
@@ -79,9 +87,10 @@ def run(library: str, folder: Path) -> dict[str, Any]:
         "PYTHONPATH": str(ROOT / "examples"),
     }
     variables.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
+    given = [library, str(folder / "inputs"), json.dumps(LIBRARIES[library])]
     before, start = os.times(), time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, library, str(folder / "inputs")],
+        [sys.executable, "-c", CHILD, *given],
         env=variables, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     wall, after = time.perf_counter() - start, os.times()
@@ -95,7 +104,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    libraries = ("jax", "covector")
+    libraries = tuple(LIBRARIES)
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in libraries}
     with tempfile.TemporaryDirectory() as folder:
         write_inputs(options.blocks, Path(folder) / "inputs")
@@ -109,19 +118,23 @@ def main() -> None:
             assert abs(one["checksum"] - want) < 1e-3 * abs(want), f"{name}: {one}"
     print(where(environment()))
     print(f"GPT of {options.blocks} blocks, medians of {options.rounds} processes")
-    print(f"{'':34}{'covector':>12}{'jax':>12}{'ratio':>8}")
+    show(found)
+
+
+def show(found: dict[str, list[dict[str, Any]]]) -> None:
+    """The medians of each library, in parentheses in units of JAX's."""
+    print(f"{'':34}" + "".join(f"{name:>24}" for name in found))
     for what, title in (
         ("wall", "process to gradient, wall s"),
         ("processor", "process to gradient, processor s"),
         ("gradient", "of it the gradient, processor s"),
     ):
-        ours, theirs = (
-            statistics.median(one[what] for one in found[name]) for name in ("covector", "jax")
-        )
-        print(f"{title:34}{ours:12.2f}{theirs:12.2f}{ours / theirs:8.2f}")
+        medians = {name: statistics.median(x[what] for x in runs) for name, runs in found.items()}
+        cells = [f"{m:.2f} ({m / medians['jax']:.2f})" for m in medians.values()]
+        print(f"{title:34}" + "".join(f"{cell:>24}" for cell in cells))
     for word in ("cache_hits", "cache_misses"):
-        ours, theirs = (max(one[word] for one in found[name]) for name in ("covector", "jax"))
-        print(f"{word.replace('_', ' '):34}{ours:12}{theirs:12}")
+        counts = [max(one[word] for one in runs) for runs in found.values()]
+        print(f"{word.replace('_', ' '):34}" + "".join(f"{count:>24}" for count in counts))
 
 
 if __name__ == "__main__":

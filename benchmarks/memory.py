@@ -128,6 +128,8 @@ def measure(program: Made, rounds: int) -> list[Point]:
             if program.is_large and len(runs) > 1:
                 in_units_of(*runs, args, rounds)
                 runs.pop()
+                del run
+                jax.clear_caches()
     if not program.is_large:
         for (point, _), kept in zip(
             runs, timed([run for _, run in runs], args, rounds), strict=True

@@ -24,6 +24,9 @@ Block = Callable[[Any, Any], Any]
 
 POLICIES: Final = ("dots_saveable", "dots_with_no_batch_dims_saveable", "nothing_saveable")
 
+LARGE: Final = 24
+"""Blocks from which on XLA takes minutes to compile a transformer."""
+
 
 @dataclass(frozen=True)
 class Program:
@@ -40,7 +43,7 @@ class Program:
     @property
     def is_large(self) -> bool:
         """Whether XLA takes minutes to compile it, and a gigabyte to hold what it made."""
-        return len(self.blocks) > 24
+        return len(self.blocks) > LARGE
 
     def ways(self) -> Iterator[tuple[str, Callable[..., Any]]]:
         """How JAX's users would save memory: a name, and the loss written so."""
@@ -105,9 +108,8 @@ def transformer(layers: int, width: int = 96, batch: int = 8) -> Program:
     def run(i: int) -> Block:
         return lambda p, s: (gpt.block(p["blocks"][i], s[0], config.heads), s[1])
 
-    return Program(
-        f"GPT of {layers}", params, tokens, [run(i) for i in range(layers)], embedded, scored
-    )
+    name = f"GPT of {layers}" + ", unrolled" * (layers > LARGE)
+    return Program(name, params, tokens, [run(i) for i in range(layers)], embedded, scored)
 
 
 def embedded(p: Any, tokens: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+from jax.experimental.layout import Format
 
 from ..ir.errors import ArgumentError, UsageError
 from ..ir.types import TensorType, dtype_category
@@ -38,6 +39,9 @@ def check_one_device(caller: str, backend: str | None, places: Any) -> None:
     here = default if backend is None else jax.devices(backend)[0]
     leaves: list[Any] = [here, *jax.tree.leaves(places)]
     for place in leaves:
+        if isinstance(place, Format):
+            _check_layout(caller, place)
+            place = place.sharding
         if not isinstance(place, (jax.Device, jax.sharding.Sharding)):
             if isinstance(place, (int, float, str, np.ndarray, jax.Array)):
                 raise ArgumentError(f"{caller} takes shardings and devices, got {place!r}")
@@ -49,6 +53,16 @@ def check_one_device(caller: str, backend: str | None, places: Any) -> None:
                 f"one device, here {default}",
                 hint="place the arguments with jax.device_put: a program runs where they are",
             )
+
+
+def _check_layout(caller: str, place: Any) -> None:
+    """Raise UsageError where an argument or a result is to be laid out in memory in some way."""
+    if place.layout is not None:
+        raise UsageError(
+            f"{caller} was asked for the layout {place.layout}; its programs take arguments as "
+            "they are laid out, and lay out results in the usual way",
+            hint="lay out arrays with jax.device_put(x, Format(layout, sharding))",
+        )
 
 
 def check_reduce_axes(caller: str, reduce_axes: Sequence[Any]) -> None:

@@ -13,7 +13,7 @@ from ..ir.sizes import read_size
 from ..lowering.call_spec import Call, CallSpec
 from ..lowering.dispatch import Done, Plan, make_dispatcher
 from ..lowering.execute import Executable
-from ..lowering.jax_compat import settings
+from ..lowering.jax_compat import settings, unusual_layout
 from ..lowering.jax_compat_calls import configuration
 from ..lowering.plan import is_written_out
 from ..passes.outline import check_goal
@@ -160,7 +160,9 @@ def _plan(
     program, captured = (program, ()) if budget is not None else lifted(program, _is_handed_over)
     leaves = [*arrays_of(captured), *[traced.leaves[i] for i in taken]]
     donated = [len(captured) + taken.index(i) for i in traced.donated if kept[i]]
-    where = tuple(x.sharding if getattr(x, "committed", False) else None for x in leaves)
+    where = tuple(
+        (x.sharding, unusual_layout(x)) if getattr(x, "committed", False) else None for x in leaves
+    )
     chosen = tuple(sorted(options.items())) if options else ()
     key = (
         program_hash(program), where, tuple(donated), traced.result_tree, chosen, configuration(),

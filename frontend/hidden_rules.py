@@ -14,7 +14,7 @@ from typing import Any
 import jax
 
 from .hidden_roots import as_custom_jvp, is_derivative, is_root
-from .jax_compat import CotangentSum, Primitive, typeof
+from .jax_compat import CotangentSum, NoCotangent, Primitive, typeof
 from .jax_compat_rules import (
     CotangentZero,
     SymbolicZero,
@@ -98,7 +98,8 @@ def _batch_of(called: Any, one: Callable[..., Any]) -> Callable[..., Any]:
 
 def _as_custom_vjp(called: Any) -> Callable[..., Any]:
     n_closed = 2 if hasattr(called, "drop_fwd_consts") else 0  # JAX 0.12 passes closures as such
-    symbolic_zeros = bool(getattr(called, "symbolic_zeros", False))
+    # other people's operations are told which operands move, and get the zeros of JAX's transpose
+    symbolic_zeros = bool(getattr(called, "symbolic_zeros", True))
 
     def function(*args: Any) -> Any:
         closed, own = args[:n_closed], args[n_closed:]
@@ -115,11 +116,12 @@ def _as_custom_vjp(called: Any) -> Callable[..., Any]:
             out, residuals, *_ = called.vjp_fwd(
                 (*still, *jax.tree.unflatten(tree, moves)), *whole(values)
             )
-            return out, residuals
+            return out, (residuals, moves)
 
-        def bwd(residuals: Any, ct: Any) -> tuple[Any, ...]:
+        def bwd(kept: Any, ct: Any) -> tuple[Any, ...]:
+            residuals, moves = kept
             ct = jax.tree.map(_as_given, ct, is_leaf=_is_symbolic)
-            cts = _collect_cotangents(called, residuals, ct)
+            cts = _collect_cotangents(called, residuals, ct, moves)
             return tuple(cts[len(cts) - n :])
 
         f = _named(lambda *flat: called.expand(*whole(flat)), called)
@@ -144,11 +146,14 @@ def _has_reverse_rule(called: Any) -> bool:
     return own.vjp_fwd is not plain[-1].vjp_fwd and own.jvp is plain[-1].jvp
 
 
-def _collect_cotangents(called: Any, residuals: Any, ct: Any) -> list[Any]:
-    """What the backward rule of such an operation adds up for its flat operands; None for zero."""
-    sums = [CotangentSum(aval.to_ct_aval()) for aval in called.in_avals_flat]
+def _collect_cotangents(called: Any, residuals: Any, ct: Any, moves: list[bool]) -> list[Any]:
+    """What the backward rule of such an operation adds up for its flat operands; None for zero, and
+    for those of the last that do not move."""
+    avals = [aval.to_ct_aval() for aval in called.in_avals_flat]
+    asked = [True] * (len(avals) - len(moves)) + moves
+    sums = [(CotangentSum if a else NoCotangent)(t) for a, t in zip(asked, avals, strict=True)]
     called.vjp_bwd(residuals, ct, *jax.tree.unflatten(called.in_tree, sums))
-    found = [x.freeze() for x in sums]
+    found = [x.freeze() if a else None for a, x in zip(asked, sums, strict=True)]
     return [None if isinstance(x, CotangentZero) else x for x in found]
 
 

@@ -65,6 +65,7 @@ Primitive: Any = core.Primitive
 ShapedArray: Any = core.ShapedArray
 JaxprLiteral: Any = core.Literal
 CotangentSum: Any = ad.ValAccum
+NoCotangent: Any = ad.NullAccum
 NotNeeded: Any = api.NotNeeded
 DontWant: Any = api.DontWant
 DidntWant: Any = api.DidntWant

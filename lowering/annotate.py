@@ -62,6 +62,7 @@ def annotate(
     name: str,
     avals: Avals,
     shardings: Shardings,
+    in_layouts: Sequence[Any] = (),
     *,
     donated: Sequence[int] = (),
     n_devices: int = 1,
@@ -70,7 +71,8 @@ def annotate(
     """The module as it is compiled: a copy, unless there is nothing to write."""
     kinds = _memory_kinds(shardings)
     is_named = "sym_name" in module.operation.attributes
-    if is_named and not donated and n_devices == 1 and not any(map(any, kinds)):
+    is_usual = not any(map(any, kinds)) and not any(in_layouts)
+    if is_named and not donated and n_devices == 1 and is_usual:
         return module
     copy = jax_compat.parse_module(jax_compat.module_bytes(module), module.context)
     with copy.context, ir.Location.unknown():
@@ -80,6 +82,10 @@ def annotate(
             _annotate_shardings(main, avals, shardings, tokens)
             jax_compat.run_mlir_passes(copy, "sdy-lift-inlined-meshes")
         _annotate_memories(main, kinds, tokens)
+        for i, layout in enumerate(in_layouts):
+            if layout is not None:
+                text = jax_compat.layout_text(layout, avals[0][i])
+                _set_argument(main, tokens + i, "mhlo.layout_mode", ir.StringAttr.get(text))
         unused = _annotate_donation(main, avals, donated, tokens, n_devices)
     if unused:
         warnings.warn(

@@ -244,4 +244,9 @@ def _signature(call: Call) -> Hashable | None:
 def _leaf_signature(leaf: Any) -> Hashable:
     if isinstance(leaf, jax.core.Tracer):
         raise TypeError("a tracer stands for values that are not there yet")
-    return jax.typeof(leaf), leaf.sharding if getattr(leaf, "committed", False) else None
+    is_committed = getattr(leaf, "committed", False)
+    return (
+        jax.typeof(leaf),
+        leaf.sharding if is_committed else None,
+        jax_compat.unusual_layout(leaf),
+    )

@@ -25,11 +25,12 @@ from .jax_compat import TypeLike
 @dataclass(frozen=True)
 class Placement:
     """Where a program runs: its devices, and one sharding an input (None: wherever the program
-    runs).
+    runs). How an input is laid out in memory there, where that is not the usual way.
     """
 
     devices: tuple[Any, ...]
     in_shardings: tuple[Any, ...]
+    in_layouts: tuple[Any, ...] = ()
 
     @property
     def committed(self) -> bool:
@@ -41,6 +42,7 @@ def place(arrays: Sequence[Any], numbers: Sequence[int] = ()) -> Placement:
     """Follow the committed arrays, as jax.jit does; without one, the default device, or the devices
     of these numbers, which a program is for."""
     shardings = tuple(x.sharding if getattr(x, "committed", False) else None for x in arrays)
+    layouts = tuple(map(jax_compat.unusual_layout, arrays))
     chosen: tuple[Any, ...] | None = None
     for i, sharding in enumerate(shardings):
         if sharding is None:
@@ -59,8 +61,8 @@ def place(arrays: Sequence[Any], numbers: Sequence[int] = ()) -> Placement:
                 f"arguments are committed to {_ids(chosen)}, the program is for {_ids(wanted)}; "
                 "move them with jax.device_put"
             )
-        return Placement(wanted, shardings)
-    return Placement(chosen or jax_compat.devices_for(None), shardings)
+        return Placement(wanted, shardings, layouts)
+    return Placement(chosen or jax_compat.devices_for(None), shardings, layouts)
 
 
 def _devices_numbered(numbers: Sequence[int]) -> tuple[Any, ...]:
@@ -146,6 +148,7 @@ class Executable:
                     f"it was compiled for {want.str_short()}"
                 )
             self._check_device(i, x)
+            self._check_layout(i, x)
 
     def _check_device(self, i: int, x: Any) -> None:
         devices = self.placement.devices
@@ -155,6 +158,18 @@ class Executable:
                 f"{_ids(_device_assignment(x.sharding))}, "
                 f"it was compiled for {_ids(devices)}"
             )
+
+    def _check_layout(self, i: int, x: Any) -> None:
+        layout, want = jax_compat.unusual_layout(x), self._layout(i)
+        if layout != want:
+            raise ValueError(
+                f"argument {i} of {self.name} is laid out in memory as {layout or 'usual'}, and "
+                f"it was compiled for {want or 'the usual layout'}; move it with jax.device_put"
+            )
+
+    def _layout(self, i: int) -> Any:
+        layouts = self.placement.in_layouts
+        return layouts[i] if layouts else None
 
     @property
     def in_shardings(self) -> list[Any]:
@@ -219,7 +234,7 @@ def compile_module(
         where.committed or out_shardings is not None or _differs_from_default(where, platform)
     )
     module = annotate(
-        mlir_module, name, (ins, outs), shardings,
+        mlir_module, name, (ins, outs), shardings, where.in_layouts,
         donated=donated, n_devices=len(where.devices), tokens=len(ordered_effects),
     )  # fmt: skip
     host = (ordered_effects, unordered_effects, host_callbacks, keepalive)
@@ -232,6 +247,7 @@ def compile_module(
             name,
             (ins, outs),
             shardings,
+            where.in_layouts or (None,) * len(ins),
             where.devices,
             committed,
             options,

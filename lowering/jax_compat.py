@@ -230,6 +230,7 @@ def load(
     name: str,
     avals: tuple[Sequence[Any], Sequence[Any]],
     shardings: tuple[Sequence[Any], Sequence[Any]],
+    in_layouts: Sequence[Any],
     devices: Sequence[Any],
     committed: bool,
     options: Mapping[str, Any],
@@ -263,7 +264,7 @@ def load(
         backend=backend,
         device_list=xla_client.DeviceList(tuple(devices)),
         committed=committed,
-        in_layouts=(None,) * len(ins),
+        in_layouts=tuple(in_layouts),
         out_layouts=(None,) * len(outs),
         compiler_options_kvs=tuple(options.items()),
         num_devices=len(devices),
@@ -302,6 +303,19 @@ def unoptimised_costs(module: ir.Module, platform: str) -> dict[str, float]:
 def shardings(loaded: Any) -> tuple[list[Any], list[Any]]:
     """Where all inputs and outputs of an executable are."""
     return list(loaded._in_shardings), list(loaded._out_shardings)
+
+
+def unusual_layout(x: Any) -> Any | None:
+    """How an array is laid out in memory, where the user has chosen another than the usual way."""
+    if not getattr(x, "committed", False):
+        return None
+    layout = x.format.layout
+    return None if pxla.is_default_layout(layout, x.sharding, x.aval) else layout
+
+
+def layout_text(layout: Any, aval: Any) -> str:
+    """A layout in XLA's words."""
+    return str(layout._to_xla_layout(aval.dtype))
 
 
 def formats(loaded: Any) -> tuple[list[Any], list[Any]]:

@@ -307,7 +307,7 @@ def shardings(loaded: Any) -> tuple[list[Any], list[Any]]:
 
 def unusual_layout(x: Any) -> Any | None:
     """How an array is laid out in memory, where the user has chosen another than the usual way."""
-    if not getattr(x, "committed", False):
+    if not getattr(x, "committed", False) or is_key(x.aval):
         return None
     layout = x.format.layout
     return None if pxla.is_default_layout(layout, x.sharding, x.aval) else layout

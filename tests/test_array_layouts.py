@@ -52,3 +52,13 @@ def test_what_is_compiled_for_a_layout_refuses_another() -> None:
 def test_asking_for_a_layout_is_refused() -> None:
     with pytest.raises(covector.CovectorError, match=r"lay out arrays with jax\.device_put"):
         covector.jit(f, in_shardings=BY_COLUMNS)(USUAL)
+
+
+def test_keys_have_no_layout() -> None:
+    """Keys that were put on a device: of these, JAX does not say how they are laid out."""
+    keys = jax.device_put(jax.random.split(jax.random.key(3), 4), HERE)
+    want = jax.vmap(jax.random.normal)(keys)
+    np.testing.assert_array_equal(covector.vmap(jax.random.normal)(keys), want)
+    np.testing.assert_array_equal(covector.jit(jax.vmap(jax.random.normal))(keys), want)
+    compiled = covector.compile(jax.vmap(jax.random.normal), keys)
+    np.testing.assert_array_equal(compiled(keys), want)

@@ -34,7 +34,6 @@ class Looped:
     over: Callable[[Any, Any], Any]
     end: Callable[[Any, Any], Any]
     is_loop: ClassVar[bool] = True
-    is_large: ClassVar[bool] = False
 
     def ways(self) -> Iterator[tuple[str, Callable[..., Any]]]:
         """How JAX's users would save memory: a name, and the loss written so."""

@@ -6,7 +6,6 @@ steps of a scan. Sizes are chosen for a laptop's CPU.
 
 from __future__ import annotations
 
-import math
 import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -24,9 +23,6 @@ Block = Callable[[Any, Any], Any]
 
 POLICIES: Final = ("dots_saveable", "dots_with_no_batch_dims_saveable", "nothing_saveable")
 
-LARGE: Final = 24
-"""Blocks from which on XLA takes minutes to compile a transformer."""
-
 
 @dataclass(frozen=True)
 class Program:
@@ -40,27 +36,15 @@ class Program:
     end: Callable[[Any, Any], Any]
     is_loop: ClassVar[bool] = False
 
-    @property
-    def is_large(self) -> bool:
-        """Whether XLA takes minutes to compile it, and a gigabyte to hold what it made."""
-        return len(self.blocks) > LARGE
-
     def ways(self) -> Iterator[tuple[str, Callable[..., Any]]]:
         """How JAX's users would save memory: a name, and the loss written so."""
         yield "no checkpoint", self.loss()
-        for k in self._groups():
+        n = len(self.blocks)
+        for k in [k for k in range(1, n) if -(-n // k) != -(-n // (k + 1)) or k == 1]:
             yield f"every {k}", self.loss(k)
         for name in POLICIES:
             policy = getattr(jax.checkpoint_policies, name)
             yield name, jax.checkpoint(self.loss(), policy=policy)
-
-    def _groups(self) -> list[int]:
-        """Every size of a group that makes another number of groups; of large programs those
-        around the root of n, between which the rest would lie."""
-        n = len(self.blocks)
-        if self.is_large:
-            return [1, 2, 4, math.isqrt(n - 1) + 1, n // 3]
-        return [k for k in range(1, n) if -(-n // k) != -(-n // (k + 1)) or k == 1]
 
     def loss(self, group: int = 0, policy: Any = None) -> Callable[..., Any]:
         """The loss, with `jax.checkpoint` around every `group` blocks (0: none)."""
@@ -108,8 +92,9 @@ def transformer(layers: int, width: int = 96, batch: int = 8) -> Program:
     def run(i: int) -> Block:
         return lambda p, s: (gpt.block(p["blocks"][i], s[0], config.heads), s[1])
 
-    name = f"GPT of {layers}" + ", unrolled" * (layers > LARGE)
-    return Program(name, params, tokens, [run(i) for i in range(layers)], embedded, scored)
+    return Program(
+        f"GPT of {layers}", params, tokens, [run(i) for i in range(layers)], embedded, scored
+    )
 
 
 def embedded(p: Any, tokens: Any) -> Any:

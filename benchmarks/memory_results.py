@@ -105,7 +105,7 @@ def show_points(results: Results, name: str) -> None:
 
 
 HEADS: Final = {
-    "program": 16, "jax": 7, "ours": 7, "half: jax": 11, "ours ": 7, "quarter: jax": 14,
+    "program": 20, "jax": 7, "ours": 7, "half: jax": 11, "ours ": 7, "quarter: jax": 14,
     "ours  ": 7, "smallest: jax": 15, "ours   ": 7, "unmatched": 11,
 }  # fmt: skip
 
@@ -139,14 +139,14 @@ def show_predictions(results: Results) -> None:
     """What was predicted of compiled programs beside XLA's account of them."""
     print("\npredicted / actual bytes, over all budgets; actual bytes / budget")
     print(
-        f"{'program':<16}{'plans':>7}{'least':>8}{'median':>8}{'greatest':>10}{'worst budget':>14}"
+        f"{'program':<20}{'plans':>7}{'least':>8}{'median':>8}{'greatest':>10}{'worst budget':>14}"
     )
     for name, points in results.programs.items():
         made = side(points, "covector")
         ratios = [p.predicted / p.peak for p in made if p.predicted is not None]
         within = max(p.peak / p.budget for p in made if p.budget is not None)
         print(
-            f"{name:<16}{len(made):>7}{min(ratios):>8.2f}{statistics.median(ratios):>8.2f}"
+            f"{name:<20}{len(made):>7}{min(ratios):>8.2f}{statistics.median(ratios):>8.2f}"
             f"{max(ratios):>10.2f}{within:>14.2f}"
         )
 

@@ -85,11 +85,25 @@ def _policy_named(policy: Any) -> str:
     """A policy given by its name. Raises ArgumentError for what is neither name nor function."""
     if isinstance(policy, str) and named_policy(policy) is not None:
         return policy
+    title = str(policy).partition("(")[0]
+    if title in known_policies():
+        hint = f"as text it is {_AS_TEXT.get(title, title)}"
+    else:
+        hint = did_you_mean(title, known_policies()) or (
+            "those of jax.checkpoint_policies serve: dots_saveable, save_only_these_names(a,b), ..."
+        )
     raise ArgumentError(
-        f"a checkpoint policy is a function or the name of one, not {policy!r}",
-        hint=did_you_mean(str(policy).partition("(")[0], known_policies())
-        or "those of jax.checkpoint_policies serve: dots_saveable, save_only_these_names(a,b), ...",
+        f"a checkpoint policy is a function or the name of one, not {policy!r}", hint=hint
     )
+
+
+_AS_TEXT: Final = {
+    "save_only_these_names": "save_only_these_names(a,b)",
+    "save_any_names_but_these": "save_any_names_but_these(a,b)",
+    OFFLOAD_DOTS: f"{OFFLOAD_DOTS}(device;pinned_host)",
+    SAVE_AND_OFFLOAD: f"{SAVE_AND_OFFLOAD}(a,b;c;device;pinned_host)",
+}
+"""How policies with arguments are written."""
 
 
 _OFFLOADING: Final[dict[str, Any]] = {

@@ -35,7 +35,8 @@ Halves = tuple[Graph, Graph] | tuple[()]
 def slimmed(primal: Graph, linear: Graph, least: int = WORTH) -> tuple[Graph, Graph]:
     """primal  x -> y, residuals;  linear  residuals | dx -> dy: the same with fewer bytes of
     residuals, if that saves `least` at least."""
-    if nbytes(primal.outputs[-(linear.linear_from or 0) :]) < least:
+    n_residuals = linear.linear_from or 0
+    if not n_residuals or nbytes(primal.outputs[-n_residuals:]) < least:
         return primal, linear
     made: Halves = memoised(linear, ("slim", least), lambda: _Slimming(primal, linear).build(least))
     return made or (primal, linear)

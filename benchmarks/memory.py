@@ -9,8 +9,8 @@ among them, and every block, and every root of n), of loops for every power of t
 save dots; of loops also equinox's checkpointed loop. They are compiled with the repair that JAX's own
 compile lacks on CPU up to jaxlib 0.11.0 (`xla_disable_hlo_passes=cse_barrier_expander`); without it
 most of them save nothing. Ours: budgets from JAX's peak down to the smallest feasible. Gradients are
-compared before anything is timed. `--large`: also a GPT of 24 blocks, not scanned; each of its twenty
-programs takes XLA half a minute, and with 48 blocks four minutes and three gigabytes.
+compared before anything is timed. `--large`: also a GPT of 24 blocks, not scanned, whose programs XLA
+compiles slowly (with 48 blocks it takes minutes and gigabytes for each).
 """  # noqa: E501
 
 from __future__ import annotations

@@ -7,9 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from jax.extend.core import Primitive
-
-from .jax_compat import KERNEL_MODULES, MODULES
+from .jax_compat import KERNEL_MODULES, MODULES, Primitive
 
 
 @functools.cache

@@ -33,9 +33,8 @@ def _stays(eqn: Equation) -> bool:
 
 
 def _key(eqn: Equation) -> Any:
-    operands = tuple(
-        [(x.type, repr(x.value)) if x.__class__ is Literal else x.type for x in eqn.inputs]
-    )
+    # literals of one type and equal bits are one object
+    operands = tuple([x if x.__class__ is Literal else x.type for x in eqn.inputs])
     params: Any = tuple(eqn.params.values())
     if eqn.primitive.has_regions:
         params = _plain(params)

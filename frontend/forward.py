@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from ..ir.errors import ArgumentError
+from ..ir.types import has_tangent
 from ..lowering.jax_compat import boundary
 from ..passes import watched
 from ..passes.forward_rules import with_forward_rules
@@ -50,8 +51,9 @@ def jvp(
     types = types_of(fun, leaves, in_tree)
     dxs, active = tangent_leaves(primals, tangents, types, "jvp")
     staged = stage(
-        fun, leaves, in_tree, types=types, has_aux=has_aux, known=leaves, takes_refs=True
-    )
+        fun, leaves, in_tree, types=types, has_aux=has_aux, known=leaves,
+        as_given=[not has_tangent(t) for t in types], takes_refs=True,
+    )  # fmt: skip
     primal = with_forward_rules(staged.graph) if custom_vjp == "transpose" else staged.graph
     with as_jax_errors():
         graph, nonzero = watched.jvp(primal, staged.active(active))

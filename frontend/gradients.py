@@ -103,12 +103,13 @@ def _value_and_grad(
         active = [j in chosen for j in range(len(leaves)) if j not in held]
         check_no_refs("grad", [args[i] for i in wanted])
         check_grad_inputs(types, active, holomorphic, allow_int)
+        moves = [a and has_tangent(t) for a, t in zip(active, types, strict=True)]
         staged = stage(
             fun, arrays, in_tree, types=types, has_aux=has_aux, known=arrays, held=held,
-            active=active, takes_refs=True, carries=True,
+            active=active, as_given=[not m for m in moves], takes_refs=True, carries=True,
         )  # fmt: skip
         check_scalar_output(fun, staged, holomorphic)
-        flags = staged.active([a and has_tangent(t) for a, t in zip(active, types, strict=True)])
+        flags = staged.active(moves)
         with as_jax_errors(), having(staged.known):
             if staged.written:
                 _check_writes(fun, staged, flags)
@@ -153,7 +154,7 @@ def _split(staged: Staged, outputs: list[Any], with_value: bool) -> tuple[Any, I
     values = outputs[:n_values]
     value = jax.tree.unflatten(staged.out_tree, values[:1]) if with_value else None
     if staged.aux_tree is not None:
-        value = (value, jax.tree.unflatten(staged.aux_tree, values[with_value:]))
+        value = (value, staged.aux_tree.nest(values[with_value:]))
     return value, iter(outputs[n_values:])
 
 

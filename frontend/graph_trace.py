@@ -295,6 +295,12 @@ class GraphTrace(Trace):  # type: ignore[misc]
             self._arrays[key] = (keeper, made)
         return made
 
+    def note_array(self, x: Any, atom: Atom) -> None:
+        """Let an input stand for an array of NumPy's that the function is given as it is."""
+        if isinstance(x, np.ndarray) and x.dtype == atom.type.dtype:
+            key, keeper = identity_of(x)
+            self._arrays[key] = keeper, atom
+
     def _capture(self, x: Any) -> Atom:
         """The input that stands for a tracer of an enclosing trace."""
         alias = self.aliases.get(id(x))

@@ -69,8 +69,8 @@ def _at_point(
     leaves, in_tree = jax.tree.flatten((primals, {}))
     types = types_of(fun, leaves, in_tree)
     staged = stage(
-        fun, leaves, in_tree, types=types, has_aux=has_aux, known=leaves, takes_refs=True,
-        carries=kind is PullBack,
+        fun, leaves, in_tree, types=types, has_aux=has_aux, known=leaves,
+        as_given=[not has_tangent(t) for t in types], takes_refs=True, carries=kind is PullBack,
     )  # fmt: skip
     moves = [has_tangent(t) and not is_ref(x) for x, t in zip(leaves, types, strict=True)]
     with as_jax_errors():

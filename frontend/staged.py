@@ -8,6 +8,7 @@ from typing import Any
 
 from ..ir.graph import Atom, Graph
 from ..lowering.jax_compat_calls import is_trace_clean
+from .aux_outputs import AuxTree
 from .carried import Carried
 from .cells import is_ref
 from .known import KnownValues
@@ -31,7 +32,7 @@ class Staged:
     graph: Graph
     captured: tuple[Any, ...]
     out_tree: Any
-    aux_tree: Any
+    aux_tree: AuxTree | None
     known: KnownValues | None = None
     written: tuple[Any, ...] = ()
 
@@ -41,7 +42,7 @@ class Staged:
 
     @property
     def n_aux(self) -> int:
-        return self.aux_tree.num_leaves if self.aux_tree is not None else 0
+        return self.aux_tree.n_flat if self.aux_tree is not None else 0
 
     @property
     def n_out(self) -> int:

@@ -15,6 +15,7 @@ from ..ir.errors import ArgumentError, UsageError
 from ..ir.types import TensorType
 from ..lowering.call_spec import Call
 from ..lowering.jax_compat import boundary, settings
+from .aux_outputs import flatten_aux
 from .avals import type_of
 from .cells import is_ref
 from .jax_compat import Tracer
@@ -45,6 +46,7 @@ def stage(
     known: Sequence[Any] | None = None,
     held: Mapping[int, Any] | None = None,
     active: Sequence[bool] | None = None,
+    as_given: Sequence[bool] = (),
     takes_refs: bool = False,
     carries: bool = False,
     caller: str = _ANY,
@@ -55,6 +57,8 @@ def stage(
     `known` are the leaves' values (None where there is none), if Python may branch on them.
     `active` says by which leaves there is to be a derivative, if not by all.
     `held` are further leaves, by their position in `in_tree`: no arrays, passed to fun as they are.
+    `as_given` marks leaves that fun is to get as the caller has them, unless they are JAX's arrays:
+    numbers of Python and arrays of NumPy, which Python can look into, hash, and compute with.
     With `has_aux`, fun returns a pair (output, auxiliary output).
     `takes_refs` says that the caller reads and writes mutable arrays, see `Staged.operands` and
     `Staged.settle`; UsageError is raised for them otherwise. `carries` says that it also has them
@@ -63,18 +67,20 @@ def stage(
     trees: list[Any] = []
 
     in_types = types if types is not None else types_of(fun, leaves, in_tree, names)
-    without_numbers = {
+    as_they_are = {
         i: np.zeros(in_types[i].shape, FLOAT0) for i, x in enumerate(leaves) if is_float0(x)
-    }
+    } | _own_objects(leaves, as_given)
 
     def flat_fun(*tracers: Any) -> list[Any]:
-        given = [without_numbers.get(i, x) for i, x in enumerate(tracers)]
+        for i, x in as_they_are.items():
+            tracers[i]._trace.note_array(x, tracers[i].atom)
+        given = [as_they_are.get(i, x) for i, x in enumerate(tracers)]
         args, kwargs = jax.tree.unflatten(in_tree, with_held(given, held))
         out = fun(*args, **kwargs)
         aux: list[Any] = []
         if has_aux:
             out, aux_out = split_aux(fun, out)
-            aux, aux_tree = flatten_numbers(aux_out)
+            aux, aux_tree = flatten_aux(aux_out)
         flat, out_tree = flatten_numbers(out)
         trees[:] = [out_tree, aux_tree if has_aux else None]
         return flat + aux
@@ -103,6 +109,15 @@ def stage(
         both = [x for x in refs.values() if cells[id(x)].is_closed_over]
         _check_refs(fun, staged, leaves, in_names, takes_refs, both if caller != _ANY else ())
     return staged
+
+
+def _own_objects(leaves: Sequence[Any], as_given: Sequence[bool]) -> dict[int, Any]:
+    """By position, the leaves that a function gets as the caller has them."""
+    return {
+        i: x
+        for i, (x, is_wanted) in enumerate(zip(leaves, as_given, strict=False))
+        if is_wanted and not isinstance(x, (jax.Array, Tracer)) and not is_ref_like(x)
+    }
 
 
 def _check_refs(
@@ -165,7 +180,7 @@ def divide(
     for i, (x, must) in enumerate(zip(leaves, is_traced, strict=True)):
         try:
             types.append(type_of(x))
-        except TypeError:
+        except (TypeError, ValueError):  # the second for what has an array in it, but is none
             if must:
                 raise
             held[i] = x
@@ -232,7 +247,7 @@ def split_outputs(staged: Staged, flat: Sequence[Any]) -> tuple[Any, Any]:
     out = jax.tree.unflatten(staged.out_tree, flat[: staged.n_out])
     if staged.aux_tree is None:
         return out, None
-    return out, jax.tree.unflatten(staged.aux_tree, flat[staged.n_out : staged.n_results])
+    return out, staged.aux_tree.nest(flat[staged.n_out : staged.n_results])
 
 
 def function_name(fun: Callable[..., Any]) -> str:

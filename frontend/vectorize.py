@@ -92,7 +92,10 @@ def vmap(
         inner = [_without_axis(t, axis) for t, axis in zip(types, axes, strict=True)]
         known = [x if axis is None else None for x, axis in zip(leaves, axes, strict=True)]
         with extended_axes({} if name is None else {name: size}, spmd_axis_name):
-            how: dict[str, Any] = {"known": known, "held": held, "caller": "vmap"}
+            given = [axis is None for axis in axes]
+            how: dict[str, Any] = {
+                "known": known, "held": held, "as_given": given, "caller": "vmap"
+            }  # fmt: skip
             try:
                 plain = without_mapped_types(fun)
                 staged = stage(plain, leaves, in_tree, types=inner, takes_refs=True, **how)

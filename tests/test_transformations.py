@@ -34,6 +34,10 @@ def close(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-6) -> None:
     assert jax.tree.structure(a) == jax.tree.structure(b)
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         assert np.shape(x) == np.shape(y)
+        if isinstance(y, int | float):
+            assert type(x) is type(y)
+            assert x == y
+            continue
         assert jnp.asarray(x).dtype == jnp.asarray(y).dtype or x.dtype == y.dtype
         if x.dtype != jax.dtypes.float0:
             np.testing.assert_allclose(x, y, rtol=rtol, atol=atol)

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import linear_call
 
 from .hidden_roots import as_custom_jvp, is_derivative, is_root
 from .jax_compat import CotangentSum, NoCotangent, Primitive, typeof
@@ -73,6 +75,8 @@ def told(called: Any) -> Callable[..., Any] | None:
         return root
     if is_derivative(called):
         return None
+    if _has_forward_rule(called):
+        return _as_custom_jvp(called)
     return _as_custom_vjp(called) if _has_reverse_rule(called) else None
 
 
@@ -137,13 +141,67 @@ def _named(function: Any, called: Any) -> Any:
 
 
 def _has_reverse_rule(called: Any) -> bool:
-    """Whether an operation that JAX expands to others has a rule for reverse mode only."""
+    """Whether an operation that JAX expands to others has a rule for reverse mode."""
+    plain = _plain(called)
+    return _is_custom_vjp(called) or (
+        plain is not None and type(called).vjp_fwd is not plain.vjp_fwd
+    )
+
+
+def _has_forward_rule(called: Any) -> bool:
+    """Whether it has one for forward mode."""
+    plain = _plain(called)
+    return plain is not None and not _is_custom_vjp(called) and type(called).jvp is not plain.jvp
+
+
+def _is_custom_vjp(called: Any) -> bool:
+    return _plain(called) is not None and hasattr(called, "fwd") and hasattr(called, "bwd")
+
+
+def _plain(called: Any) -> Any:
+    """The class that such operations derive from, which has no rules; None for other operations."""
     names = ("HiPrim", "VJPHiPrimitive")
-    plain: list[Any] = [cls for cls in type(called).__mro__ if cls.__name__ in names]
-    if not plain or (hasattr(called, "fwd") and hasattr(called, "bwd")):
-        return bool(plain)
-    own: Any = type(called)
-    return own.vjp_fwd is not plain[-1].vjp_fwd and own.jvp is plain[-1].jvp
+    plain = [cls for cls in type(called).__mro__ if cls.__name__ in names]
+    return plain[-1] if plain else None
+
+
+def _as_custom_jvp(called: Any) -> Callable[..., Any]:
+    """An operation with a forward rule; the transpose of its derivative is its reverse rule, where
+    it has one."""
+    is_reversed = _has_reverse_rule(called)
+
+    function = jax.custom_jvp(_named(lambda *args: called.expand(*args), called))
+
+    @function.defjvp
+    def rule(primals: Any, tangents: Any) -> Any:
+        if not is_reversed:
+            return called.jvp(primals, tangents)
+        moves = [not _is_float0(t) for t in jax.tree.leaves(tangents)]
+        tree = jax.tree.structure(primals)
+        nonzero = jax.tree.unflatten(tree, moves)
+        out, kept, *_ = called.vjp_fwd(nonzero, *primals)
+
+        def push(residuals: Any, flat: Any) -> Any:
+            moved = iter(flat)
+            whole = [
+                next(moved) if m else t
+                for m, t in zip(moves, jax.tree.leaves(tangents), strict=True)
+            ]
+            return called.jvp(residuals[0], jax.tree.unflatten(tree, whole))[1]
+
+        def pull(residuals: Any, ct: Any) -> Any:
+            cts = _collect_cotangents(called, residuals[1], ct, moves)
+            zeros = [jnp.zeros_like(x) for x in jax.tree.leaves(residuals[0])]
+            return [z if c is None else c for c, z, m in zip(cts, zeros, moves, strict=True) if m]
+
+        live = [t for t, m in zip(jax.tree.leaves(tangents), moves, strict=True) if m]
+        return out, linear_call(push, pull, (primals, kept), live)
+
+    return function
+
+
+def _is_float0(x: Any) -> bool:
+    return bool(getattr(x, "dtype", None) == jax.dtypes.float0)
 
 
 def _collect_cotangents(called: Any, residuals: Any, ct: Any, moves: list[bool]) -> list[Any]:

@@ -43,6 +43,9 @@ LARGE: Final = 1 << 14
 """Elements of a mask for which a compiled program is changed: below, another pass over memory costs
 more than it saves."""
 
+WORTH: Final = 16
+"""Of which share of what a graph stores the savings must be at least."""
+
 _FAR: Final = 64
 _DEEP: Final = 16
 """Values looked at behind a mask, and calls in calls; beyond, it is left alone."""
@@ -177,7 +180,7 @@ class _Masks:
     def stored(self) -> Iterator[Equation]:
         """The equations, with a barrier behind each mask that pays, and random numbers drawn when
         the program does: left free, they would all be drawn at once."""
-        paying = {v for i, e in enumerate(self.equations) for v in e.outputs if self._pays(v, i)}
+        paying = self._paying()
         stored = None if paying.isdisjoint(self.noise) else self._stored_for_sure()
         behind: dict[Atom, Atom] = {}
         latest: Value | None = None
@@ -221,19 +224,34 @@ class _Masks:
             and any(key_tag(x.type.dtype) for x in eqn.inputs)
         )
 
-    def _pays(self, v: Value, i: int) -> bool:
-        """Whether a value is read when more than its own bytes would be dead without it."""
-        if v not in self.smaller:
-            return False
+    def _paying(self) -> set[Value]:
+        """The values to be stored; none if that saves next to nothing of what the graph stores:
+        each barrier is a border that compilers do not fuse across."""
+        saved = {
+            v: bytes_saved
+            for i, eqn in enumerate(self.equations)
+            for v in eqn.outputs
+            if v in self.smaller and (bytes_saved := self._saved(v, i)) > 0
+        }
+        if not saved or WORTH * sum(saved.values()) < self._stored_bytes():
+            return set()
+        return set(saved)
+
+    def _saved(self, v: Value, i: int) -> int:
+        """How many bytes would be dead without it while a value waits to be read, less its own."""
         last = self.last.get(v, i)
         if not self._is_between(i, last):
-            return False
+            return 0
         freed = [
             size
             for a, size in self.smaller[v].items()
             if self._is_between(max(self.otherwise.get(a, -1), i), last)
         ]
-        return sum(freed) > v.type.nbytes
+        return sum(freed) - v.type.nbytes
+
+    def _stored_bytes(self) -> int:
+        """The bytes of all that the graph stores."""
+        return sum(v.type.nbytes for e in self.equations if _is_stored(e) for v in e.outputs)
 
     def _is_between(self, i: int, j: int) -> bool:
         """Whether something is stored after one place and before another."""

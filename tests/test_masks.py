@@ -127,3 +127,15 @@ def test_plans_keep_masks_or_draw_them_again(layer: Any, share: float) -> None:
     assert planned.report().honoured
     for got, want in zip(planned(WS, X, KEY), plain(WS, X, KEY), strict=True):
         jax.tree.map(np.testing.assert_array_equal, got, want)
+
+
+def test_masks_that_save_next_to_nothing_are_left_alone() -> None:
+    def loss(ws: Any, x: Any, key: Any) -> Any:
+        for w in ws:
+            x = jnp.tanh(x @ w)
+        return jnp.sum(relu(x[:128] @ ws[0], key) @ ws[0])
+
+    module = covector.make_ir(covector.grad(loss))(WS, X, KEY)
+    assert barriers(covector.run_passes(module, "cse,dce,masks").main) == []
+    alone = covector.make_ir(covector.grad(loss, argnums=1))(WS[:1], X[:128], KEY)
+    assert barriers(covector.run_passes(alone, "cse,dce,masks").main) == ["bool[128,128]"]

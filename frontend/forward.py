@@ -15,7 +15,7 @@ from ..passes.forward_rules import with_forward_rules
 from .arguments import check_callable
 from .error_types import as_jax_errors
 from .execute import execute
-from .ref_args import check_no_tangents
+from .ref_args import check_no_tangents, read_refs, tangents_of_refs, write_refs
 from .staging import function_name, split_outputs, stage, types_of
 from .tangents import tangent_leaves, zero_tangent
 
@@ -59,15 +59,18 @@ def jvp(
         graph, nonzero = watched.jvp(primal, staged.active(active))
     live = [dx for dx, a in zip(dxs, active, strict=True) if a]
     n = staged.n_results
-    check_no_tangents(function_name(fun), staged.written, nonzero[n:])
-    outputs = staged.settle(execute(graph, (*staged.operands(leaves), *live)))
+    refs = tangents_of_refs(leaves, dxs)
+    check_no_tangents(function_name(fun), staged.written, nonzero[n:], refs)
+    outputs = staged.settle(execute(graph, (*staged.operands(leaves), *read_refs(live))))
     staged.is_over()
     out, aux = split_outputs(staged, outputs[:n])
     moved = iter(outputs[n:])
-    out_tangents = []
-    for i, y in enumerate(staged.graph.outputs[:n]):
-        tangent = next(moved) if nonzero[i] else zero_tangent(y.type)
-        if i < staged.n_out:
-            out_tangents.append(tangent)
-    result = (out, jax.tree.unflatten(staged.out_tree, out_tangents))
+    out_tangents = [
+        next(moved) if nz else zero_tangent(y.type)
+        for nz, y in zip(nonzero, staged.graph.outputs, strict=True)
+    ]
+    for ref, dx in zip(staged.written, out_tangents[n:], strict=True):
+        if id(ref) in refs:
+            write_refs([refs[id(ref)]], [dx])
+    result = (out, jax.tree.unflatten(staged.out_tree, out_tangents[: staged.n_out]))
     return (*result, aux) if has_aux else result

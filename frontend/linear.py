@@ -89,6 +89,7 @@ def _at_point(
         out_types=staged.graph.output_types[:n_out],
         name=function_name(fun),
         n_refs=len(carried),
+        are_refs=tuple(map(is_ref, leaves)),
     )
     residuals = (*outputs[n:], *staged.carried)
     at: Any
@@ -120,6 +121,7 @@ class _AtPoint:
     types, in_tree: of the primals; out_types, out_tree: of the output.
     n_refs: how many mutable arrays backward rules may write to; these are the last residuals, their
       second values the first inputs that have tangents, and the last outputs.
+    are_refs: which primals are mutable arrays: these have no tangents here.
     """
 
     graph: Graph
@@ -130,6 +132,7 @@ class _AtPoint:
     out_types: tuple[TensorType, ...]
     name: str
     n_refs: int = 0
+    are_refs: tuple[bool, ...] = ()
 
 
 class LinearFunction(_AtPoint):
@@ -144,6 +147,11 @@ class LinearFunction(_AtPoint):
     def __call__(self, residuals: Sequence[Any], *tangents: Any) -> Any:
         primals = jax.tree.unflatten(self.in_tree, self.types)[0]
         caller = f"the linearized {self.name}"
+        if any(self.are_refs):
+            raise UsageError(
+                f"{caller} takes no tangents of mutable arrays, which {self.name} has as arguments",
+                hint="use covector.jvp, which does, or close over the arrays",
+            )
         dxs, active = tangent_leaves(primals, tangents, self.types, caller, UsageError)
         live = [
             dx if a else zero_tangent(t)
@@ -175,14 +183,14 @@ class PullBack(_AtPoint):
     ) -> list[Any]:
         """The cotangents of the primals' leaves; nothing is computed for those not `wanted`, whose
         places hold None."""
-        flat = self._cotangent_leaves(cotangents)
+        flat, moves = self._cotangent_leaves(cotangents), self._moves(wanted)
         n, n_refs = len(residuals) - self.n_refs, self.n_refs
         residuals, refs = residuals[:n], residuals[n:]
         live = [ct for ct, nz in zip(flat, self.nonzero, strict=True) if nz]
         live += read_refs(refs)
         backward, has_ct = self._transposed((*residuals, *live))
         if wanted is not None:
-            asked = [w for w, t in zip(wanted, self.types, strict=True) if self._has_cotangent(t)]
+            asked = [w for w, m in zip(wanted, moves, strict=True) if m]
             backward, has_ct = _only(backward, has_ct, ((True,) * n_refs) + tuple(asked))
         pulled = iter(execute(backward, (*residuals, *live)))
         written = [ref for ref, is_made in zip(refs, has_ct, strict=False) if is_made]
@@ -190,7 +198,7 @@ class PullBack(_AtPoint):
         flags = iter(has_ct[n_refs:])
         leaves: list[Any] = []
         for i, t in enumerate(self.types):
-            is_made = self._has_cotangent(t) and next(flags)
+            is_made = moves[i] and next(flags)
             if wanted is not None and not wanted[i]:
                 leaves.append(None)
             elif is_made:
@@ -201,6 +209,22 @@ class PullBack(_AtPoint):
 
     def _has_cotangent(self, type: TensorType) -> bool:
         return has_tangent(type)
+
+    def _moves(self, wanted: tuple[bool, ...] | None) -> list[bool]:
+        """Which primals have cotangents: mutable arrays do not. Raises UsageError if theirs are
+        wanted."""
+        are_refs = self.are_refs or (False,) * len(self.types)
+        for is_held, is_wanted in zip(are_refs, wanted or are_refs, strict=True):
+            if is_held and is_wanted:
+                raise UsageError(
+                    f"the pull-back of {self.name} has no cotangent for a mutable array, which it "
+                    "has as an argument",
+                    hint="use with_refs with jax.ad.DontWant() in its place, or close over it",
+                )
+        return [
+            self._has_cotangent(t) and not is_held
+            for t, is_held in zip(self.types, are_refs, strict=True)
+        ]
 
     def _transposed(self, operands: Sequence[Any]) -> tuple[Graph, tuple[bool, ...]]:
         """The backward program; where rules are Python that may branch on values, the one for these

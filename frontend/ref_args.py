@@ -7,7 +7,7 @@ traced around the call, reading and writing are recorded there, so nesting needs
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -108,11 +108,18 @@ def check_no_aliases(
             )
 
 
-def check_no_tangents(name: str, refs: Sequence[Any], moves: Sequence[bool]) -> None:
+def check_no_tangents(
+    name: str, refs: Sequence[Any], moves: Sequence[bool], with_tangents: Container[int] = ()
+) -> None:
     """Raise UsageError where a derivative would be lost in a mutable array: what is differentiated
-    is written to one that lives outside of the function."""
+    is written to one that lives outside of the function. (Not to those of these identities.)"""
     for ref, is_moved in zip(refs, moves, strict=True):
-        if is_moved and ref.__class__ is not Carried and ref.aval.kind != NO_DERIVATIVE:
+        if (
+            id(ref) not in with_tangents
+            and is_moved
+            and ref.__class__ is not Carried
+            and ref.aval.kind != NO_DERIVATIVE
+        ):
             raise UsageError(
                 f"{name} writes a value that depends on what it is differentiated by to a mutable "
                 f"array of type {ref.aval.str_short()} that lives outside of it, where the "
@@ -120,6 +127,23 @@ def check_no_tangents(name: str, refs: Sequence[Any], moves: Sequence[bool]) -> 
                 hint="Move the array reference into the function, or write "
                 "jax.lax.stop_gradient(value)",
             )
+
+
+def tangents_of_refs(primals: Sequence[Any], tangents: Sequence[Any]) -> dict[int, Any]:
+    """By the identities of the mutable arrays among the primals, those that hold their tangents.
+
+    Raises UsageError where only one of a primal and its tangent is a mutable array.
+    """
+    found = {}
+    for x, dx in zip(primals, tangents, strict=True):
+        if is_ref(x) != is_ref(dx):
+            raise UsageError(
+                "the tangent of a mutable array is one, too, and the tangent of a value is a value",
+                hint="make one for the tangent: jax.new_ref(tangent)",
+            )
+        if is_ref(x):
+            found[id(x)] = dx
+    return found
 
 
 def check_not_mapped(name: str, refs: Sequence[Any], axes: Sequence[int | None]) -> None:

@@ -12,47 +12,47 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     # What _HOME says, for readers of types; a test compares the two.
-    from .frontend.api import checkpoint as checkpoint
-    from .frontend.api import checkpoint_loops as checkpoint_loops
-    from .frontend.api import closure_convert as closure_convert
-    from .frontend.api import compile as compile
-    from .frontend.api import custom_gradient as custom_gradient
-    from .frontend.api import custom_jvp as custom_jvp
-    from .frontend.api import custom_linear_solve as custom_linear_solve
-    from .frontend.api import custom_root as custom_root
-    from .frontend.api import custom_vjp as custom_vjp
-    from .frontend.api import derivative as derivative
-    from .frontend.api import eval_shape as eval_shape
-    from .frontend.api import fixed_point as fixed_point
-    from .frontend.api import from_jaxpr as from_jaxpr
-    from .frontend.api import grad as grad
-    from .frontend.api import hessian as hessian
-    from .frontend.api import hvp as hvp
-    from .frontend.api import intermediates as intermediates
-    from .frontend.api import jacfwd as jacfwd
-    from .frontend.api import jacobian as jacobian
-    from .frontend.api import jacrev as jacrev
-    from .frontend.api import jit as jit
-    from .frontend.api import jvp as jvp
-    from .frontend.api import linear_solve as linear_solve
-    from .frontend.api import linear_transpose as linear_transpose
-    from .frontend.api import linearize as linearize
-    from .frontend.api import make_ir as make_ir
-    from .frontend.api import minimize as minimize
-    from .frontend.api import monitor as monitor
-    from .frontend.api import newton as newton
-    from .frontend.api import odeint as odeint
-    from .frontend.api import remat as remat
-    from .frontend.api import residuals as residuals
-    from .frontend.api import solve_ode as solve_ode
-    from .frontend.api import stop_gradient as stop_gradient
-    from .frontend.api import tap as tap
-    from .frontend.api import value_and_grad as value_and_grad
-    from .frontend.api import vjp as vjp
-    from .frontend.api import vmap as vmap
-    from .frontend.api import while_loop as while_loop
     from .frontend.between import NoPathWarning as NoPathWarning
+    from .frontend.between import derivative as derivative
     from .frontend.budget import MemoryBudgetWarning as MemoryBudgetWarning
+    from .frontend.checkpoint import checkpoint as checkpoint
+    from .frontend.checkpoint import remat as remat
+    from .frontend.compiled import compile as compile
+    from .frontend.compiled import jit as jit
+    from .frontend.forward import jvp as jvp
+    from .frontend.gradients import grad as grad
+    from .frontend.gradients import value_and_grad as value_and_grad
+    from .frontend.implicit import custom_linear_solve as custom_linear_solve
+    from .frontend.implicit import custom_root as custom_root
+    from .frontend.implicit import linear_solve as linear_solve
+    from .frontend.intermediates import intermediates as intermediates
+    from .frontend.intermediates import tap as tap
+    from .frontend.jacobians import hessian as hessian
+    from .frontend.jacobians import hvp as hvp
+    from .frontend.jacobians import jacfwd as jacfwd
+    from .frontend.jacobians import jacobian as jacobian
+    from .frontend.jacobians import jacrev as jacrev
+    from .frontend.linear import linear_transpose as linear_transpose
+    from .frontend.linear import linearize as linearize
+    from .frontend.linear import vjp as vjp
+    from .frontend.loops import checkpoint_loops as checkpoint_loops
+    from .frontend.loops import while_loop as while_loop
+    from .frontend.markers import closure_convert as closure_convert
+    from .frontend.markers import custom_gradient as custom_gradient
+    from .frontend.markers import custom_jvp as custom_jvp
+    from .frontend.markers import custom_vjp as custom_vjp
+    from .frontend.markers import eval_shape as eval_shape
+    from .frontend.markers import stop_gradient as stop_gradient
+    from .frontend.minimization import minimize as minimize
+    from .frontend.modules import from_jaxpr as from_jaxpr
+    from .frontend.modules import make_ir as make_ir
+    from .frontend.monitor import monitor as monitor
+    from .frontend.ode import odeint as odeint
+    from .frontend.ode import solve_ode as solve_ode
+    from .frontend.residuals import residuals as residuals
+    from .frontend.root_finding import fixed_point as fixed_point
+    from .frontend.root_finding import newton as newton
+    from .frontend.vectorize import vmap as vmap
     from .ir.errors import CovectorError as CovectorError
     from .ir.files import load as load
     from .ir.module import Module as Module
@@ -64,49 +64,32 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "frontend.api": (
-        "checkpoint",
-        "checkpoint_loops",
+    "frontend.between": ("NoPathWarning", "derivative"),
+    "frontend.budget": ("MemoryBudgetWarning",),
+    "frontend.checkpoint": ("checkpoint", "remat"),
+    "frontend.compiled": ("compile", "jit"),
+    "frontend.forward": ("jvp",),
+    "frontend.gradients": ("grad", "value_and_grad"),
+    "frontend.implicit": ("custom_linear_solve", "custom_root", "linear_solve"),
+    "frontend.intermediates": ("intermediates", "tap"),
+    "frontend.jacobians": ("hessian", "hvp", "jacfwd", "jacobian", "jacrev"),
+    "frontend.linear": ("linear_transpose", "linearize", "vjp"),
+    "frontend.loops": ("checkpoint_loops", "while_loop"),
+    "frontend.markers": (
         "closure_convert",
-        "compile",
         "custom_gradient",
         "custom_jvp",
-        "custom_linear_solve",
-        "custom_root",
         "custom_vjp",
-        "derivative",
         "eval_shape",
-        "fixed_point",
-        "from_jaxpr",
-        "grad",
-        "hessian",
-        "hvp",
-        "intermediates",
-        "jacfwd",
-        "jacobian",
-        "jacrev",
-        "jit",
-        "jvp",
-        "linear_solve",
-        "linear_transpose",
-        "linearize",
-        "make_ir",
-        "minimize",
-        "monitor",
-        "newton",
-        "odeint",
-        "remat",
-        "residuals",
-        "solve_ode",
         "stop_gradient",
-        "tap",
-        "value_and_grad",
-        "vjp",
-        "vmap",
-        "while_loop",
     ),
-    "frontend.between": ("NoPathWarning",),
-    "frontend.budget": ("MemoryBudgetWarning",),
+    "frontend.minimization": ("minimize",),
+    "frontend.modules": ("from_jaxpr", "make_ir"),
+    "frontend.monitor": ("monitor",),
+    "frontend.ode": ("odeint", "solve_ode"),
+    "frontend.residuals": ("residuals",),
+    "frontend.root_finding": ("fixed_point", "newton"),
+    "frontend.vectorize": ("vmap",),
     "ir.errors": ("CovectorError",),
     "ir.files": ("load",),
     "ir.module": ("Module",),

@@ -27,3 +27,6 @@ def checkpoint(fun: Callable[..., Any], *, policy: Any = None, **options: Any) -
 
 
 checkpoint.__signature__ = inspect.signature(jax.checkpoint)  # type: ignore[attr-defined]
+
+
+remat = checkpoint

@@ -18,7 +18,6 @@ from ..lowering.jax_compat_calls import configuration
 from ..lowering.plan import is_written_out
 from ..passes.outline import check_goal
 from .arguments import check_callable, check_one_device
-from .budget import build_within, planned_in_trace
 from .captured import arrays_of, lifted
 from .error_types import TracingForbiddenError
 from .execute import build, is_tracing, program_hash, runner
@@ -100,7 +99,11 @@ def jit(
         outer = trace if trace is not None and trace.carries else None
         traced = stage_call(function, call, takes_refs=True, carries=outer is not None)
         if is_tracing(call.leaves) or any(isinstance(x, Tracer) for x in traced.captured):
-            graph = traced.graph if budget is None else planned_in_trace(traced.graph, budget)
+            graph = traced.graph
+            if budget is not None:
+                from .budget import planned_in_trace  # the planner is loaded when it is asked for
+
+                graph = planned_in_trace(graph, budget)
             outputs = into_trace(graph, traced.operands(call.leaves, outer))
             outputs = traced.settle(outputs, outer)
             return Done(jax.tree.unflatten(traced.out_tree, outputs))
@@ -177,6 +180,8 @@ def _plan(
         if budget is None:
             _executables[key] = build(program, leaves, **how)
         else:
+            from .budget import build_within  # see above
+
             fitted = build_within(program, leaves, budget, **how)
             _executables[key] = fitted.executable, fitted.constants
     executable, constants = _executables[key]

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..ir.graph import Graph
 from ..ir.sizes import read_size
 from ..ir.types import has_tangent
 from ..passes import watched
@@ -21,7 +22,6 @@ from .arguments import (
     check_scalar_output,
 )
 from .avals import type_of
-from .budget import execute_within
 from .error_types import as_jax_errors
 from .execute import execute
 from .ref_args import check_no_tangents, write_refs
@@ -117,9 +117,7 @@ def _value_and_grad(
             seeds = staged.in_backward(arrays) if staged.carried else ()
             graph = watched.grad(staged.graph, flags, n_beside, with_value, seeds)
         operands = staged.operands(arrays)
-        outputs = (
-            execute(graph, operands) if budget is None else execute_within(graph, operands, budget)
-        )
+        outputs = _executed(graph, operands, budget)
         if staged.written:
             outputs = _settled(staged, outputs, with_value)
         staged.is_over()
@@ -137,6 +135,14 @@ def _check_writes(fun: Any, staged: Staged, flags: Sequence[bool]) -> None:
     """Raise UsageError where what is differentiated is written to where its derivative is lost."""
     _, nonzero = watched.jvp(staged.graph, flags)
     check_no_tangents(function_name(fun), staged.written, nonzero[staged.n_results :])
+
+
+def _executed(graph: Graph, operands: Sequence[Any], budget: int | None) -> list[Any]:
+    if budget is None:
+        return execute(graph, operands)
+    from .budget import execute_within  # the planner is loaded when it is asked for
+
+    return execute_within(graph, operands, budget)
 
 
 def _settled(staged: Staged, outputs: Sequence[Any], with_value: bool) -> list[Any]:

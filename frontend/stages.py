@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import jax
 
@@ -18,18 +18,19 @@ from ..passes import Pass, run_passes
 from ..passes.outline import compiled_for
 from .arguments import check_one_device
 from .avals import to_struct
-from .budget import build_within, measured
 from .execute import clean, default_platform, load, tidy
 from .export import eval_graph
-from .fitting import Fitted
 from .jax_compat import Tracer
-from .memory_report import MemoryReport
 from .modules import to_jaxpr
 from .ref_args import is_ref_like
 from .stage_info import StageInfo, shapes_of
 from .staged import Staged
 from .staging import names_of_leaves
 from .trees import skeleton
+
+if TYPE_CHECKING:
+    from .fitting import Fitted
+    from .memory_report import MemoryReport
 
 Passes = str | Sequence[Pass | str]
 
@@ -213,6 +214,8 @@ class Lowered(StageInfo):
         if budget is None:
             executable, constants = load(self._lowering, self.program, leaves, **how)
             return Compiled(self, executable, [c.array for c in constants])
+        from .budget import build_within  # the planner is loaded when it is asked for
+
         fitted = build_within(self.program, leaves, budget, **how)
         arrays = [c.array for c in fitted.constants]
         return Compiled(self, fitted.executable, arrays, fitted)
@@ -316,6 +319,8 @@ class Compiled(StageInfo):
         Without a budget the plan is to do nothing; the prediction is reported all the same.
         """
         if self._fitted is None:
+            from .budget import measured
+
             return measured(self.lowered.program, self.executable)
         return self._fitted.report
 

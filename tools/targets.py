@@ -116,7 +116,7 @@ def trace_function(path: str, name: str, args: str | None) -> Module:
         known = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
         raise UsageError(f"{path} has no function {name!r}", hint=did_you_mean(name, known))
     arguments = parse_args(args) if args is not None else example_arguments(module, path, name)
-    from ..frontend.api import make_ir
+    from ..frontend.modules import make_ir
 
     try:
         traced: Module = make_ir(function)(*arguments)

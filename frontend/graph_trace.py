@@ -325,10 +325,15 @@ class GraphTrace(Trace):  # type: ignore[misc]
                 continue
             seen.add(x)
             made = self.builder.definition(x)
-            if made is None:
+            if made is None and self._input_may_move(x):
                 return True
-            stack += made.inputs
+            if made is not None and made.primitive.not_differentiable is None:
+                stack += made.inputs
         return False
+
+    def _input_may_move(self, value: Value) -> bool:
+        outer = next((x for x, v in self.captured.values() if v is value), None)
+        return outer.__class__ is not GraphTracer or bool(outer._trace.may_move(outer.atom))
 
     # -- names -------------------------------------------------------------------------------------
 

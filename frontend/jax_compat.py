@@ -11,6 +11,7 @@ import enum
 import functools
 from collections.abc import Callable, Mapping
 from inspect import isfunction
+from types import FrameType
 from typing import Any
 
 import jax
@@ -22,6 +23,7 @@ import jax
 # set_current_trace, trace_ctx: which trace records the operations that run now;
 # eval_context: none does.
 # typeof: the JAX type of anything that may be an operand.
+# concrete_or_error: who asks for values to hand them on.
 # escaped_tracer_error: JAX's own words for a tracer that outlived its trace.
 # leaked_tracer_error: which objects hold a tracer that should be gone.
 # Primitive, Jaxpr, Literal: what jaxprs are made of.
@@ -130,6 +132,12 @@ def evaluates_now(operands: Any) -> bool:
 def stage_now(value: Any) -> Any:
     """A concrete value as an array."""
     return core.eval_trace.stage_value(value)
+
+
+def hands_on(frame: FrameType) -> bool:
+    """Whether a frame is of the function of JAX's that asks for a value and gives it to others,
+    which want an array: `jnp.unique` indexes by it."""
+    return frame.f_code is core.concrete_or_error.__code__
 
 
 def computing_now() -> Any:

@@ -13,7 +13,7 @@ from ..ir.graph import Atom
 from ..ir.types import TensorType
 from .avals import AVALS, to_aval, to_type
 from .cells import Cell, contents_type, is_ref
-from .jax_compat import Tracer, computing_now, perturbed, register_tracer
+from .jax_compat import Tracer, computing_now, hands_on, perturbed, register_tracer
 from .locations import find_site
 
 if TYPE_CHECKING:
@@ -37,12 +37,19 @@ class GraphTracer(Tracer):  # type: ignore[misc]
     def to_concrete_value(self) -> Any | None:
         """The value, where the recording has values and nothing unknown is needed for this one."""
         trace = self._trace
-        return None if trace.known is None else trace.known.value_of(trace, self.atom)
+        if trace.known is None:
+            return None
+        found = trace.known.value_of(trace, self.atom)
+        return found if found is None or not hands_on(sys._getframe(1)) else in_full(found)
 
     def _array(self) -> Any | None:
-        """The value, where JAX has an array and not a tracer: in backward rules."""
-        known = self._trace.known
-        return self.to_concrete_value() if known is not None and known.has_arrays else None
+        """The value, where JAX has an array and not a tracer: in backward rules, and where nothing
+        that is differentiated by or mapped over has a part in it."""
+        trace = self._trace
+        known = trace.known
+        if known is None or not (known.has_arrays or not trace.may_move(self.atom)):
+            return None
+        return self.to_concrete_value()
 
     def full_lower(self) -> GraphTracer:
         """Itself: no constant in disguise. (jax 0.10.0 asks that of what it jits.)"""
@@ -61,6 +68,10 @@ class GraphTracer(Tracer):  # type: ignore[misc]
         if value is None:
             return super().__array__(*args, **kwargs)
         return np.asarray(value, *args, **kwargs)
+
+    def tolist(self) -> Any:
+        value = self._array()
+        return super().tolist() if value is None else value.tolist()
 
     def __repr__(self) -> str:
         """The type, and the value where Python may know it: debuggers show it."""
@@ -113,6 +124,13 @@ def type_of_tracer(x: Any) -> TensorType:
     if is_ref(x):
         return contents_type(x.aval)
     return x.atom.type if x.__class__ is GraphTracer else to_type(x.aval)
+
+
+def in_full(found: Any) -> Any:
+    """A value that is known, computed by now."""
+    from .known import forced  # which evaluates graphs, with this file
+
+    return forced(found)
 
 
 def held_now(ref: Any) -> Any:

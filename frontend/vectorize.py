@@ -94,7 +94,8 @@ def vmap(
         with extended_axes({} if name is None else {name: size}, spmd_axis_name):
             given = [axis is None for axis in axes]
             how: dict[str, Any] = {
-                "known": known, "held": held, "as_given": given, "caller": "vmap"
+                "known": known, "held": held, "as_given": given, "caller": "vmap",
+                "active": [not is_given for is_given in given],
             }  # fmt: skip
             try:
                 plain = without_mapped_types(fun)

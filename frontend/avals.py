@@ -11,7 +11,7 @@ import numpy as np
 from ..ir.errors import UsageError
 from ..ir.types import BOOL, ExtendedDtype, TensorType
 from .jax_compat import ShapedArray, eval_context, is_extended, key_dtype, typeof
-from .jax_compat_refs import AbstractRef
+from .jax_compat_refs import AbstractRef, RefViewError
 
 _TYPES: Final[dict[Any, TensorType]] = {}
 AVALS: Final[dict[TensorType, Any]] = {}
@@ -77,7 +77,7 @@ def type_of(x: Any) -> TensorType:
     """The type of an argument: an array, a tracer, a scalar, or something with a shape and a dtype.
 
     As for jax.jit, 64-bit types become 32-bit ones unless x64 is on. Of a mutable array it is the
-    type of what it holds. Raises TypeError for others.
+    type of what it holds. Raises UsageError for a view of one, TypeError for others.
     """
     if isinstance(x, TensorType):
         return x
@@ -87,7 +87,13 @@ def type_of(x: Any) -> TensorType:
         return _make_type(tuple(x.shape), to_dtype(dtype), weak)
     if isinstance(x, ShapedArray):
         return to_type(x)
-    aval = typeof(x)
+    try:
+        aval = typeof(x)
+    except RefViewError:
+        raise UsageError(
+            "a view of a mutable array (ref.at[...]) is no argument of a traced function",
+            hint="pass the array itself, and index it in the function",
+        ) from None
     return to_type(aval.inner_aval if isinstance(aval, AbstractRef) else aval)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 # discharge: what an index or a view of a mutable array means for the array that it holds.
-# types: the type of mutable arrays, and the effects of what reads or writes them.
+# types: the type of mutable arrays, the effects of what reads or writes them, and the error for
+# views of them, which have no type.
 from jax._src.state import discharge, types
 
 AbstractRef: Any = types.AbstractRef
 RefEffect: Any = types.RefEffect
+RefViewError: Any = types.TransformedRefAvalError
 
 
 def read_ref(operands: Any, tree: Any) -> list[Any]:

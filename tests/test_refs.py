@@ -301,6 +301,8 @@ REFUSED: list[tuple[str, Callable[[], Any]]] = [
     ("pass them as arguments", lambda: covector.make_ir(lambda: OUTER[0])()),
     (r"f32\[2\] is written to a place of type f32\[3\]", lambda: covector.jit(
         lambda ref, x: ref.__setitem__(..., x[:2]))(OUTER, X)),
+    (r"a view of a mutable array \(ref\.at", lambda: covector.jit(lambda x: covector.jit(
+        lambda view: view[...])(jax.new_ref(x).at[0]))(X)),
     ("after jax.free_ref", lambda: covector.jit(freed)(X)),
 ]  # fmt: skip
 

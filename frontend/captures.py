@@ -17,7 +17,7 @@ from ..ir.ops.call import constant
 from ..ir.ops.random import KEY_WORDS, key_tag, random_wrap
 from ..ir.types import ExtendedDtype, TensorType
 from .avals import key_words, to_type
-from .jax_compat import FlatFunction, Tracer, typeof
+from .jax_compat import BatchTracer, FlatFunction, Tracer, typeof
 from .no_numbers import is_float0
 
 
@@ -133,15 +133,27 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         yield from vars(value).items()
 
 
-def closure_tracers(*functions: Any) -> list[Any]:
-    """The tracers that functions hold in closures, defaults, arguments and bound objects."""
+def closure_tracers(
+    *functions: Any, inside: Any = None, maps: list[Any] | None = None
+) -> list[Any]:
+    """The tracers that functions hold in closures, defaults, arguments and bound objects.
+
+    Those of JAX's transformations that run inside a recording, if it is told, are none of its
+    operands: what a mapped value is part of is one, and the others are dead before a rule is asked
+    for. `maps` takes the traces of the mapped values.
+    """
     found: dict[int, Any] = {}
     seen: set[int] = set()
     stack = [(f, 0) for f in reversed(functions)]
     while stack:
         x, depth = stack.pop()
         if isinstance(x, Tracer):
-            found.setdefault(id(x), x)
+            if inside is None or not _runs_inside(x._trace, inside):
+                found.setdefault(id(x), x)
+            elif x.__class__ is BatchTracer:
+                stack.append((x.val, depth))
+                if maps is not None:
+                    maps.append(x._trace)
         elif id(x) not in seen and depth < _DEPTH:
             seen.add(id(x))
             stack.extend((part, depth + 1) for part in _held(x))
@@ -149,6 +161,16 @@ def closure_tracers(*functions: Any) -> list[Any]:
 
 
 _DEPTH: Final = 12
+
+
+def _runs_inside(trace: Any, recording: Any) -> bool:
+    """Whether a trace is one of JAX's that hands what it does on to a recording, or did to one that
+    is over: a rule of that is being recorded now."""
+    while trace is not None:
+        trace = getattr(trace, "parent_trace", None)
+        if trace is recording or getattr(trace, "finished", False):
+            return True
+    return False
 
 
 def _held(x: Any) -> list[Any]:

@@ -41,7 +41,7 @@ from .ref_rules import (
     take_contents,
 )
 from .rule_batches import with_batch_axes
-from .rule_traces import absent, as_called_now, is_absent, known_of, trace_rule
+from .rule_traces import absent, as_called_now, is_absent, known_of, let_read, trace_rule
 from .trace import GraphTrace, trace_flat
 from .vjp_rules import VjpRules
 
@@ -83,8 +83,9 @@ def record_custom_vjp(
         carried: tuple[int, ...],
     ) -> dict[str, Thunk]:
         rules = VjpRules(
-            fwd, bwd, out_trees, types, symbolic_zeros, consts, values, primal, kinds, carried
-        )
+            fwd, bwd, out_trees, types, symbolic_zeros, consts, values, primal, kinds, carried,
+            closure_tracers(bwd, inside=trace),
+        )  # fmt: skip
         return rules.thunks()
 
     return _record(trace, custom_vjp_call, (fun, fwd, bwd), tracers, symbolic_zeros, make_rules)
@@ -124,7 +125,8 @@ def _record(
         params, stored = before
         restore(fun, stored)
         return trace.emit(primitive, *atoms, **params)
-    closed_over = closure_tracers(*functions[1:])
+    maps: list[Any] = []
+    closed_over = closure_tracers(*functions[1:], inside=trace, maps=maps)
 
     def flat_function(*values: Any) -> list[Any]:
         outputs = with_batch_axes(fun, fun.call_wrapped(*values))
@@ -138,12 +140,14 @@ def _record(
     consts = (*made.captured, *closed_over)
     lend(consts)
     seconds = arrays_carried([trace.operand(x) if is_ref(x) else x for x in tracers])
+    rules = make_rules(
+        types, consts, None if is_shared else values, Primal(made.graph, consts), kinds_of(refs),
+        tuple(seconds),
+    )  # fmt: skip
+    let_read(rules.values(), maps)
     params = {
         "graph": carrying(made.graph, [types[i] for i in seconds]),
-        **make_rules(
-            types, consts, None if is_shared else values, Primal(made.graph, consts),
-            kinds_of(refs), tuple(seconds),
-        ),
+        **rules,
         "num_consts": len(consts),
         "symbolic_zeros": symbolic_zeros,
     }  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from inspect import getclosurevars
 from typing import Any
 
@@ -89,6 +89,19 @@ def under_settings(values: tuple[Any, ...]) -> Iterator[None]:
             if setting.value != value:
                 stack.enter_context(setting(value))
         yield
+
+
+@contextlib.contextmanager
+def revived(traces: Iterable[Any]) -> Iterator[None]:
+    """Let values be read whose traces are over."""
+    over = [trace for trace in traces if not trace.is_valid()]
+    for trace in over:
+        trace._invalidated = False
+    try:
+        yield
+    finally:
+        for trace in over:
+            trace.invalidate()
 
 
 def is_recompute(answer: Any) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
 
 from ..ir.errors import ClosedOverError
+from ..ir.graph import Thunk
 from ..ir.ops.call import Flags
 from ..ir.types import TensorType
 from .avals import to_aval
@@ -17,6 +18,7 @@ from .jax_compat_rules import (
     CotangentZero,
     SymbolicZero,
     instantiate_zero,
+    revived,
     tracing_settings,
     under_settings,
 )
@@ -63,6 +65,21 @@ def as_called_now(make: Callable[..., Any]) -> Callable[..., Any]:
             return make(*signature)
 
     return make_later
+
+
+def let_read(rules: Iterable[Thunk], maps: Sequence[Any]) -> None:
+    """Let rules that are traced later read values of JAX's maps that are over by then."""
+
+    def reading(make: Callable[..., Any]) -> Callable[..., Any]:
+        def make_later(*signature: Flags) -> Any:
+            with revived(maps):
+                return make(*signature)
+
+        return make_later
+
+    if maps:
+        for rule in rules:
+            rule.make = reading(rule.make)
 
 
 def absent(type: TensorType, symbolic: bool) -> Any:

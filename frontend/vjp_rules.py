@@ -9,7 +9,6 @@ from ..ir.graph import Graph, Literal, Thunk
 from ..ir.ops.call import Flags
 from ..ir.types import TensorType
 from ..passes import asking
-from .captures import closure_tracers
 from .checked_rules import Primal
 from .flat_functions import (
     flat_name,
@@ -36,7 +35,8 @@ from .trace import Recording
 class VjpRules:
     """The two rules of a custom_vjp function. The forward rule tells how its residuals nest.
 
-    What the backward rule closes over of a recording comes to it as its first residuals.
+    What the backward rule closes over of a recording, `backward_aliases`, comes to it as its first
+    residuals.
     """
 
     def __init__(
@@ -51,13 +51,14 @@ class VjpRules:
         primal: Primal | None = None,
         kinds: Kinds | None = None,
         carried: tuple[int, ...] = (),
+        backward_aliases: Sequence[Any] = (),
     ) -> None:
         self.kinds, self.carried = kinds or {}, carried
         self.fwd, self.bwd, self.out_trees = fwd, bwd, out_trees
         self.types, self.symbolic_zeros, self.aliases = list(types), symbolic_zeros, list(aliases)
         self.n_own = len(self.types)
         self.types += [types[i] for i in carried]
-        self.backward_aliases = closure_tracers(bwd) if aliases else []
+        self.backward_aliases = list(backward_aliases)
         self.values, self.primal = values, primal
         self._n_outputs = self._n_more = 0
         self._held: dict[int, int] = {}  # by position, residuals that are mutable arrays: which

@@ -71,6 +71,24 @@ def in_switch(f: Function) -> Function:
     return g
 
 
+def scan_written_out(f: Function) -> Function:
+    """What `in_scan` means."""
+
+    def g(w: Any, x: Vector) -> Vector:
+        ys = jnp.zeros(3)
+        for y in w:
+            x = f(w, x) + y
+            ys += x * y[0]
+        return x + ys
+
+    return g
+
+
+def fori_written_out(f: Function) -> Function:
+    """What `in_fori` means."""
+    return lambda w, x: f(w, f(w, x)) + x
+
+
 def in_jit(f: Function) -> Function:
     jitted = jax.jit(f)
     return lambda w, x: jitted(w, jitted(w, x)) * 0.5
@@ -223,12 +241,23 @@ def as_meant(base: Function, wrappers: Sequence[Wrapper]) -> Function:
     """The program by whose derivatives JAX's word is right.
 
     Where a mapped argument matters to the rule of a custom_vjp function and not to the function,
-    jax.vmap sums the cotangents over the batch before the rule; so examples go one by one.
+    jax.vmap sums the cotangents over the batch before the rule; so examples go one by one. And a
+    loop that was differentiated once has lost the rule of a custom_jvp function that another rule
+    calls: the second derivative is that of what the function does; so loops are written out.
     """
-    if base is not base_constant or in_custom_vjp not in wrappers:
-        return nest(base, wrappers)
-    meant = {in_vmap: one_by_one, in_vmap_of_w: one_by_one_of_w}
-    return nest(base, [meant.get(wrap, wrap) for wrap in wrappers])
+    meant: dict[Wrapper, Wrapper] = {}
+    if base is base_constant and in_custom_vjp in wrappers:
+        meant = {in_vmap: one_by_one, in_vmap_of_w: one_by_one_of_w}
+    written_out = {in_scan: scan_written_out, in_fori: fori_written_out}
+    chosen = []
+    for i, wrap in enumerate(wrappers):
+        known = written_out if _a_rule_calls_another(wrappers[:i]) else meant
+        chosen.append(known.get(wrap, meant.get(wrap, wrap)))
+    return nest(base, chosen)
+
+
+def _a_rule_calls_another(wrappers: Sequence[Wrapper]) -> bool:
+    return any(_is_in(in_custom_jvp, outer, wrappers) for outer in (in_custom_jvp, in_custom_vjp))
 
 
 programs = st.tuples(

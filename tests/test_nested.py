@@ -20,7 +20,10 @@ from nested_programs import (
     as_meant,
     base_constant,
     base_tanh,
+    in_custom_jvp,
     in_custom_vjp,
+    in_fori,
+    in_scan,
     in_vmap,
     in_vmap_of_w,
     in_while,
@@ -63,6 +66,13 @@ def test_nested_programs(program: tuple[Function, list[Wrapper]]) -> None:
 )
 def test_a_rule_that_reads_what_its_function_does_not(wrappers: list[Wrapper]) -> None:
     check(base_constant, wrappers)
+
+
+@pytest.mark.parametrize(
+    "wrappers", [[in_custom_jvp, in_custom_jvp, in_scan], [in_custom_jvp, in_custom_vjp, in_fori]]
+)
+def test_a_rule_that_calls_a_function_with_a_rule(wrappers: list[Wrapper]) -> None:
+    check(base_tanh, wrappers)
 
 
 # Slow: some ten minutes.

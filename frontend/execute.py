@@ -24,11 +24,13 @@ from ..lowering.dispatch import Plan, make_dispatcher
 from ..lowering.emit import Lowering, lower_graph
 from ..lowering.execute import Executable, Placement, compile_module, place
 from ..lowering.jax_compat_calls import is_trace_clean
+from ..passes.eager import typed_eagerly
 from ..passes.pipeline import cleaned, tidied
 from ..passes.regions import arranged
 from .captured import arrays_of, lifted
 from .export import eval_graph
 from .invalid_values import explainer
+from .jax_compat import is_eager
 from .offloading import check_offloaded
 from .program_cache import ProgramCache
 from .stepwise import (
@@ -48,6 +50,8 @@ def execute(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
 
     Outputs that are arguments, and outputs that are the same, are one array, not copies.
     """
+    if is_eager():
+        graph = typed_eagerly(graph)
     if is_tracing(arguments):
         return list(eval_graph(graph, arguments))
     computed, sources = _computed(graph)

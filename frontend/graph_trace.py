@@ -62,13 +62,14 @@ class GraphTrace(Trace):  # type: ignore[misc]
     lent: the identities of tracers that rules hold on to, see `leaks`.
     shared: what one recording, with all that is nested in it, traces only once.
     still: the inputs by which nobody can differentiate.
+    eager: whether in JAX the operations would be run one by one, nothing being jitted.
     refs: mutable arrays that were not made here, with `cells` that stand for them; `carries` says
     that they have second values where these are asked for (carried).
     """
 
     __slots__ = (
         "_arrays", "_collected", "_naming", "aliases", "builder", "captured", "carries", "cells",
-        "finished", "inputs", "known", "lent", "name", "refs", "shared", "still",
+        "eager", "finished", "inputs", "known", "lent", "name", "refs", "shared", "still",
     )  # fmt: skip
 
     def __init__(self, name: str, outer: GraphTrace | None = None) -> None:
@@ -85,7 +86,7 @@ class GraphTrace(Trace):  # type: ignore[misc]
         self.refs: dict[int, Any] = {}
         self.lent: set[int] = set()
         self.still: set[Value] = set()
-        self.finished = self.carries = False
+        self.finished = self.carries = self.eager = False
         self.known: KnownValues | None = None
         self._arrays: dict[int, tuple[Any, Atom]] = {}
         self._naming: Naming | None = None

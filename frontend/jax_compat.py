@@ -104,6 +104,12 @@ def current_trace() -> Any:
     return core.eval_trace if trace is None else trace
 
 
+def is_eager() -> bool:
+    """Whether operations are run one by one now, or recorded un-jitted by a trace of ours."""
+    trace = current_trace()
+    return trace is core.eval_trace or getattr(trace, "eager", False)
+
+
 @functools.cache
 def perturbed() -> Any:
     """A tracer of JAX's forward mode, of no value: one that has a tangent."""

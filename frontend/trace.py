@@ -17,7 +17,7 @@ from ..ir.graph import Graph, Value
 from ..ir.types import TensorType
 from .cells import is_ref
 from .graph_trace import GraphTrace, GraphTracer, RefTracer, type_of_tracer
-from .jax_compat import canonicalize, current_trace, set_current_trace
+from .jax_compat import canonicalize, current_trace, is_eager, set_current_trace
 from .leaks import check_leaks
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def trace_flat(
     if known is not None:
         known.bind(values, trace.captured)
         trace.known = known
+        trace.eager = is_eager()
     with set_current_trace(trace), room_for_calls():
         tracers = [GraphTracer(trace, v) for v in values]
         for i, ref in (refs or {}).items():

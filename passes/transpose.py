@@ -22,7 +22,7 @@ from ..ir.builder import Builder, Operand, Zero
 from ..ir.errors import CovectorError, PassError
 from ..ir.graph import Equation, Graph, Value, memoised_with_forced
 from ..ir.module import Module
-from ..ir.types import has_tangent
+from ..ir.types import TensorType, has_tangent
 from .base import Pass
 from .linearity import check_linear, check_reads
 from .tables import transpose as rules
@@ -34,6 +34,7 @@ def transpose_graph(
     linear: Sequence[bool],
     nonzero: Sequence[bool] | None = None,
     force: Sequence[bool] | None = None,
+    weak: Sequence[bool] | None = None,
 ) -> tuple[Graph, tuple[bool, ...]]:
     """Transpose a graph with respect to the inputs marked linear.
 
@@ -41,28 +42,27 @@ def transpose_graph(
     function that is linear in integers is asked for with its outputs marked). The result takes the
     inputs that are not linear, then the cotangents that there are, and returns the nonzero
     cotangents of the linear inputs; second comes which of those inputs have one. `force` marks the
-    inputs (of all) whose cotangent is returned even if it is zero.
+    inputs (of all) whose cotangent is returned even if it is zero. `weak[i]` says whether the
+    cotangent of output i is weakly typed (if not given: as the output is).
 
     Raises MissingRule for an operation that is not linear.
     """
     having = (has_tangent(y.type) for y in graph.outputs)
     given = tuple(having if nonzero is None else nonzero)
+    types = [y.type for y in graph.outputs]
+    if weak is not None:
+        types = [TensorType(t.shape, t.dtype, w) for t, w in zip(types, weak, strict=True)]
 
     def pull_forced(forced: tuple[bool, ...]) -> tuple[Graph, tuple[bool, ...]]:
-        return _transpose(graph, tuple(linear), given, forced)
+        out_cts: list[Operand] = [
+            Value(t, cotangent_name(y.name)) if is_given else Zero(t)
+            for y, t, is_given in zip(graph.outputs, types, given, strict=True)
+        ]
+        return pulled_by(graph, linear, out_cts, forced)
 
     wanted = [f for f, is_linear in zip(force or (), linear, strict=False) if is_linear]
-    return memoised_with_forced(graph, ("transpose", tuple(linear), given), pull_forced, wanted)
-
-
-def _transpose(
-    graph: Graph, linear: tuple[bool, ...], nonzero: tuple[bool, ...], forced: tuple[bool, ...]
-) -> tuple[Graph, tuple[bool, ...]]:
-    out_cts: list[Operand] = [
-        Value(y.type, cotangent_name(y.name)) if given else Zero(y.type)
-        for y, given in zip(graph.outputs, nonzero, strict=True)
-    ]
-    return pulled_by(graph, linear, out_cts, forced)
+    key = ("transpose", tuple(linear), given, tuple([t.weak for t in types]))
+    return memoised_with_forced(graph, key, pull_forced, wanted)
 
 
 def pulled_by(

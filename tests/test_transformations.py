@@ -270,6 +270,34 @@ def test_results_are_as_weakly_typed_as_those_of_jax(f: Any) -> None:
     assert covector.grad(f)(x).weak_type == jax.grad(f)(x).weak_type
 
 
+STRONG_AND_WEAK = [
+    lambda x: jax.lax.pow(x, 2.0) + x,
+    lambda x: x + jax.lax.pow(x, 2.0),
+    lambda x: x * jax.lax.pow(x, 2.0),
+    lambda x: x * jnp.stack([x, x])[jnp.array(1)],
+]
+
+
+@pytest.mark.parametrize("f", STRONG_AND_WEAK)
+def test_sums_of_strongly_and_weakly_typed_cotangents(f: Any) -> None:
+    """Un-jitted they are weak if both are, in a trace as the first; jitted parts are traces."""
+
+    def weakness(api: Any) -> list[bool]:
+        results = [
+            api.grad(f)(1.5),
+            api.jit(api.grad(f))(1.5),
+            api.grad(api.jit(f))(1.5),
+            api.vjp(f, 1.5)[1](1.0)[0],
+            api.vmap(api.grad(f))(jnp.asarray(1.5).reshape(1)),
+            api.grad(api.grad(f))(1.5),
+            *api.jvp(api.grad(f), (1.5,), (1.0,)),
+            api.hessian(f)(1.5),
+        ]
+        return [x.weak_type for x in results]
+
+    assert weakness(covector) == weakness(jax)
+
+
 def test_jit_takes_what_jax_takes() -> None:
     device = jax.devices()[0]
     here = jax.sharding.SingleDeviceSharding(device)

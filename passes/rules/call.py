@@ -84,7 +84,8 @@ def define_joint_call(
 @tables.transpose.rule(*CALLS, custom_jvp_call, custom_vjp_call)
 def transpose_call(b: Builder, eqn: Equation, cts: Operands, linear: Sequence[bool]) -> Operands:
     """ct_x = f.transpose(residuals, ct_y)."""
-    backward, in_nonzero = transpose_graph(eqn.params["graph"], linear, nonzero(cts))
+    weak = [ct.type.weak for ct in cts]
+    backward, in_nonzero = transpose_graph(eqn.params["graph"], linear, nonzero(cts), weak=weak)
     given = select(cts, nonzero(cts))
     params: dict[str, Any] = {"graph": backward}
     primitive = call

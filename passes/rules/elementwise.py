@@ -153,8 +153,8 @@ def push_pow_base(b: Builder, t: Operand, z: Operand, x: Operand, y: Operand) ->
 
 
 def push_pow_exponent(b: Builder, t: Operand, z: Operand, x: Operand, y: Operand) -> Operand:
-    """log(x) x^y, and 0 at x = 0."""
-    return b.mul(t, b.mul(b.log(replace_zero(b, x)), z))
+    """log(x) x^y, and 0 at x = 0; strongly typed."""
+    return strong(b, b.mul(t, b.mul(b.log(replace_zero(b, x)), z)))
 
 
 def squares(b: Builder, x: Operand, y: Operand) -> Operand:

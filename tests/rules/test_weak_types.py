@@ -20,7 +20,7 @@ from covector.ir.types import has_tangent
 
 AS_JAX_HAS_IT_LATER = ["acos", "asin", "asinh", "erf", "erfc", "max", "min"]
 """From JAX 0.12 on."""
-SECOND = ["regularized_incomplete_beta", "scatter_mul", "qr"]
+SECOND = ["regularized_incomplete_beta", "scatter_mul", "qr", "pow"]
 
 
 def weakly_typed(name: str) -> Iterator[Case]:

@@ -73,6 +73,7 @@ def trace_context() -> Any:
 _TRACING_SETTINGS: tuple[Any, ...] = (
     config.enable_x64, config.default_matmul_precision, config.numpy_dtype_promotion,
     config.numpy_rank_promotion, config.threefry_partitionable, config.default_prng_impl,
+    config._check_vma,
 )  # fmt: skip
 
 
@@ -89,6 +90,13 @@ def under_settings(values: tuple[Any, ...]) -> Iterator[None]:
             if setting.value != value:
                 stack.enter_context(setting(value))
         yield
+
+
+def noting_axes(noted: bool) -> contextlib.AbstractContextManager[None]:
+    """While the program of one device is read: whether types note the axes that values vary along,
+    as a shard_map is asked to check."""
+    given: contextlib.AbstractContextManager[None] = config._check_vma(noted)
+    return given
 
 
 @contextlib.contextmanager
@@ -117,8 +125,14 @@ def offload_memories(answer: Any) -> tuple[str, str] | None:
 
 
 def backward_cotangents(bwd: Any, arguments: Any) -> list[Any]:
-    """The cotangents that a flat backward rule returns; later versions add what it logged."""
-    results = bwd.call_wrapped(*arguments)
+    """The cotangents that a flat backward rule returns; later versions add what it logged.
+
+    Inside of a shard_map JAX would compare the axes that they vary along, which our types do not
+    note, with those of the arguments.
+    """
+    noted = config._check_vma.value
+    with config.disable_bwd_checks(True) if noted else contextlib.nullcontext():
+        results = bwd.call_wrapped(*arguments)
     has_log = type(results) is tuple and results and isinstance(results[0], (list, tuple))
     return list(results[0] if has_log else results)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from ..ir.graph import Thunk
 from ..ir.ops.call import Flags
 from ..ir.types import TensorType
 from .avals import to_aval
+from .collective_rules import MESH
 from .compiler_attributes import under_these_attributes
 from .jax_compat import axis_sizes, extended_axes
 from .jax_compat_rules import (
@@ -56,13 +58,18 @@ def trace_rule(
 
 
 def as_called_now(make: Callable[..., Any]) -> Callable[..., Any]:
-    """A rule that is traced later, with the axis names, settings and attributes of operations that
-    are in force now."""
+    """A rule that is traced later, with the axis names, mesh, settings and attributes of operations
+    that are in force now."""
     make, sizes, settings = under_these_attributes(make), axis_sizes(), tracing_settings()
+    mesh, around = MESH.get(), jax.sharding.get_abstract_mesh()
 
     def make_later(*signature: Flags) -> Any:
-        with under_settings(settings), extended_axes(sizes):
-            return make(*signature)
+        token = MESH.set(mesh)
+        try:
+            with under_settings(settings), extended_axes(sizes), use_mesh(around):
+                return make(*signature)
+        finally:
+            MESH.reset(token)
 
     return make_later
 
@@ -80,6 +87,11 @@ def let_read(rules: Iterable[Thunk], maps: Sequence[Any]) -> None:
     if maps:
         for rule in rules:
             rule.make = reading(rule.make)
+
+
+def use_mesh(around: Any) -> contextlib.AbstractContextManager[Any]:
+    """In the mesh that a shard_map has around it, if there is one."""
+    return contextlib.nullcontext() if around.empty else jax.sharding.use_abstract_mesh(around)
 
 
 def absent(type: TensorType, symbolic: bool) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -23,7 +23,8 @@ from .collective_rules import MESH, axis_names
 from .export import eval_graph
 from .export_rules import binds
 from .importer import Params, graph_of_open, records
-from .jax_compat import current_trace, newly_manual_axes, typeof
+from .jax_compat import current_trace, extended_axes, newly_manual_axes, typeof
+from .jax_compat_rules import noting_axes
 from .locations import find_site
 
 if TYPE_CHECKING:
@@ -34,13 +35,26 @@ INDEX = TensorType((), INT32)
 
 
 @contextlib.contextmanager
-def _reading(mesh: ops.Mesh) -> Iterator[None]:
-    """While the program of one device of this mesh is read."""
+def _reading(mesh: ops.Mesh, params: Params) -> Iterator[None]:
+    """While the program of one device of this mesh is read, with what was in force when JAX traced
+    it: rules in it are traced later, and their types compared with those of their functions."""
+    manual = newly_manual_axes(params)
+    sizes = {name: size for name, size in params["mesh"].shape.items() if name in manual}
     token = MESH.set(dict(mesh))
     try:
-        yield
+        with (
+            noting_axes(bool(params["check_vma"])),
+            extended_axes(sizes),
+            jax.sharding.use_abstract_mesh(_manual(params["mesh"], manual)),
+        ):
+            yield
     finally:
         MESH.reset(token)
+
+
+def _manual(mesh: Any, axes: Iterable[Any]) -> Any:
+    """The mesh as a device sees it."""
+    return mesh.abstract_mesh.update_axis_types(dict.fromkeys(axes, jax.sharding.AxisType.Manual))
 
 
 # -- in --------------------------------------------------------------------------------------------
@@ -91,7 +105,7 @@ def _is_traced(x: Any) -> bool:
 def _record_shard_map(b: Builder, inputs: Atoms, params: Params) -> Atoms:
     jaxpr = params["jaxpr"]
     mesh = tuple((str(name), int(size)) for name, size in params["mesh"].shape.items())
-    with _reading(mesh):
+    with _reading(mesh, params):
         graph = graph_of_open(jaxpr)
     manual = frozenset(axis_names(tuple(newly_manual_axes(params))))
     outputs = graph.outputs

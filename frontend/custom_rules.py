@@ -7,7 +7,7 @@ functions while we record, or in an equation that JAX has traced (custom_equatio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..ir.graph import Graph, Thunk
@@ -41,7 +41,16 @@ from .ref_rules import (
     take_contents,
 )
 from .rule_batches import with_batch_axes
-from .rule_traces import absent, as_called_now, is_absent, known_of, let_read, trace_rule
+from .rule_traces import (
+    absent,
+    as_called_now,
+    is_absent,
+    known_of,
+    let_read,
+    numbers_among,
+    trace_rule,
+    with_numbers,
+)
 from .trace import GraphTrace, trace_flat
 from .vjp_rules import VjpRules
 
@@ -56,9 +65,10 @@ def record_custom_jvp(
         consts: Sequence[Any],
         values: Sequence[Later] | None,
         primal: Primal,
+        numbers: Mapping[int, Any],
         *_: Any,
     ) -> dict[str, Thunk]:
-        return {"jvp": jvp_thunk(jvp, types, symbolic_zeros, consts, values, primal)}
+        return {"jvp": jvp_thunk(jvp, types, symbolic_zeros, consts, values, primal, numbers)}
 
     return _record(trace, custom_jvp_call, (fun, jvp), tracers, symbolic_zeros, make_rules)
 
@@ -79,12 +89,13 @@ def record_custom_vjp(
         consts: Sequence[Any],
         values: Sequence[Later] | None,
         primal: Primal,
+        numbers: Mapping[int, Any],
         kinds: Kinds,
         carried: tuple[int, ...],
     ) -> dict[str, Thunk]:
         rules = VjpRules(
             fwd, bwd, out_trees, types, symbolic_zeros, consts, values, primal, kinds, carried,
-            closure_tracers(bwd, inside=trace),
+            closure_tracers(bwd, inside=trace), numbers,
         )  # fmt: skip
         return rules.thunks()
 
@@ -127,9 +138,10 @@ def _record(
         return trace.emit(primitive, *atoms, **params)
     maps: list[Any] = []
     closed_over = closure_tracers(*functions[1:], inside=trace, maps=maps)
+    numbers = {} if values is None or is_shared else numbers_among(tracers)
 
     def flat_function(*values: Any) -> list[Any]:
-        outputs = with_batch_axes(fun, fun.call_wrapped(*values))
+        outputs = with_batch_axes(fun, fun.call_wrapped(*with_numbers(values, numbers)))
         return [*outputs, *take_contents(values, refs)]
 
     made = trace_flat(
@@ -141,8 +153,8 @@ def _record(
     lend(consts)
     seconds = arrays_carried([trace.operand(x) if is_ref(x) else x for x in tracers])
     rules = make_rules(
-        types, consts, None if is_shared else values, Primal(made.graph, consts), kinds_of(refs),
-        tuple(seconds),
+        types, consts, None if is_shared else values, Primal(made.graph, consts), numbers,
+        kinds_of(refs), tuple(seconds),
     )  # fmt: skip
     let_read(rules.values(), maps)
     params = {
@@ -178,10 +190,12 @@ def jvp_thunk(
     aliases: Sequence[Any] = (),
     values: Sequence[Later] | None = None,
     primal: Primal | None = None,
+    numbers: Mapping[int, Any] | None = None,
 ) -> Thunk:
     """The rule of a custom_jvp function of inputs of these types, after what it closes over.
 
     `values` are the inputs' values, if Python may branch on them. `primal` is the function.
+    `numbers` are inputs that are numbers of Python's, which the rule gets as they are.
     """
     n_consts, n = len(aliases), len(types)
 
@@ -196,7 +210,7 @@ def jvp_thunk(
                 for f, t in zip(flagged, types, strict=True)
             ]
             reset_stores(jvp)
-            outputs = jvp.call_wrapped(*values[:n], *tangents)
+            outputs = jvp.call_wrapped(*with_numbers(values[:n], numbers), *tangents)
             outputs = with_batch_axes(jvp, outputs, repeats=2)
             primals, dys = outputs[: len(outputs) // 2], outputs[len(outputs) // 2 :]
             if primal is not None and primal.n_more(primals):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -110,3 +110,14 @@ def is_absent(tangent: Any) -> bool:
 def known_of(values: Sequence[Any] | None, n_more: int = 0) -> KnownValues | None:
     """The values of a nested recording's inputs, of which the last `n_more` have none."""
     return None if values is None else KnownValues([*values, *[None] * n_more])
+
+
+def numbers_among(operands: Sequence[Any]) -> dict[int, Any]:
+    """By position, the operands of an un-jitted call that are numbers of Python's: the function and
+    its rules get them as they are, and may look them up in dictionaries."""
+    return {i: x for i, x in enumerate(operands) if isinstance(x, (bool, int, float, complex))}
+
+
+def with_numbers(values: Sequence[Any], numbers: Mapping[int, Any] | None) -> Sequence[Any]:
+    """The inputs of a rule, with those numbers in their places."""
+    return [numbers.get(i, x) for i, x in enumerate(values)] if numbers else values

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..ir.graph import Graph, Literal, Thunk
@@ -28,7 +28,14 @@ from .ref_rules import (
     with_contents,
 )
 from .rule_batches import with_batch_axes
-from .rule_traces import absent, as_called_now, is_absent, known_of, trace_rule
+from .rule_traces import (
+    absent,
+    as_called_now,
+    is_absent,
+    known_of,
+    trace_rule,
+    with_numbers,
+)
 from .trace import Recording
 
 
@@ -52,7 +59,9 @@ class VjpRules:
         kinds: Kinds | None = None,
         carried: tuple[int, ...] = (),
         backward_aliases: Sequence[Any] = (),
+        numbers: Mapping[int, Any] | None = None,
     ) -> None:
+        self.numbers = numbers
         self.kinds, self.carried = kinds or {}, carried
         self.fwd, self.bwd, self.out_trees = fwd, bwd, out_trees
         self.types, self.symbolic_zeros, self.aliases = list(types), symbolic_zeros, list(aliases)
@@ -82,7 +91,8 @@ class VjpRules:
         def flat_forward(*taken: Any) -> list[Any]:
             values, seconds = taken[: self.n_own], taken[self.n_own :]
             reset_stores(self.fwd)
-            pairs = [x for pair in zip(values, flagged, strict=True) for x in pair]
+            given = with_numbers(values, self.numbers)
+            pairs = [x for pair in zip(given, flagged, strict=True) for x in pair]
             results = list(self.fwd.call_wrapped(*pairs))
             _, _, forwarded = self.out_trees()
             n_own = sum(i is None for i in forwarded)
@@ -93,7 +103,7 @@ class VjpRules:
                 outputs = self.primal(values)[: self._n_more] + outputs
             outputs = [*outputs, *take_contents(values, self.kinds), *seconds]
             self._n_outputs = len(outputs)
-            inputs = values[n_errors_before(self.fwd) :]
+            inputs = given[n_errors_before(self.fwd) :]
             residuals = [next(own) if i is None else inputs[i] for i in forwarded]
             self._held, residuals = contents_of(residuals, values)
             return [*outputs, *self.backward_aliases, *residuals]

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.ad_checkpoint import checkpoint_name
 from jax.custom_derivatives import SymbolicZero
 from laws import assert_close
 
@@ -193,7 +194,7 @@ def test_checkpoint_of_remat3() -> None:
         assert "checkpoint[" in str(covector.make_ir(f)(2.0))
         assert_close(covector.grad(in_scan(f))(2.0), jax.grad(in_scan(f))(2.0))
         assert_close(covector.hessian(f)(2.0), jax.hessian(lambda x: jnp.sin(jnp.sin(x)))(2.0))
-        ir = covector.make_ir(lambda x: jax.ad_checkpoint.checkpoint_name(x, "kept"))(2.0)
+        ir = covector.make_ir(lambda x: checkpoint_name(x, "kept"))(2.0)
         assert 'name[name="kept"]' in str(ir)
     finally:
         jax.config.update("jax_remat3", before)

@@ -125,3 +125,31 @@ def test_auxiliary_outputs_that_are_not_traced_stay_what_they_are(name: str) -> 
         assert aux["jax"] is ARRAY
         assert float(aux["y"]) == 4.0
         assert isinstance(aux["y"], jax.Array)
+
+
+def with_rules(m: ModuleType) -> tuple[Any, Any]:
+    """Functions that look a number up, with rules that do."""
+    f, g = m.custom_jvp(looks_up), m.custom_vjp(looks_up)
+    f.defjvp(lambda x, dx: (f(*x), dx[0] * TABLE[x[1]] * 10))
+    g.defvjp(lambda x, n: (g(x, n), n), lambda n, ct: (ct * TABLE[n] * 100, None))
+    return f, g
+
+
+RULES: dict[str, Callable[[ModuleType, Any, Any], Any]] = {
+    "grad of f": lambda m, f, g: m.grad(f)(X, 3),
+    "grad of g": lambda m, f, g: m.grad(g)(X, 3),
+    "grad of both": lambda m, f, g: m.grad(lambda x: f(x, 3) * g(x, 3))(X),
+    "jvp": lambda m, f, g: m.jvp(lambda x: f(x, 3), (X,), (X,)),
+    "vmap": lambda m, f, g: m.vmap(m.grad(lambda x: f(x, 3) + g(x, 3)))(jnp.arange(4.0)),
+    "grad of vmap": lambda m, f, g: m.grad(lambda x: m.vmap(lambda y: f(y, 3) + g(y, 3))(x).sum())(
+        jnp.arange(4.0)
+    ),
+    "hessian": lambda m, f, g: m.hessian(lambda x: f(x, 3) * x)(X),
+    "grad twice": lambda m, f, g: m.grad(m.grad(lambda x: g(x, 3) * x))(X),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_rules_get_the_numbers_that_the_caller_wrote(name: str) -> None:
+    ours, theirs = RULES[name](covector, *with_rules(covector)), RULES[name](jax, *with_rules(jax))
+    jax.tree.map(np.testing.assert_allclose, ours, theirs)

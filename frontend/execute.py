@@ -17,7 +17,7 @@ from ..ir.errors import NotAvailable, error_behind
 from ..ir.graph import Atom, Constant, Graph, Literal, memoised, walk_graphs
 from ..ir.module import Module
 from ..ir.ops.call import call
-from ..ir.ops.shard_map import devices_in
+from ..ir.ops.shard_map import mesh_in
 from ..ir.places import moves
 from ..lowering.call_spec import Call
 from ..lowering.dispatch import Plan, make_dispatcher
@@ -246,7 +246,7 @@ def load(
     """Compile a lowered graph for arguments where they are; the constants it takes first."""
     constants = lowered.constants
     placement = (
-        None if platform else place([*(c.array for c in constants), *arguments], devices_in(graph))
+        None if platform else place([*(c.array for c in constants), *arguments], *mesh_in(graph))
     )
 
     def compile_it(lowered: Lowering) -> Executable:

@@ -25,12 +25,14 @@ from .jax_compat import TypeLike
 @dataclass(frozen=True)
 class Placement:
     """Where a program runs: its devices, and one sharding an input (None: wherever the program
-    runs). How an input is laid out in memory there, where that is not the usual way.
+    runs). How an input is laid out in memory there, where that is not the usual way. The mesh in
+    whose axes the shardings of outputs are told.
     """
 
     devices: tuple[Any, ...]
     in_shardings: tuple[Any, ...]
     in_layouts: tuple[Any, ...] = ()
+    mesh: jax.sharding.Mesh | None = None
 
     @property
     def committed(self) -> bool:
@@ -38,9 +40,11 @@ class Placement:
         return len(self.devices) > 1 or any(s is not None for s in self.in_shardings)
 
 
-def place(arrays: Sequence[Any], numbers: Sequence[int] = ()) -> Placement:
+def place(
+    arrays: Sequence[Any], numbers: Sequence[int] = (), axes: Sequence[tuple[str, int]] = ()
+) -> Placement:
     """Follow the committed arrays, as jax.jit does; without one, the default device, or the devices
-    of these numbers, which a program is for."""
+    of these numbers, which a program is for, in a mesh of these axes."""
     shardings = tuple(x.sharding if getattr(x, "committed", False) else None for x in arrays)
     layouts = tuple(map(jax_compat.unusual_layout, arrays))
     chosen: tuple[Any, ...] | None = None
@@ -61,8 +65,14 @@ def place(arrays: Sequence[Any], numbers: Sequence[int] = ()) -> Placement:
                 f"arguments are committed to {_ids(chosen)}, the program is for {_ids(wanted)}; "
                 "move them with jax.device_put"
             )
-        return Placement(wanted, shardings, layouts)
+        return Placement(wanted, shardings, layouts, _mesh(wanted, axes))
     return Placement(chosen or jax_compat.devices_for(None), shardings, layouts)
+
+
+def _mesh(devices: Sequence[Any], axes: Sequence[tuple[str, int]]) -> jax.sharding.Mesh:
+    names, sizes = zip(*axes, strict=True)
+    auto = (jax.sharding.AxisType.Auto,) * len(names)
+    return jax.sharding.Mesh(np.asarray(devices).reshape(sizes), names, axis_types=auto)
 
 
 def _devices_numbered(numbers: Sequence[int]) -> tuple[Any, ...]:
@@ -252,6 +262,7 @@ def compile_module(
             committed,
             options,
             host,
+            where.mesh,
         )
     except jax.errors.JaxRuntimeError as error:
         message = f"XLA could not compile {name} for {_ids(where.devices)}: {error}"

@@ -235,9 +235,10 @@ def load(
     committed: bool,
     options: Mapping[str, Any],
     host: tuple[Sequence[Any], Sequence[Any], Sequence[Any], Any],
+    mesh: jax.sharding.Mesh | None = None,
 ) -> Any:
     """Compile with JAX's caches and load; `host` is ordered effects, other effects, callbacks, what
-    keeps them alive.
+    keeps them alive. Shardings that XLA chooses for outputs are told in the axes of `mesh`.
 
     A sharding of None leaves the choice to XLA. No argument is dropped: the caller decides what a
     program reads.
@@ -268,6 +269,7 @@ def load(
         out_layouts=(None,) * len(outs),
         compiler_options_kvs=tuple(options.items()),
         num_devices=len(devices),
+        context_mesh=mesh,
         **_FURTHER,
     )
 

@@ -140,6 +140,40 @@ def test_devices_run_it(check_vma: bool) -> None:
     assert_close(y, jax.jit(function)(x, w))
 
 
+def test_results_are_arguments_again() -> None:
+    """They are told in the axes of the mesh, as JAX tells them: two steps of a descent."""
+
+    def loss(x: Any, w: Any) -> Any:
+        return (programs(True)["two axes"][0](x, w) ** 2).sum()
+
+    def descended(lib: Any) -> Any:
+        x, w = programs(True)["two axes"][1]
+        for _ in range(2):
+            value, (dx, dw) = lib.jit(lib.value_and_grad(loss, (0, 1)))(x, w)
+            x, w = x - 0.01 * dx, w - 0.01 * dw
+        return value, x, w
+
+    got = descended(covector)
+    assert_close(got, descended(jax))
+    assert all(isinstance(x.sharding, jax.sharding.NamedSharding) for x in got[1:])
+    rows = mapped(jnp.sin, P("i"), P("i"), True)
+    y = covector.jit(rows)(X)
+    assert y.sharding.spec == jax.jit(rows)(X).sharding.spec == P("i")
+    assert_close(covector.grad(lambda x: rows(x).sum())(y), jnp.cos(y))
+    assert_close(covector.jit(jnp.cos)(y), jnp.cos(y))
+
+
+def test_keys_are_parted_among_devices() -> None:
+    draw = mapped(lambda keys: jax.vmap(jax.random.normal)(keys), P("i"), P("i"), True)
+    keys = jax.random.split(jax.random.key(3), 8)
+    assert_close(covector.jit(draw)(keys), jax.jit(draw)(keys))
+    split = mapped(
+        lambda keys: jax.vmap(jax.random.fold_in)(keys, jnp.arange(2)), P("i"), P("i"), True
+    )
+    data = [jax.random.key_data(lib.jit(split)(keys)) for lib in (covector, jax)]
+    assert_close(*data)
+
+
 @pytest.mark.parametrize("check_vma", [True, False], ids=["vma", "plain"])
 def test_back_to_jax(check_vma: bool) -> None:
     """The region is a shard_map of JAX's again, which JAX differentiates as it did the first."""

@@ -160,19 +160,21 @@ def meshes_in(main: Graph) -> dict[Graph, Mesh]:
     return found
 
 
-def devices_in(main: Graph) -> tuple[int, ...]:
-    """The numbers of the devices that a program is for; none if it does not say.
+def mesh_in(main: Graph) -> tuple[tuple[int, ...], Mesh]:
+    """The numbers of the devices that a program is for, none if it does not say, and their mesh.
 
     Raises TypeRuleError for a program of several meshes of different devices.
     """
     found: tuple[int, ...] = ()
+    mesh: Mesh = ()
     for graph in walk_graphs(main):
         for eqn in graph.equations:
             devices = eqn.params["devices"] if eqn.primitive is shard_map else ()
             if found and devices and devices != found:
                 raise TypeRuleError(f"a program runs on the devices {found} and on {devices}")
-            found = found or devices
-    return found
+            if devices and not found:
+                found, mesh = devices, eqn.params["mesh"]
+    return found, mesh
 
 
 def _bodies(graphs: Iterable[Graph]) -> Iterable[tuple[Graph, Mesh]]:

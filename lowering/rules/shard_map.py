@@ -44,27 +44,29 @@ def _manual(
     p, graph = eqn.params, eqn.params["graph"]
     arrays = [x for x in captured if x in ctx.constants]
     same = [((),) * len(x.type.shape) for x in arrays]
+    types = [ctx.types[x.type] for x in (*arrays, *graph.inputs)]
+    inputs = [*(ctx.constants[x] for x in arrays), *operands]
+    results = [ctx.types[v.type] for v in eqn.outputs]
     axes = ", ".join(f'"{name}"' for name in p["manual_axes"])
     made = create(
         "sdy.manual_computation",
-        [ctx.types[v.type] for v in eqn.outputs],
-        [*(ctx.constants[x] for x in arrays), *operands],
+        results,
+        inputs,
         {
-            "in_shardings": _shardings(ctx, p["mesh"], (*same, *p["in_specs"])),
-            "out_shardings": _shardings(ctx, p["mesh"], p["out_specs"]),
+            "in_shardings": _shardings(ctx, p["mesh"], (*same, *p["in_specs"]), types),
+            "out_shardings": _shardings(ctx, p["mesh"], p["out_specs"], results),
             "manual_axes": ctx.attributes.parse(f"#sdy<manual_axes{{{axes}}}>"),
         },
         regions=1,
         loc=ctx.location,
     )
-    types = [ctx.types[x.type] for x in (*arrays, *graph.inputs)]
     block = made.regions[0].blocks.append(*types, arg_locs=[ctx.location] * len(types))
     kept: tuple[Any, ...] = ctx.scalars, ctx.constants, ctx.location
     arguments = list(block.arguments)
     ctx.scalars, ctx.constants = {}, dict(zip(arrays, arguments, strict=False))
     with ir.InsertionPoint(block):
-        results = ctx.inline(graph, arguments[len(arrays) :])
-        create("sdy.return", [], list(results), loc=ctx.location)
+        outputs = ctx.inline(graph, arguments[len(arrays) :])
+        create("sdy.return", [], list(outputs), loc=ctx.location)
     ctx.scalars, ctx.constants, ctx.location = kept
     return list(made.results)
 
@@ -79,11 +81,16 @@ def _constants(graph: Graph) -> list[Constant]:
     return list(found)
 
 
-def _shardings(ctx: Context, mesh: Mesh, specs: Sequence[Spec]) -> ir.Attribute:
+def _shardings(
+    ctx: Context, mesh: Mesh, specs: Sequence[Spec], types: Sequence[ir.Type]
+) -> ir.Attribute:
+    """How values of these types are parted; keys have an axis more there, of their words."""
     axes = ", ".join(f'"{name}"={size}' for name, size in mesh)
     listed = []
-    for spec in specs:
-        dims = ", ".join("{" + ", ".join(f'"{a}"' for a in cut) + "}" for cut in spec)
+    for spec, type in zip(specs, types, strict=True):
+        whole = ((),) * (ir.RankedTensorType(type).rank - len(spec))
+        cuts = (*spec, *whole)
+        dims = ", ".join("{" + ", ".join(f'"{a}"' for a in cut) + "}" for cut in cuts)
         listed.append(f"<mesh<[{axes}]>, [{dims}]>")
     parsed: ir.Attribute = ctx.attributes.parse(f"#sdy.sharding_per_value<[{', '.join(listed)}]>")
     return parsed

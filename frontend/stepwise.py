@@ -19,6 +19,7 @@ from ..ir.graph import Equation, Graph, Thunk, Value, equation_key, memoised
 from ..ir.ops.call import call, checkpoint, custom_jvp_call, custom_vjp_call
 from ..ir.ops.foreign import foreign
 from ..ir.ops.shape import optimization_barrier
+from ..lowering.narrow import in_bytes
 from .export import evaluate
 from .export_rules import rule_for
 
@@ -65,7 +66,7 @@ def run_stepwise(
     def bind(eqn: Equation, inputs: Sequence[Any]) -> Sequence[Any]:
         if eqn.primitive is optimization_barrier:  # nothing is moved past it here
             return inputs
-        if not eqn.primitive.has_regions and eqn.params.get("precision") != OUR_OWN:
+        if not eqn.primitive.has_regions and not _needs_our_lowering(eqn):
             try:
                 return rule_for(eqn.primitive)(eqn, inputs)
             except FloatingPointError as error:  # under jax_debug_nans
@@ -78,6 +79,13 @@ def run_stepwise(
     outputs = evaluate(graph, arguments, bind)
     _known.update(_operations(graph))
     return [x if isinstance(x, jax.Array) else jax.device_put(x) for x in outputs]
+
+
+def _needs_our_lowering(eqn: Equation) -> bool:
+    """Whether XLA for CPUs refuses an operation as JAX lowers it, computes it wrongly or dies."""
+    if eqn.params.get("precision") == OUR_OWN:
+        return True
+    return any([in_bytes(x.type) is not x.type for x in eqn.inputs])
 
 
 def located(claim: str, eqn: Equation) -> FloatingPointError:

@@ -5,6 +5,9 @@ XLA for CPUs sorts them wrongly, and dies of concatenations of the narrowest.
 
 from __future__ import annotations
 
+from typing import Any
+
+import jax
 import numpy as np
 import pytest
 import sampled_shape
@@ -12,7 +15,9 @@ from harness import program
 from sampled import RANKS, sample
 from sampled_laws import XLA_FAILS
 
-from covector.frontend.execute import execute
+import covector
+from covector.frontend.execute import execute, runner
+from covector.frontend.stepwise import run_stepwise
 from covector.ir.interpret import evaluate
 from covector.ir.types import TensorType, dtype_from_name
 
@@ -22,6 +27,19 @@ CASES = {
     "sort": lambda b, x, y: b.sort(x, y, dimension=0, num_keys=2, is_stable=True),
     "top_k": lambda b, x, y: b.top_k(x, k=3, axis=0),
     "concatenate": lambda b, x, y: [b.concatenate(x, y, dimension=0)],
+    "dot_general": lambda b, x, y: [
+        b.dot_general(b.reshape(x, new_sizes=(1, 7)), y, dimension_numbers=(((1,), (0,)), ((), ())))
+    ],
+    "dot_general in i32": lambda b, x, y: [
+        b.dot_general(
+            b.reshape(x, new_sizes=(1, 7)),
+            y,
+            dimension_numbers=(((1,), (0,)), ((), ())),
+            preferred_element_type=np.dtype(np.int32),
+        )
+    ],
+    "argmax": lambda b, x, y: [b.argmax(x, axes=(0,), index_dtype=np.dtype(np.int32))],
+    "argmin": lambda b, x, y: [b.argmin(x, axes=(0,), index_dtype=np.dtype(np.int32))],
     "reduce_and": lambda b, x, y: [b.reduce_and(x, axes=(0,))],
     "reduce_or": lambda b, x, y: [b.reduce_or(x, axes=(0,))],
     "reduce_xor": lambda b, x, y: [b.reduce_xor(x, axes=(0,))],
@@ -59,3 +77,28 @@ def test_empty_parts_are_joined() -> None:
     graph = program(lambda b, *xs: [b.concatenate(*xs, dimension=0)], *types)
     given = [np.ones(t.shape, i2) for t in types]
     np.testing.assert_array_equal(np.asarray(execute(graph, given)[0]), np.ones(5, i2))
+
+
+@pytest.mark.parametrize("dtype", ["i2", "u4"])
+def test_pairs_of_them_with_positions_are_reduced(dtype: str) -> None:
+    def latest(a: Any, b: Any) -> Any:
+        is_less = a[0] <= b[0]
+        return [jax.lax.select(is_less, y, x) for x, y in zip(a, b, strict=True)]
+
+    def f(x: Any) -> Any:
+        first = np.zeros((), x.dtype), np.int32(0)
+        return jax.lax.reduce((x, jax.lax.iota(np.int32, x.shape[0])), first, latest, (0,))
+
+    x = np.array([0, 1, 0, 1, 0]).astype(dtype_from_name(dtype))
+    found = [np.asarray(y).astype(np.int32).tolist() for y in covector.jit(f)(x)]
+    assert found == [1, 3]
+
+
+def test_one_operation_after_the_other() -> None:
+    """As compiled: XLA dies of concatenations as JAX lowers them, also alone."""
+    x = np.array([1, -2, -1, 0, 1, 1, -2]).astype(dtype_from_name("i2"))
+    module = covector.make_ir(lambda x: jax.lax.top_k(jax.lax.concatenate([x, x], 0), 3))(x)
+    got = run_stepwise(module.main, [x], runner)
+    want = evaluate(module.main, [x])
+    for y, z in zip(got, want, strict=True):
+        np.testing.assert_array_equal(np.asarray(y), z)

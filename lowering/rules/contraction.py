@@ -14,6 +14,7 @@ from ...ir.graph import Equation
 from ...ir.ops import contraction as ops
 from ...ir.types import Dtype, TensorType, dtype_category, is_complex
 from ..context import Context, MlirValue
+from ..narrow import converted, in_bytes
 from ..tables import lower
 from .conversion import convert
 
@@ -29,6 +30,13 @@ def lower_dot_general(ctx: Context, eqn: Equation, operands: Operands) -> Operan
         return _halves_in_floats(ctx, eqn, operands)
     if is_algorithm(p["precision"]):
         return _by_algorithm(ctx, eqn, operands)
+    types = [x.type for x in eqn.inputs]
+    if all([t.dtype == types[0].dtype and in_bytes(t) is not t for t in types]) and ctx.is_on(
+        "cpu"
+    ):
+        wide = in_bytes(out)
+        operands = converted(ctx, operands, types, [in_bytes(t) for t in types])
+        return converted(ctx, [_dot(ctx, eqn, operands, wide, p["precision"])], [wide], [out])
     lhs, rhs = unify(ctx, eqn, operands)
     return [_dot(ctx, eqn, (lhs, rhs), out, p["precision"])]
 

@@ -12,6 +12,7 @@ from ...ir.types import BOOL, TensorType
 from .. import monoids
 from ..context import Context, MlirValue
 from ..monoids import Monoid, compare
+from ..narrow import converted, in_bytes
 from ..tables import Lower, lower
 
 Operands = Sequence[MlirValue]
@@ -36,14 +37,23 @@ def lower_reduction(ctx: Context, eqn: Equation, operands: Operands) -> Operands
 @lower.rule(ops.reduce)
 def lower_reduce(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     """Operands and their initial values; the region combines accumulated ones with new ones."""
-    scalars = [TensorType((), v.type.dtype) for v in eqn.outputs]
-    return ctx.ops(
+    given, outs = [x.type for x in eqn.inputs], [v.type for v in eqn.outputs]
+    made = [in_bytes(t) for t in outs]
+    scalars = [TensorType((), t.dtype) for t in outs]
+    wide = [in_bytes(t) for t in scalars]
+
+    def combine(values: Operands) -> Operands:
+        pairs = converted(ctx, values, (*wide, *wide), (*scalars, *scalars))
+        return converted(ctx, ctx.inline(eqn.params["graph"], pairs), scalars, wide)
+
+    found = ctx.ops(
         "stablehlo.reduce",
-        [v.type for v in eqn.outputs],
-        operands,
-        [((*scalars, *scalars), lambda values: ctx.inline(eqn.params["graph"], values))],
+        made,
+        converted(ctx, operands, given, [in_bytes(t) for t in given]),
+        [((*wide, *wide), combine)],
         dimensions=ctx.attributes.integers(eqn.params["dimensions"]),
     )
+    return converted(ctx, found, made, outs)
 
 
 # -- positions of extrema ------------------------------------------------------------------------
@@ -53,7 +63,9 @@ def locator(direction: str, monoid: Monoid) -> Lower:
     """Reduce (value, position) pairs: a better value wins, then NaN, then the first position."""
 
     def lower_locator(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
-        x, out = eqn.inputs[0].type, eqn.outputs[0].type
+        given, out = eqn.inputs[0].type, eqn.outputs[0].type
+        x = in_bytes(given)
+        (operand,) = converted(ctx, operands, [given], [x])
         value, position = TensorType((), x.dtype), TensorType((), out.dtype)
         (axis,) = eqn.params["axes"]
         where = ctx.attributes.integer(axis)
@@ -66,7 +78,7 @@ def locator(direction: str, monoid: Monoid) -> Lower:
         return ctx.ops(
             "stablehlo.reduce",
             (TensorType(out.shape, x.dtype), out),
-            (operands[0], positions, *starts),
+            (operand, positions, *starts),
             [((value, position, value, position), pick)],
             dimensions=ctx.attributes.integers((axis,)),
         )[1:]

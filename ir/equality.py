@@ -58,6 +58,15 @@ def graph_hash(graph: Graph) -> str:
     return found
 
 
+def by_structure(param: Any) -> Any:
+    """A parameter with its graphs by what they do: equal where theirs are equal programs."""
+    if isinstance(param, Graph):
+        return graph_hash(param)
+    if isinstance(param, tuple):
+        return tuple([by_structure(item) for item in param])
+    return param
+
+
 def _refer(thing: Any) -> str | None:
     if isinstance(thing, Graph):
         return "@" + str(thing.derived[_KEY])

@@ -1,5 +1,7 @@
 """Common subexpressions: equal equations without effects become one.
 
+Those of loops, branches and calls are equal if their regions are equal programs.
+
 Law: the same outputs; idempotent.
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ..ir.equality import by_structure
 from ..ir.graph import Equation, Graph, equation_key, remembered, transformed
 from ..ir.module import Module
 from .base import Pass
@@ -22,6 +25,7 @@ def cse_graph(graph: Graph) -> Graph:
 
 def _cse(graph: Graph) -> Graph:
     seen: dict[Any, Equation] = {}
+    with_regions_of: dict[Any, dict[Any, Equation]] = {}
     env: dict[Any, Any] = {}
     kept = []
     for eqn in graph.equations:
@@ -32,8 +36,11 @@ def _cse(graph: Graph) -> Graph:
         if eqn.effects:
             kept.append(eqn)
             continue
-        key = equation_key(eqn.primitive, eqn.inputs, eqn.params)
-        first = seen.setdefault(key, eqn)
+        if eqn.primitive.has_regions:
+            first = _first_alike(eqn, with_regions_of)
+        else:
+            key = equation_key(eqn.primitive, eqn.inputs, eqn.params)
+            first = seen.setdefault(key, eqn)
         if first is eqn:
             kept.append(eqn)
         else:
@@ -47,6 +54,24 @@ def _cse(graph: Graph) -> Graph:
         return graph
     outputs = [env.get(x, x) for x in graph.outputs]
     return Graph(graph.inputs, kept, outputs, graph.name, graph.linear_from)
+
+
+def _first_alike(eqn: Equation, earlier: dict[Any, dict[Any, Equation]]) -> Equation:
+    """The first equation with equal regions on the same operands; regions are looked into only
+    where operands are the same."""
+    alike = earlier.setdefault((eqn.primitive, eqn.inputs), {None: eqn})
+    only = alike.pop(None, None)  # whose regions nobody has looked into
+    if only is eqn:
+        alike[None] = eqn
+        return eqn
+    if only is not None:
+        alike[_structure(only)] = only
+    return alike.setdefault(_structure(eqn), eqn)
+
+
+def _structure(eqn: Equation) -> Any:
+    params = {name: by_structure(value) for name, value in eqn.params.items()}
+    return equation_key(eqn.primitive, eqn.inputs, params)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ir.equality import graph_hash
+from ...ir.equality import by_structure
 from ...ir.graph import Constant, Equation, Graph, Literal
 
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
@@ -37,19 +37,10 @@ def _key(eqn: Equation) -> Any:
     operands = tuple([x if x.__class__ is Literal else x.type for x in eqn.inputs])
     params: Any = tuple(eqn.params.values())
     if eqn.primitive.has_regions:
-        params = _plain(params)
+        params = by_structure(params)
     elif eqn.primitive.float_params:  # 0.0 == -0.0 == False, and nan != nan
         params = (params, repr(params))
     return eqn.primitive, operands, params
-
-
-def _plain(value: Any) -> Any:
-    """A parameter with its graphs by what they do."""
-    if isinstance(value, Graph):
-        return graph_hash(value)
-    if isinstance(value, tuple):
-        return tuple([_plain(item) for item in value])
-    return value
 
 
 def wiring(equations: Sequence[Equation]) -> tuple[tuple[Any, ...], list[Any]]:

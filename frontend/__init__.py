@@ -8,6 +8,7 @@ from . import collective_rules as collective_rules
 from . import custom_equations as custom_equations
 from . import custom_lin_rules as custom_lin_rules
 from . import export_regions as export_regions
+from . import exported_rules as exported_rules
 from . import foreign as foreign
 from . import hidden_records as hidden_records
 from . import import_rules as import_rules

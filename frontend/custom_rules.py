@@ -32,6 +32,7 @@ from .jax_compat_rules import (
 )
 from .known import Later
 from .leaks import lend
+from .no_numbers import emptied, places_of_float0
 from .ref_rules import (
     Kinds,
     check_closed_over,
@@ -125,23 +126,27 @@ def _record(
         raise no_refs_in_jvp(flat_name(fun))
     atoms = [trace.atom(x) for x in tracers]
     types = [x.type for x in atoms]
-    key = (*function_key(*functions), tuple(types), symbolic_zeros, trace_context())
+    without = {i: tracers[i] for i in places_of_float0(tracers)}
+    key = (*function_key(*functions), tuple(types), *without, symbolic_zeros, trace_context())
     values = [Later(trace, atom) for atom in atoms] if trace.known is not None else None
     is_shared = (
         not refs and is_hashable(key) and (values is None or all(map(_is_library, functions)))
     )
     before = trace.shared.get(key) if is_shared else None
     params: dict[str, Any]
+    empty: list[int]  # which outputs are arrays of float0
     if before is not None:
-        params, stored = before
+        params, stored, empty = before
         restore(fun, stored)
-        return trace.emit(primitive, *atoms, **params)
+        return emptied(trace.emit(primitive, *atoms, **params), empty)
+    empty = []
     maps: list[Any] = []
     closed_over = closure_tracers(*functions[1:], inside=trace, maps=maps)
-    numbers = {} if values is None or is_shared else numbers_among(tracers)
+    numbers = without | ({} if values is None or is_shared else numbers_among(tracers))
 
     def flat_function(*values: Any) -> list[Any]:
         outputs = with_batch_axes(fun, fun.call_wrapped(*with_numbers(values, numbers)))
+        empty[:] = places_of_float0(outputs)
         return [*outputs, *take_contents(values, refs)]
 
     made = trace_flat(
@@ -166,13 +171,13 @@ def _record(
     if seconds:
         params["carried"] = len(seconds)
     if not consts and is_shared:
-        trace.shared[key] = params, stored_values(fun)
+        trace.shared[key] = params, stored_values(fun), empty
     atoms += [cell.atom for cell in seconds.values()]
     outputs = trace.emit(primitive, *map(trace.atom, consts), *atoms, **params)
     if seconds:
         write_seconds(trace.builder, seconds, [x.atom for x in outputs])
         outputs = outputs[: len(outputs) - len(seconds)]
-    return leave_contents(trace, made.graph, refs, len(tracers), outputs)
+    return emptied(leave_contents(trace, made.graph, refs, len(tracers), outputs), empty)
 
 
 def _is_library(flat_function: Any) -> bool:
@@ -195,7 +200,7 @@ def jvp_thunk(
     """The rule of a custom_jvp function of inputs of these types, after what it closes over.
 
     `values` are the inputs' values, if Python may branch on them. `primal` is the function.
-    `numbers` are inputs that are numbers of Python's, which the rule gets as they are.
+    `numbers` are inputs that the rule gets as they are: numbers of Python's, arrays of float0.
     """
     n_consts, n = len(aliases), len(types)
 

@@ -19,7 +19,7 @@ from ..ir.ops.foreign import foreign
 from ..ir.types import TensorType, has_tangent
 from .avals import to_aval, to_jax_dtype, to_struct, to_type
 from .export_rules import binds
-from .importer import Params, Record
+from .importer import Convert, Params, Record
 from .jax_compat import abstract_evaluation, registered_rules
 from .opaque import bound
 from .trace import trace_flat
@@ -30,10 +30,12 @@ MET: Final[set[str]] = set()
 """The names of the foreign primitives that this process has recorded."""
 
 
-def record_foreign(primitive: Any) -> Record:
-    """How to record a primitive that covector does not define."""
+def record_foreign(primitive: Any, convert: Convert | None = None) -> Record:
+    """How to record a primitive that covector does not define; `convert` changes its parameters."""
 
     def record(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
+        if convert is not None:
+            params = convert(params)
         types = tuple(x.type for x in inputs)
         avals, effects = abstract_evaluation(primitive, [to_aval(t) for t in types], params)
         try:

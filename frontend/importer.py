@@ -158,7 +158,7 @@ def _plain_rule(jax_name: str, primitive: Any) -> Record:
     if reason is not None:
         raise MissingRule(f"the JAX primitive {jax_name} is not supported: {reason}")
     if ours is None:
-        return record_foreign(primitive)
+        return record_foreign(primitive, CONVERT.get(jax_name))
     convert = converter(name, jax_name)
 
     def record(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:

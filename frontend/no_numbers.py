@@ -71,12 +71,26 @@ def nest_mapped(tree: Any, outputs: Sequence[Any], axes: Sequence[int | None], s
 
 
 def with_float0(outputs: list[Any], params: Any) -> list[Any]:
-    """The outputs of an operation of JAX's, arrays of float0 where its jaxpr says so."""
-    jaxpr = params.get("jaxpr") or params.get("body_jaxpr") or params.get("branches", (None,))[0]
-    variables = getattr(getattr(jaxpr, "jaxpr", jaxpr), "outvars", ())
-    if not any(is_float0(v.aval) for v in variables):
+    """The outputs of an operation of JAX's, arrays of float0 where its parameters say so."""
+    return emptied(outputs, places_of_float0(_output_types(params)))
+
+
+def places_of_float0(values: Sequence[Any]) -> list[int]:
+    """Which of some values, or of their types, are of float0."""
+    return [i for i, x in enumerate(values) if is_float0(x)]
+
+
+def emptied(outputs: list[Any], places: Sequence[int]) -> list[Any]:
+    """Outputs, with arrays of float0 in these places."""
+    if not places:
         return outputs
-    return [
-        np.zeros(x.shape, FLOAT0) if is_float0(v.aval) else x
-        for x, v in zip(outputs, variables, strict=True)
-    ]
+    return [np.zeros(np.shape(x), FLOAT0) if i in places else x for i, x in enumerate(outputs)]
+
+
+def _output_types(params: Any) -> Sequence[Any]:
+    """JAX's types of what an operation with a jaxpr, or with an exported program, returns."""
+    if "exported" in params:
+        found: Sequence[Any] = params["exported"].out_avals
+        return found
+    jaxpr = params.get("jaxpr") or params.get("body_jaxpr") or params.get("branches", (None,))[0]
+    return [v.aval for v in getattr(getattr(jaxpr, "jaxpr", jaxpr), "outvars", ())]

@@ -19,6 +19,7 @@ from .jax_compat_rules import (
     n_errors_before,
 )
 from .known import KnownValues, Later, Place
+from .no_numbers import emptied, places_of_float0
 from .ref_rules import (
     Kinds,
     check_writes,
@@ -70,6 +71,7 @@ class VjpRules:
         self.backward_aliases = list(backward_aliases)
         self.values, self.primal = values, primal
         self._n_outputs = self._n_more = 0
+        self._empty: list[int] = []  # residuals that are arrays of float0
         self._held: dict[int, int] = {}  # by position, residuals that are mutable arrays: which
         self._thunk: Thunk | None = None
 
@@ -105,6 +107,7 @@ class VjpRules:
             self._n_outputs = len(outputs)
             inputs = given[n_errors_before(self.fwd) :]
             residuals = [next(own) if i is None else inputs[i] for i in forwarded]
+            self._empty = places_of_float0(residuals)
             self._held, residuals = contents_of(residuals, values)
             return [*outputs, *self.backward_aliases, *residuals]
 
@@ -134,7 +137,10 @@ class VjpRules:
             ]
             others = [next(given) if f else None for f in ct_nonzero[n_own:]]
             arrays = self._held_before(values, others[n_kinds:])
-            known = [_known_residual(y, x) for y, x in zip(residuals, values, strict=False)]
+            known = emptied(
+                [_known_residual(y, x) for y, x in zip(residuals, values, strict=False)],
+                self._empty,
+            )
             results = backward_cotangents(self.bwd, (*known, *cts[self._n_more :]))
             results = with_contents(results, list(self.kinds), others[:n_kinds])
             results += held_after(arrays, others[n_kinds:])

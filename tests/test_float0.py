@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -41,6 +43,30 @@ def looped(x: Any, i: Any) -> Any:
     return jax.lax.scan(lambda c, _: (told(c), None), (x, i), None, length=2)[0][0]
 
 
+@jax.custom_vjp
+def passed_on(x: Any, z: Any) -> Any:
+    return 2 * x, z, x
+
+
+passed_on.defvjp(
+    lambda x, z: (passed_on(x, z), z), lambda z, cts: (3 * cts[0] * (z.dtype == FLOAT0), None)
+)
+
+
+@functools.cache
+def saved() -> Any:
+    """A program of floats and integers that jax.export saves. Its pull-backs, saved like it, have
+    operands and results of float0."""
+    return jax.export.export(jax.jit(lambda x, i: (x * x * i, i + 1)))(X, COUNTS)
+
+
+def pulled_twice(m: Any) -> Any:
+    """The pull-back of a saved program, and the pull-back of that."""
+    _, pull = m.vjp(saved().call, X, COUNTS)
+    cts, pull_again = m.vjp(pull, (X, ZEROS))
+    return cts, pull_again(cts)
+
+
 CALLS: dict[str, Callable[[Any], Any]] = {
     "jacrev": lambda m: m.jacrev(**both(times))(X, COUNTS),
     "jacrev, scalar": lambda m: m.jacrev(**both(lambda x, i: (x * i).sum()))(X, 2),
@@ -59,6 +85,14 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "argument of vmap": lambda m: m.vmap(lambda z, x: (z, 2 * x))(ZEROS, X),
     "tangent into jit": lambda m: m.jit(lambda t: m.jvp(lambda i: i * 2, (3,), (t,)))(ZERO),
     "rule in a loop": lambda m: m.grad(**both(looped))(2.0, 3),
+    "a function with a rule returns it": lambda m: m.grad(lambda x: m.jit(passed_on)(x, ZERO)[0])(
+        2.0
+    ),
+    "it leaves a function with a rule": lambda m: m.vjp(lambda x: passed_on(x, ZERO), X)[0],
+    "saved program": lambda m: m.vjp(saved().call, X, COUNTS)[1]((X, ZEROS)),
+    "saved program, twice": pulled_twice,
+    "saved program, twice, compiled": lambda m: m.jit(pulled_twice, static_argnums=0)(m),
+    "saved pull-back": lambda m: m.jit(saved().vjp().call)(X, COUNTS, X, ZEROS),
     "rule of integers": lambda m: m.jit(lambda i: m.vjp(told, (1.0, i))[1]((1.0, ZERO)))(2),
 }
 

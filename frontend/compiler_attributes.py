@@ -76,3 +76,23 @@ def record_annotated(
     if all(eqn.params.get("attributes") == attributes for eqn in graph.equations):
         return tuple(b.inline(graph, list(own)))  # all that a jitted function is was traced here
     return b.emit(annotated, *own, graph=graph, attributes=attributes)
+
+
+def has_context(eqn: Any) -> bool:
+    """Whether what an operation is depends on options of JAX's under which it was traced."""
+    ctx = eqn.ctx
+    return bool(
+        ctx.compute_type is not None
+        or ctx.xla_metadata
+        or eqn.primitive.name.startswith("random_")  # which numbers a key gives
+    )
+
+
+def record_in_context(
+    b: Builder, record: Callable[..., Atoms], inputs: Atoms, params: Any
+) -> Atoms:
+    """What an operation becomes under the attributes that are in force."""
+    attributes = attributes_in_force()
+    if attributes:
+        return record_annotated(b, record, inputs, params, attributes)
+    return record(b, inputs, params)

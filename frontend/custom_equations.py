@@ -5,26 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 from ..ir.builder import Builder
+from ..ir.graph import Graph
 from ..ir.ops.call import custom_jvp_call, custom_vjp_call
 from .carried import arrays_carried, carrying, write_seconds
 from .cells import Cell
 from .custom_rules import jvp_thunk
 from .importer import Params, graph_of, records, records_with_cells
 from .jax_compat_rules import jvp_rule_from_params, vjp_rule_from_params
+from .lent import lent_to_rule, region_lent
 from .ref_rules import kinds_of, no_refs_in_jvp, written_among
 from .vjp_rules import VjpRules
 
 
 @records("custom_jvp_call")
 def _record_custom_jvp(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
-    _, jvp = jvp_rule_from_params(dict(params))
-    types = [x.type for x in inputs]
+    own, lent = _without_lent(params)
+    _, jvp = jvp_rule_from_params(own)
+    types = [x.type for x in inputs[len(lent) :]]
     return b.emit(
         custom_jvp_call,
         *inputs,
-        graph=graph_of(params["call_jaxpr"]),
-        jvp=jvp_thunk(jvp, types, params["symbolic_zeros"]),
-        num_consts=params["num_consts"],
+        graph=_function(params, lent),
+        jvp=jvp_thunk(jvp, types, params["symbolic_zeros"], lent),
+        num_consts=len(lent) + params["num_consts"],
         symbolic_zeros=params["symbolic_zeros"],
     )
 
@@ -32,21 +35,22 @@ def _record_custom_jvp(b: Builder, inputs: tuple[Any, ...], params: Params) -> t
 @records_with_cells("custom_vjp_call")
 @records("custom_vjp_call")
 def _record_custom_vjp(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
-    _, fwd, bwd = vjp_rule_from_params(dict(params))
-    types = [x.type for x in inputs]
+    own, lent = _without_lent(params)
+    _, fwd, bwd = vjp_rule_from_params(own)
+    types = [x.type for x in inputs[len(lent) :]]
     kinds = kinds_of({i: x for i, x in enumerate(inputs) if isinstance(x, Cell)})
     seconds = arrays_carried(inputs)
     rules = VjpRules(
-        fwd, bwd, params["out_trees"], types, params["symbolic_zeros"], kinds=kinds,
-        carried=tuple(seconds),
+        fwd, bwd, params["out_trees"], types, params["symbolic_zeros"], lent, kinds=kinds,
+        carried=tuple(seconds), backward_aliases=lent_to_rule(bwd, lent),
     )  # fmt: skip
-    graph = graph_of(params["call_jaxpr"])
+    graph = _function(params, lent)
     outputs = b.emit(
         custom_vjp_call,
         *[x.read() if isinstance(x, Cell) else x for x in (*inputs, *seconds.values())],
         graph=carrying(graph, [types[i] for i in seconds]),
         **rules.thunks(),
-        num_consts=params["num_consts"],
+        num_consts=len(lent) + params["num_consts"],
         symbolic_zeros=params["symbolic_zeros"],
         carried=len(seconds),
     )
@@ -54,6 +58,18 @@ def _record_custom_vjp(b: Builder, inputs: tuple[Any, ...], params: Params) -> t
     for i, value in written_among(graph, kinds, found):
         inputs[i].write(b, b.stop_gradient(value))
     return tuple(found[: len(found) - len(kinds)])
+
+
+def _without_lent(params: Params) -> tuple[dict[str, Any], tuple[Any, ...]]:
+    """JAX's parameters, and what the rules are lent (see lent): the first operands."""
+    own = dict(params)
+    return own, own.pop("lent", ())
+
+
+def _function(params: Params, lent: tuple[Any, ...]) -> Graph:
+    """The function that has the rules."""
+    jaxpr = params["call_jaxpr"]
+    return region_lent(jaxpr, lent) if lent else graph_of(jaxpr)
 
 
 @records_with_cells("custom_jvp_call")

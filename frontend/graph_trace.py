@@ -17,7 +17,7 @@ from ..ir.types import has_tangent
 from .captures import constant_atom, constant_behind, find_name, identity_of
 from .carried import Carried, carried_by
 from .cells import Cell, contents_type, is_ref, ref_aval
-from .compiler_attributes import attributes_in_force, record_annotated
+from .compiler_attributes import record_in_context
 from .hidden_rules import expands, flat_told, holds_hidden_rule, may_expand
 from .importer import WITH_CELLS, outer_refs, rule_for
 from .jax_compat import (
@@ -30,6 +30,8 @@ from .jax_compat import (
     source_in_force,
     stage_now,
 )
+from .jax_primitives import BORROWERS
+from .lent import lend_values
 from .locations import (
     Naming,
     Site,
@@ -122,12 +124,10 @@ class GraphTrace(Trace):  # type: ignore[misc]
         b = self.builder
         b.location = place_of(site, source.name_stack)
         try:
-            record = rule_for(primitive)
-            attributes = attributes_in_force()
-            if attributes:
-                outputs = record_annotated(b, record, inputs, params, attributes)
-            else:
-                outputs = record(b, inputs, params)
+            record, given = rule_for(primitive), params
+            if primitive.name in BORROWERS:
+                inputs, given = lend_values(self, primitive.name, inputs, params)
+            outputs = record_in_context(b, record, inputs, given)
         except CovectorError as error:
             if error.location is None:
                 error.location = b.location

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..ir.builder import Builder
 from ..ir.errors import CovectorError, MissingRule, UsageError
-from ..ir.graph import Graph, Thunk, memoised
+from ..ir.graph import Graph, Thunk, Value, memoised
 from ..ir.module import Module
 from ..ir.primitive import PRIMITIVES
 from ..ir.types import ExtendedDtype
@@ -24,6 +24,7 @@ from .avals import to_dtype
 from .captures import constant_atom
 from .carried import entered, note_carried, with_second_inputs
 from .cells import Cell, cell_of, check_no_cells, enter_input, has_ref_effects, is_ref
+from .compiler_attributes import has_context, record_in_context
 from .hidden_rules import has_hidden_rule, jaxprs_in
 from .jax_compat import (
     ClosedJaxpr,
@@ -33,7 +34,7 @@ from .jax_compat import (
     is_extended,
     lowered,
 )
-from .jax_primitives import is_of_jax
+from .jax_primitives import BORROWERS, is_of_jax
 from .labels import plain_name
 from .locations import Naming, place_of, site_of_traceback
 from .refused import kernel_refusal, refusal
@@ -216,9 +217,9 @@ def records_with_cells(*names: str) -> Callable[[Record], Record]:
 
 # -- jaxprs ----------------------------------------------------------------------------------------
 
-_GRAPHS: Final[dict[tuple[int, bool], tuple[Any, Graph]]] = {}
-"""By id of a jaxpr, and whether mutable arrays are carried: a weak reference to it, which removes
-the entry, and its graph."""
+_GRAPHS: Final[dict[tuple[int, bool, bool], tuple[Any, Graph]]] = {}
+"""By id of a jaxpr, whether mutable arrays are carried, and whether rules are lent what they close
+over: a weak reference to it, which removes the entry, and its graph."""
 
 
 def from_jaxpr(closed_jaxpr: Any, name: str | None = None) -> Module:
@@ -233,30 +234,34 @@ def from_jaxpr(closed_jaxpr: Any, name: str | None = None) -> Module:
     return Module({name or graph.name: graph}, name=name or graph.name)
 
 
-def graph_of(closed_jaxpr: Any, carries: bool = False) -> Graph:
+def graph_of(closed_jaxpr: Any, carries: bool = False, lends: bool = False) -> Graph:
     """The graph of a closed jaxpr: one object for as long as the jaxpr lives.
 
     With `carries`, it also takes and returns second values of mutable arrays, where needed
-    (carried).
+    (carried). With `lends`, it takes recorded values that rules in it close over (lent).
     """
-    found = _GRAPHS.get((id(closed_jaxpr), carries))
+    if closed_jaxpr.__class__ is Graph:
+        return closed_jaxpr
+    found = _GRAPHS.get((id(closed_jaxpr), carries, lends))
     if found is not None:
         return found[1]
-    return _remember(closed_jaxpr, _import(closed_jaxpr, carries), carries)
+    return _remember(closed_jaxpr, _import(closed_jaxpr, carries, lends), carries, lends)
 
 
-def graph_of_open(jaxpr: Any, carries: bool = False) -> Graph:
+def graph_of_open(jaxpr: Any, carries: bool = False, lends: bool = False) -> Graph:
     """The graph of a jaxpr without the values of its constants, which become leading inputs."""
-    found = _GRAPHS.get((id(jaxpr), carries))
+    if jaxpr.__class__ is Graph:
+        return jaxpr
+    found = _GRAPHS.get((id(jaxpr), carries, lends))
     if found is not None:
         return found[1]
-    return _remember(jaxpr, _import_body(jaxpr, (), carries), carries)
+    return _remember(jaxpr, _import_body(jaxpr, (), carries, lends), carries, lends)
 
 
-def graph_of_either(jaxpr: Any, carries: bool = False) -> Graph:
+def graph_of_either(jaxpr: Any, carries: bool = False, lends: bool = False) -> Graph:
     """The graph of a jaxpr, closed or with constants as its first inputs."""
-    is_closed = isinstance(jaxpr, ClosedJaxpr)
-    return graph_of(jaxpr, carries) if is_closed else graph_of_open(jaxpr, carries)
+    read = graph_of if isinstance(jaxpr, ClosedJaxpr) else graph_of_open
+    return read(jaxpr, carries, lends)
 
 
 BODIES = ("jaxpr", "call_jaxpr", "fwd_jaxpr")
@@ -269,25 +274,33 @@ def body_graph(params: Params, carries: bool = False) -> Graph:
     return graph_of_either(jaxpr, carries)
 
 
-def _remember(jaxpr: Any, graph: Graph, carries: bool) -> Graph:
-    key = id(jaxpr), carries
+def _remember(jaxpr: Any, graph: Graph, carries: bool, lends: bool) -> Graph:
+    """Note the graph of a jaxpr; it is the same one with and without lending if nothing is lent."""
+    if lends and not memoised(graph, "lent", tuple):
+        plain_key = id(jaxpr), carries, False
+        graph = _GRAPHS[plain_key][1] if plain_key in _GRAPHS else _note(jaxpr, plain_key, graph)
+    return _note(jaxpr, (id(jaxpr), carries, lends), graph)
+
+
+def _note(jaxpr: Any, key: tuple[int, bool, bool], graph: Graph) -> Graph:
     _GRAPHS[key] = (weakref.ref(jaxpr, lambda _: _GRAPHS.pop(key, None)), graph)
     return graph
 
 
-def _import(closed_jaxpr: Any, carries: bool) -> Graph:
+def _import(closed_jaxpr: Any, carries: bool, lends: bool) -> Graph:
     is_expanded = not any(has_hidden_rule(eqn.params) for eqn in closed_jaxpr.eqns)
     given = lowered(closed_jaxpr) if is_expanded else closed_jaxpr
-    return _import_body(given.jaxpr, given.consts, carries)
+    return _import_body(given.jaxpr, given.consts, carries, lends)
 
 
-def _import_body(jaxpr: Any, consts: Any, carries: bool) -> Graph:
+def _import_body(jaxpr: Any, consts: Any, carries: bool, lends: bool) -> Graph:
     """The graph of a jaxpr. Mutable arrays that are not its own are values here: those among its
     constants are its first inputs (see `outer_refs`), and after its outputs come what they hold in
     the end, then what those among its inputs do. Their second values follow each of them, as an
-    input and as an output.
+    input and as an output. Before all comes what rules are lent (lent).
     """
     carry = entered if carries else None
+    lent: dict[int, tuple[Any, Value]] | None = {} if lends else None
     b = Builder()
     env: dict[Any, Any] = {}
     outer: dict[int, tuple[Any, Cell]] = {}
@@ -306,7 +319,7 @@ def _import_body(jaxpr: Any, consts: Any, carries: bool) -> Graph:
     taken = [env[v] for v in (*jaxpr.constvars, *jaxpr.invars)]
     naming: Naming | None = None
     for eqn in jaxpr.eqns:
-        naming = _import_equation(b, eqn, env, naming, outer, carry)
+        naming = _import_equation(b, eqn, env, naming, outer, lent, carry)
     if naming is not None:
         naming.apply()
     outputs = [_read(b, x, env) for x in jaxpr.outvars]
@@ -316,7 +329,10 @@ def _import_body(jaxpr: Any, consts: Any, carries: bool) -> Graph:
     first: list[Any] = [cell.initial for _, cell in outer.values()]
     taken, held = with_second_inputs([*first, *inputs], cells)
     name = plain_name(debug.func_name if debug else None) or "f"
+    borrowed = list(lent.values()) if lent else []
+    taken = [*(value for _, value in borrowed), *taken]
     graph = Graph(taken, b.equations, [*outputs, *(cell.atom for cell in held)], name)
+    memoised(graph, "lent", lambda: tuple([x for x, _ in borrowed]))
     note_carried(graph, held)
     if outer:
         memoised(graph, "outer refs", lambda: tuple([ref for ref, _ in outer.values()]))
@@ -340,6 +356,7 @@ def _import_equation(
     env: dict[Any, Any],
     naming: Naming | None,
     outer: dict[int, tuple[Any, Cell]],
+    lent: dict[int, tuple[Any, Value]] | None,
     carry: Callable[[Cell], Cell] | None,
 ) -> Naming | None:
     """Append one equation; what is known of the expression that it is part of."""
@@ -348,13 +365,17 @@ def _import_equation(
     inputs = tuple([_read(b, x, env) for x in eqn.invars])
     if eqn.effects:
         inputs = (*[cell_of(outer, ref, carry) for ref in outer_refs(eqn.params)], *inputs)
-    rule = rule_for(eqn.primitive)
+    rule, params = rule_for(eqn.primitive), eqn.params
     try:
-        if _has_context(eqn):
+        if lent is not None and eqn.primitive.name in BORROWERS:
+            from .lent import lend_inputs  # which reads jaxprs, with this file
+
+            inputs, params = lend_inputs(lent, eqn, inputs)
+        if has_context(eqn):
             with equation_context(eqn):
-                outputs = _in_context(b, rule, inputs, eqn.params)
+                outputs = record_in_context(b, rule, inputs, params)
         else:
-            outputs = rule(b, inputs, eqn.params)
+            outputs = rule(b, inputs, params)
     except CovectorError as error:
         if error.location is None:
             error.location = b.location
@@ -367,27 +388,6 @@ def _import_equation(
     if naming is not None:
         naming.apply()
     return Naming(site, None, [made]) if site is not None and site.names else None
-
-
-def _has_context(eqn: Any) -> bool:
-    """Whether what an operation is depends on options of JAX's under which it was traced."""
-    ctx = eqn.ctx
-    return bool(
-        ctx.compute_type is not None
-        or ctx.xla_metadata
-        or eqn.primitive.name.startswith("random_")  # which numbers a key gives
-    )
-
-
-def _in_context(b: Builder, rule: Record, inputs: Any, params: Params) -> tuple[Any, ...]:
-    from .compiler_attributes import attributes_in_force, record_annotated  # which import this
-
-    attributes = attributes_in_force()
-    return (
-        record_annotated(b, rule, inputs, params, attributes)
-        if attributes
-        else rule(b, inputs, params)
-    )
 
 
 def _read(b: Builder, x: Any, env: dict[Any, Any]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from .jax_compat import KERNEL_MODULES, MODULES, Primitive
 
@@ -44,3 +44,13 @@ def is_of_kernels(name: str) -> bool:
     """Whether JAX's primitives of that name are of Pallas alone, whose kernels hold them."""
     homes = [home for home, primitive in _found_primitives() if primitive.name == name]
     return bool(homes) and all(home.startswith(KERNEL_MODULES) for home in homes)
+
+
+BORROWERS: Final = frozenset(
+    (
+        "call", "closed_call", "cond", "core_call", "custom_jvp_call", "custom_linear_solve",
+        "custom_vjp_call", "eval_jaxpr", "jit", "remat2", "remat_opt", "scan", "while",
+    )
+)  # fmt: skip
+"""By JAX's names: the operations that are lent what rules in them close over (lent). Rules in
+others, asked for, say so."""

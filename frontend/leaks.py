@@ -5,11 +5,15 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from ..lowering.jax_compat import settings
 from .error_types import LeakedTracerError
-from .graph_trace import GraphTrace, GraphTracer
 from .jax_compat import leaked_tracer_error
+from .tracers import GraphTracer
+
+if TYPE_CHECKING:
+    from .graph_trace import GraphTrace
 
 
 def check_leaks(trace: GraphTrace) -> None:

@@ -134,3 +134,142 @@ def test_a_rule_that_nobody_asks_for_may_close_over_anything() -> None:
     np.testing.assert_array_equal(covector.jit(f)(Y[0], X), jax.jit(f)(Y[0], X))
     loop = lambda x: lax.scan(lambda c, _: (c + f(c[0], x), None), Y, None, length=2)[0]  # noqa: E731
     np.testing.assert_array_equal(covector.jit(loop)(X), jax.jit(loop)(X))
+
+
+# -- in what JAX traces before it is recorded ------------------------------------------------------
+
+
+def in_scan(f: Function) -> Function:
+    return lambda x: lax.scan(lambda c, _: (f(c), f(c) * 0.5), x, None, length=2)[1].sum()
+
+
+def in_fori(f: Function) -> Function:
+    return lambda x: lax.fori_loop(0, 2, lambda i, c: f(c) * (i + 1.0), x).sum()
+
+
+def in_while(f: Function) -> Function:
+    """Its condition calls the function, too."""
+    return lambda x: lax.while_loop(
+        lambda c: (c[1] < 2) & (f(c[0]).sum() < 1e6), lambda c: (f(c[0]), c[1] + 1), (x, 0)
+    )[0].sum()
+
+
+def in_one_branch(f: Function) -> Function:
+    return lambda x: lax.cond(x[0] > 0, lambda x: f(x), lambda x: x * 2.0, x).sum()
+
+
+def in_one_of_many(f: Function) -> Function:
+    branches = [jnp.cos, lambda x: jax.jit(f)(x) * 2.0, jnp.sin]
+    return lambda x: lax.switch((x[0] * 3 + 1).astype(int), branches, x).sum()
+
+
+def in_jit(f: Function) -> Function:
+    return lambda x: jax.jit(lambda x: f(x) + jax.jit(f)(x * 0.5))(x).sum()
+
+
+def in_checkpoint(f: Function) -> Function:
+    return lambda x: jax.checkpoint(lambda x: jnp.sin(f(x)))(x).sum()
+
+
+def in_another_rule(f: Function) -> Function:
+    @jax.custom_vjp
+    def g(x: Any) -> Any:
+        return f(x)
+
+    g.defvjp(lambda x: (f(x), f(x)), lambda r, ct: (ct * r,))
+    return lambda x: lax.scan(lambda c, _: (g(c), None), x, None, length=2)[0].sum()
+
+
+def in_a_solve(f: Function) -> Function:
+    """What is solved for applies the function in a loop, whose rule nobody asks for."""
+
+    def g(x: Any) -> Any:
+        matvec = lambda v: 2.0 * v + 0.0 * lax.stop_gradient(jax.jit(f)(v))  # noqa: E731
+        return f(jax.scipy.sparse.linalg.cg(matvec, x)[0]).sum()
+
+    return g
+
+
+def deep(f: Function) -> Function:
+    step = jax.checkpoint(lambda c, _: (lax.cond(c[0] > -9, jax.jit(f), jnp.sin, c), None))
+    return lambda x: lax.fori_loop(0, 2, lambda _, c: lax.scan(step, c, None, 1)[0] + x, x).sum()
+
+
+REGIONS = [
+    in_scan, in_fori, in_while, in_one_branch, in_one_of_many, in_jit, in_checkpoint,
+    in_another_rule, in_a_solve, deep,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("region", REGIONS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("make", CLOSING, ids=lambda f: f.__name__)
+def test_a_rule_in_a_region_reads_what_is_recorded(make: Function, region: Function) -> None:
+    """The meaning is the function of a number: JAX's rules in regions may close over that."""
+
+    def f(y: Any, x: Any) -> Any:
+        return region(make(y))(x)
+
+    y, rows = Y[0], jnp.stack([X, X * 0.5])
+    value, gradient = region(make(y)), covector.grad(f, 1)
+    np.testing.assert_allclose(covector.jit(f)(y, X), value(X), rtol=1e-6)
+    want = _pulled(value, X)
+    np.testing.assert_allclose(gradient(y, X), want, rtol=1e-5)
+    np.testing.assert_allclose(covector.jit(gradient)(y, X), want, rtol=1e-5)
+    want = jnp.stack([_pulled(region(make(v)), x) for v, x in zip(Y, rows, strict=True)])
+    np.testing.assert_allclose(covector.jit(covector.vmap(gradient))(Y, rows), want, rtol=1e-5)
+    module = covector.make_ir(f)(y, X)
+    assert covector.parse(str(module)) == module
+    np.testing.assert_allclose(module.interpret(y, X)[0], value(X), rtol=1e-6)
+
+
+def _pulled(f: Function, x: Any) -> Any:
+    """JAX's gradient; that of a loop whose length JAX does not know is covector's of a number."""
+    try:
+        return jax.grad(f)(x)
+    except ValueError:
+        return covector.grad(f)(x)
+
+
+@pytest.mark.parametrize("region", [in_jit, in_one_branch, in_checkpoint], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("make", CLOSING, ids=lambda f: f.__name__)
+def test_second_derivatives_of_rules_in_regions(make: Function, region: Function) -> None:
+    def twice(lib: Any, y: Any) -> Any:
+        gradient = lambda y, x: lib.grad(lambda y, x: region(make(y))(x), 1)(y, x)  # noqa: E731
+        return lib.grad(lambda x: gradient(y, x).sum())(X)
+
+    plain = lambda y: jax.grad(lambda x: jax.grad(without_region[region](make(y)))(x).sum())(X)  # noqa: E731
+    np.testing.assert_allclose(twice(covector, Y[0]), plain(Y[0]), rtol=1e-5)
+    np.testing.assert_allclose(
+        covector.jit(lambda y: twice(covector, y))(Y[0]), plain(Y[0]), rtol=1e-5
+    )
+
+
+without_region = {
+    in_jit: lambda f: lambda x: (f(x) + f(x * 0.5)).sum(),
+    in_one_branch: lambda f: lambda x: f(x).sum(),
+    in_checkpoint: lambda f: lambda x: jnp.sin(f(x)).sum(),
+}
+"""The same written without them: JAX's second derivatives of these have lost the rules."""
+
+
+def test_the_derivative_by_what_a_rule_closes_over_is_refused() -> None:
+    """It says nothing of it; JAX has zeros there, or says that a tracer has escaped."""
+    for region in (in_jit, in_scan, in_checkpoint):
+        f = lambda y, x, region=region: region(jvp_rule_and_function(y))(x)  # noqa: E731
+        with pytest.raises(jax.errors.UnexpectedTracerError, match="closes over"):
+            covector.grad(f, (0, 1))(Y[0], X)
+
+
+@pytest.mark.parametrize("make", CLOSING, ids=lambda f: f.__name__)
+def test_a_rule_that_nobody_asks_for_in_a_loop_with_a_mutable_array(make: Function) -> None:
+    def f(y: Any, x: Any) -> Any:
+        total = jax.new_ref(jnp.zeros(2))
+
+        def step(c: Any, _: Any) -> Any:
+            total[...] += make(y)(c)
+            return c * 0.5, None
+
+        lax.scan(step, x, None, length=2)
+        return total[...]
+
+    np.testing.assert_allclose(covector.jit(f)(Y[0], X), jax.jit(f)(Y[0], X), rtol=1e-6)

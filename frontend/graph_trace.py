@@ -297,8 +297,9 @@ class GraphTrace(Trace):  # type: ignore[misc]
         return made
 
     def note_array(self, x: Any, atom: Atom) -> None:
-        """Let an input stand for an array of NumPy's that the function is given as it is."""
-        if isinstance(x, np.ndarray) and x.dtype == atom.type.dtype:
+        """Let an input stand for an array that the function is given as it is."""
+        is_narrowed = isinstance(x, np.ndarray) and x.dtype != atom.type.dtype
+        if isinstance(x, (np.ndarray, jax.Array)) and not is_narrowed:
             key, keeper = identity_of(x)
             self._arrays[key] = keeper, atom
 

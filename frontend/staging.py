@@ -57,8 +57,8 @@ def stage(
     `known` are the leaves' values (None where there is none), if Python may branch on them.
     `active` says by which leaves there is to be a derivative, if not by all.
     `held` are further leaves, by their position in `in_tree`: no arrays, passed to fun as they are.
-    `as_given` marks leaves that fun is to get as the caller has them, unless they are JAX's arrays:
-    numbers of Python and arrays of NumPy, which Python can look into, hash, and compute with.
+    `as_given` marks leaves that fun is to get as the caller has them, unless they are traced:
+    Python can look into numbers and arrays, hash and compute with them, ask where they are.
     With `has_aux`, fun returns a pair (output, auxiliary output).
     `takes_refs` says that the caller reads and writes mutable arrays, see `Staged.operands` and
     `Staged.settle`; UsageError is raised for them otherwise. `carries` says that it also has them
@@ -116,7 +116,7 @@ def _own_objects(leaves: Sequence[Any], as_given: Sequence[bool]) -> dict[int, A
     return {
         i: x
         for i, (x, is_wanted) in enumerate(zip(leaves, as_given, strict=False))
-        if is_wanted and not isinstance(x, (jax.Array, Tracer)) and not is_ref_like(x)
+        if is_wanted and not isinstance(x, Tracer) and not is_ref_like(x)
     }
 
 

@@ -69,6 +69,10 @@ class GraphTracer(Tracer):  # type: ignore[misc]
             return super().__array__(*args, **kwargs)
         return np.asarray(value, *args, **kwargs)
 
+    def __format__(self, spec: str) -> str:
+        value = self._array()
+        return super().__format__(spec) if value is None else format(in_full(value), spec)
+
     def tolist(self) -> Any:
         value = self._array()
         return super().tolist() if value is None else value.tolist()

@@ -83,9 +83,10 @@ def test_arguments_without_derivatives_stay_what_they_are(name: str, promotion: 
     jax.tree.map(np.testing.assert_allclose, ours, theirs)
 
 
-def test_an_array_of_numpys_is_an_input_of_the_program() -> None:
+@pytest.mark.parametrize("data", [np.ones(4, np.float32), jnp.ones(4)])
+def test_an_array_is_an_input_of_the_program(data: Any) -> None:
     """Programs that differ in what it holds are one program."""
-    leaves = [X, np.ones(4, np.float32)]
+    leaves = [X, data]
     f = lambda x, data: jnp.sum(jnp.sin(x * data))  # noqa: E731
     in_tree = jax.tree.structure(((0, 0), {}))
     graph = stage(f, leaves, in_tree, as_given=[False, True]).graph

@@ -49,6 +49,16 @@ def test_what_does_not_move(name: str) -> None:
 
 OTHERS: dict[str, Callable[[ModuleType], Any]] = {
     "an argument": lambda m: m.grad(lambda x, d: x * np.asarray(d).sum())(2.0, DATA),
+    "where an argument is": lambda m: m.grad(
+        lambda x, d: x * len(d.devices()) * (d is DATA) * d.block_until_ready().sum()
+    )(2.0, DATA),
+    "where an argument that is not mapped is": lambda m: m.vmap(
+        lambda x, d: x * len(d.sharding.device_set), in_axes=(0, None)
+    )(X, DATA),
+    "its text": lambda m: m.grad(lambda x, d: x * len(f"{d[0]:.2f}"))(2.0, DATA),
+    "the text of a stopped value": lambda m: m.grad(
+        lambda x: x * len(f"{jax.lax.stop_gradient(x * 2):.2f}")
+    )(2.0),
     "an argument that is not mapped": lambda m: m.vmap(
         lambda x, d: x * np.asarray(d)[d > 1].sum(), in_axes=(0, None)
     )(X, DATA),

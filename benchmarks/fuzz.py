@@ -38,14 +38,16 @@ class Found(Exception):
 
 def run(start: int, seconds: float, steps: int, xla: bool) -> Found | None:
     """Programs from seeds `start`, `start` + 1, ... until time is up or one fails."""
-    deadline, tried = time.monotonic() + seconds, 0
+    deadline, tried, is_found = time.monotonic() + seconds, 0, False
     used: Counter[str] = Counter()
     for number in range(start, sys.maxsize):
         step = list(STEPS)[number * 37 % len(STEPS)]
 
         def attempt(program: Program) -> None:
-            nonlocal tried
-            if time.monotonic() > deadline:
+            nonlocal tried, is_found
+            if (
+                time.monotonic() > deadline and not is_found
+            ):  # what fails is made smaller in any case
                 return
             tried += 1
             graphs = program.module.all_graphs()
@@ -53,6 +55,7 @@ def run(start: int, seconds: float, steps: int, xla: bool) -> Found | None:
             try:
                 check(program, xla=xla)
             except Exception as error:
+                is_found = True
                 raise Found(program, error) from error
 
         try:

@@ -46,10 +46,18 @@ def collective(d: Drawing, name: str) -> None:
     elif name in ("reduce_scatter", "all_to_all"):
         x = d.coerce(x, (ROWS, *x.type.shape), x.type.dtype)
         if name == "all_to_all":
+            x = d.emit("add", x, of_row(d, x))
             params |= {"split_axis": 0, "concat_axis": d.axis(x)}
         else:
             params |= {"scatter_dimension": 0, "tiled": d.bool()}
     d.keep(d.emit(name, x, **params))
+
+
+def of_row(d: Drawing, x: Any) -> Any:
+    """The row's index, as x: JAX's all_to_all of what is equal in all rows has an axis too many."""
+    index = d.emit("axis_index", **COLLECTIVES["axis_index"])
+    index = d.emit("convert_element_type", index, new_dtype=x.type.dtype, weak_type=False)
+    return d.emit("broadcast_in_dim", index, shape=x.type.shape, broadcast_dimensions=())
 
 
 # -- callbacks -------------------------------------------------------------------------------------

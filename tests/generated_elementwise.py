@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jax
 from generated import BOOL, DTYPES, F32, U32, Drawing, Step, kind
 
 STEPS: dict[str, Step] = {}
@@ -43,11 +44,13 @@ def whole(d: Drawing, x: Any) -> Any:
     return x
 
 
+SIGNS = "fci" if jax.__version_info__ >= (0, 12) else "fi"
+"""Older JAX has a derivative of zero where complex numbers have x / |x|."""
 UNARY = {
     "sin": ("fc", whole), "neg": ("fci", whole), "cos": ("fc", whole), "tanh": ("fc", small),
     "exp": ("fc", small), "log": ("fc", positive), "sqrt": ("fc", positive),
     "logistic": ("fc", small), "abs": ("fci", whole), "square": ("fci", whole),
-    "sign": ("fci", whole), "floor": ("f", whole), "ceil": ("f", whole),
+    "sign": (SIGNS, whole), "floor": ("f", whole), "ceil": ("f", whole),
     "exp2": ("fc", small), "expm1": ("fc", small), "log1p": ("fc", positive),
     "tan": ("fc", unit), "rsqrt": ("fc", positive), "cbrt": ("f", positive),
     "asin": ("fc", unit), "acos": ("fc", unit), "atan": ("fc", unit), "sinh": ("fc", small),

@@ -30,7 +30,7 @@ from covector.passes.reverse import vjp_graph
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 ROWS = 2
 EPS = float(np.finfo(np.float64).eps)
-CANCELLING = frozenset(("lu", "eigh"))
+CANCELLING = frozenset(("lu", "qr", "eigh"))
 """Whose second derivatives are, for a matrix of one row or column, a difference of equal terms:
 JAX and we round the terms otherwise, to a few units of the operands' size instead of zero."""
 

@@ -112,13 +112,15 @@ def householder_product(s: Sample) -> Case:
 
 @sampler("ormqr", ranks=(2, 5))
 def ormqr(s: Sample) -> Case:
+    """XLA dies of some calls without reflectors as JAX lowers them."""
     rows, cols = max(s.shape[-2:]), min(s.shape[-2:])
     lead = s.shape[:-2]
     left = s.flag()
     other = (rows, s.int(1, 2)) if left else (s.int(1, 2), rows)
     operands = [s.type((*lead, rows, cols)), s.type((*lead, cols)), s.type((*lead, *other))]
     domain = [draw, lambda rng, t: np.ones(t.shape), draw]
-    return s.case(operands, {"left": left, "transpose": s.flag()}, domain, wrt=(), tol=200)
+    return s.case(operands, {"left": left, "transpose": s.flag()}, domain, wrt=(), tol=200,
+                  jax=cols > 0)  # fmt: skip
 
 
 @sampler("geqp3", ranks=(2, 5))

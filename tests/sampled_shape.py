@@ -60,7 +60,10 @@ def rev(s: Sample) -> Case:
 
 
 @sampler("iota", ranks=(1, 5))
-def iota(s: Sample) -> Case:
+def iota(s: Sample) -> Case | None:
+    """From zero, which is not among the powers of two."""
+    if s.dtype == "f8_e8m0fnu":
+        return None
     params = {"dtype": s.type().dtype, "shape": s.shape, "dimension": s.axis()}
     return s.case([], params, batch=False)
 
@@ -165,4 +168,5 @@ def name(s: Sample) -> Case:
 
 @sampler("layout_constraint")
 def layout_constraint(s: Sample) -> Case:
-    return s.case([s.type()], {"major_to_minor": s.order()})
+    """XLA dies of some empty arrays as JAX lowers them (0.11 and 0.12)."""
+    return s.case([s.type()], {"major_to_minor": s.order()}, jax=not s.is_empty)

@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 from compiled import assert_as_jitted, run_compiled
 from harness import Case, f32
+from jax.experimental.layout import Layout, with_layout_constraint
 from programs import PROGRAMS, Program
 
+import covector
 from covector.frontend.importer import from_jaxpr
 from covector.ir.builder import Builder
 from covector.ir.errors import CovectorError, MissingRule
@@ -294,6 +296,19 @@ def test_accuracy_is_asked_for() -> None:
     text = lower_graph(graph_of(build, VECTOR)).as_text()
     assert "mode = #stablehlo.result_accuracy_mode<HIGHEST>" in text
     assert "ulps = 2, mode = #stablehlo.result_accuracy_mode<TOLERANCE>" in text
+
+
+def test_empty_operands_ask_nothing_of_libraries_and_layouts() -> None:
+    """XLA for CPUs divides by the size of what is empty in some of these programs."""
+
+    def products(a: Any, taus: Any, c: Any, d: Any) -> Any:
+        made = jax.lax.linalg.ormqr(a, taus, c), jax.lax.linalg.ormqr(a, taus, d, left=False)
+        return [*made, with_layout_constraint(a * 2, Layout((1, 0)))]
+
+    xs = jnp.ones((3, 0)), jnp.ones(0), jnp.arange(3.0).reshape(3, 1), jnp.arange(6.0).reshape(2, 3)
+    assert "custom_call" not in lower_graph(covector.make_ir(products)(*xs).main).as_text()
+    c, d, empty = covector.jit(products)(*xs)
+    assert np.array_equal(c, xs[2]) and np.array_equal(d, xs[3]) and empty.shape == (3, 0)
 
 
 def test_operands_of_an_elementwise_operation_are_broadcast() -> None:

@@ -10,7 +10,9 @@ import numpy as np
 
 from ..ir.errors import UsageError
 from ..ir.types import BOOL, ExtendedDtype, TensorType
-from .jax_compat import ShapedArray, eval_context, is_extended, key_dtype, typeof
+from ..lowering.jax_compat import key_dtype
+from .generators import tag_of
+from .jax_compat import ShapedArray, eval_context, generator_of, is_extended, typeof
 from .jax_compat_refs import AbstractRef, RefViewError
 
 _TYPES: Final[dict[Any, TensorType]] = {}
@@ -56,7 +58,8 @@ def to_dtype(dtype: Any) -> Any:
     """Our dtype for JAX's: they differ for extended ones, and for float0 inside of jaxprs, which is
     bool here."""
     if is_extended(dtype):
-        return ExtendedDtype(dtype.name)
+        generator = generator_of(dtype)
+        return ExtendedDtype(dtype.name if generator is None else f"key<{tag_of(generator)}>")
     return BOOL if dtype == jax.dtypes.float0 else np.dtype(dtype)
 
 
@@ -112,6 +115,6 @@ def to_struct(type: TensorType) -> jax.ShapeDtypeStruct:
 
 
 def key_words(keys: Any) -> np.ndarray[Any, Any]:
-    """The words of JAX's typed keys, along a new last axis."""
+    """The words of JAX's typed keys, along new last axes."""
     with eval_context():  # they may be captured while a function is recorded
         return np.asarray(jax.random.key_data(keys))

@@ -14,7 +14,7 @@ import numpy as np
 from ..ir.builder import Builder
 from ..ir.graph import Atom, Constant, Literal
 from ..ir.ops.call import constant
-from ..ir.ops.random import KEY_WORDS, key_tag, random_wrap
+from ..ir.ops.random import KEY_SHAPES, key_tag, random_wrap
 from ..ir.types import ExtendedDtype, TensorType
 from .avals import key_words, to_type
 from .jax_compat import BatchTracer, FlatFunction, Tracer, typeof
@@ -31,7 +31,7 @@ def constant_atom(b: Builder, x: Any, aval: Any = None) -> Atom:
             return _literal(x, type)
         return Literal(np.asarray(x), type)
     tag = key_tag(type.dtype)
-    if tag in KEY_WORDS:  # text and files hold words, not keys
+    if tag in KEY_SHAPES:  # text and files hold words, not keys
         words = key_words(x)
         held = b.emit(constant, value=Constant(words, to_type(typeof(words))))[0]
         key: Atom = b.emit(random_wrap, held, impl=tag)[0]

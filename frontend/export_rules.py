@@ -18,8 +18,8 @@ from ..ir.errors import MissingRule
 from ..ir.graph import Equation
 from ..ir.primitive import Primitive
 from ..ir.types import ExtendedDtype
+from ..lowering.jax_compat import key_implementation
 from .avals import to_jax_dtype
-from .jax_compat import key_implementation
 from .jax_primitives import jax_primitives
 
 Bind = Callable[[Equation, Sequence[Any]], Sequence[Any]]

@@ -17,6 +17,7 @@ from ..ir.ops.control import cond, while_
 from ..ir.ops.elementwise import select_n
 from ..ir.ops.reduction import reduce_or
 from ..ir.types import INT32, scalar_type
+from .generators import tag_of
 from .importer import (
     Params,
     body_graph,
@@ -164,7 +165,7 @@ def _conv(params: Params) -> dict[str, Any]:
 
 @converts("random_seed", "random_wrap")
 def _with_generator(params: Params) -> dict[str, Any]:
-    return {"impl": params["impl"].tag}
+    return {"impl": tag_of(params["impl"])}
 
 
 @converts("random_split", "random_bits", "random_gamma")

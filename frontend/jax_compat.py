@@ -57,7 +57,7 @@ from jax._src.lax import lax as lax_internal
 # UNSPECIFIED is the sharding of which the user said nothing.
 from jax._src.named_sharding import UNSPECIFIED
 
-# The registry of key types: `key<fry>` is resolved through its implementations.
+# Generators of random numbers, the types of their keys, and the operations on those.
 from jax._src.random import prng
 
 Trace: Any = core.Trace
@@ -72,6 +72,7 @@ NotNeeded: Any = api.NotNeeded
 DontWant: Any = api.DontWant
 DidntWant: Any = api.DidntWant
 GradRef: Any = api.GradRef
+key_operations: Any = prng
 typeof = core.typeof
 set_current_trace = core.set_current_trace
 eval_context = core.eval_context
@@ -166,22 +167,23 @@ def evaluate_function(flat_fun: Any, operands: Any) -> Any:
 # --- types
 
 
-def key_dtype(name: str) -> Any:
-    """JAX's dtype of that name: `key<fry>`. Raises TypeError for an unknown generator."""
-    for implementation in prng.prngs.values():
-        dtype = prng.KeyTy(implementation)
-        if dtype.name == name:
-            return dtype
-    raise TypeError(f"{name} names no random number generator that JAX knows")
-
-
 def is_extended(dtype: Any) -> bool:
     return bool(jax.numpy.issubdtype(dtype, jax.dtypes.extended))
 
 
-def key_implementation(tag: str) -> Any:
-    """The generator of that tag (`fry`), as the random primitives take it."""
-    return key_dtype(f"key<{tag}>")._impl
+def generator_of(dtype: Any) -> Any:
+    """The random number generator of a key type of JAX's, or None for other types."""
+    return dtype._impl if isinstance(dtype, prng.KeyTy) else None
+
+
+def key_type(generator: Any) -> Any:
+    """The type of a generator's keys."""
+    return prng.KeyTy(generator)
+
+
+def is_registered(generator: Any) -> bool:
+    """Whether JAX knows a generator by its name."""
+    return any(known is generator for known in prng.prngs.values())
 
 
 def threefry_partitionable() -> bool:

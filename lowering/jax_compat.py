@@ -12,7 +12,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.dtypes as public_dtypes
@@ -135,11 +135,19 @@ def to_dtype(dtype: Any) -> Any:
         return dtype
     name = dtype if isinstance(dtype, str) else getattr(dtype, "name", None)
     if isinstance(name, str) and name.startswith("key<"):
-        return _key_dtype(name)
+        return key_dtype(name)
     return np.dtype(dtype)
 
 
-def _key_dtype(name: str) -> Any:
+KEY_TYPES: Final[dict[str, Any]] = {}
+"""By their names here, JAX's types of keys of the generators of a user's own."""
+
+
+def key_dtype(name: str) -> Any:
+    """JAX's dtype of that name: `key<fry>`. Raises TypeError for an unknown generator."""
+    found = KEY_TYPES.get(name)
+    if found is not None:
+        return found
     key_type: Any = prng.KeyTy
     for implementation in prng.prngs.values():
         dtype: Any = key_type(implementation)
@@ -150,7 +158,7 @@ def _key_dtype(name: str) -> Any:
 
 def key_implementation(tag: str) -> Any:
     """The generator of that tag (`fry`), as JAX's random primitives take it."""
-    return _key_dtype(f"key<{tag}>")._impl
+    return key_dtype(f"key<{tag}>")._impl
 
 
 def is_key(aval: Any) -> bool:

@@ -72,12 +72,12 @@ def random_array(type: TensorType, random: np.random.Generator, draw: Draw = DRA
 def _random_keys(type: TensorType, random: np.random.Generator) -> Any:
     """Keys of random words. Raises UsageError for a type that is not one of keys."""
     from ..ir.interpret.keys import wrap
-    from ..ir.ops.random import KEY_WORDS, key_tag
+    from ..ir.ops.random import KEY_SHAPES, key_tag
 
     tag = key_tag(type.dtype)
-    if tag not in KEY_WORDS:
+    if tag not in KEY_SHAPES:
         raise UsageError(f"cannot make random values of type {type}")
-    words = random.integers(0, 2**32, (*type.shape, KEY_WORDS[tag]), dtype=np.uint32)
+    words = random.integers(0, 2**32, (*type.shape, *KEY_SHAPES[tag]), dtype=np.uint32)
     return wrap(words, tag)
 
 

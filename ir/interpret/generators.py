@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,13 +19,13 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Generator:
-    """One kind of keys, each an array of words along the last axis.
+    """One kind of keys, each an array of words along the last axis, or axes.
 
-    seed(high words, low words of the seeds), split(keys, shape) and fold_in(keys, data) make keys;
-    bits(keys, width, shape) makes integers whose low `width` bits are random.
+    seed(seeds), split(keys, shape) and fold_in(keys, data) make keys; bits(keys, width, shape)
+    makes integers whose low `width` bits are random.
     """
 
-    seed: Callable[[Array, Array], Array]
+    seed: Callable[[Array], Array]
     split: Callable[[Array, Shape], Array]
     fold_in: Callable[[Array, Array], Array]
     bits: Callable[[Array, int, Shape], Array]
@@ -60,6 +60,11 @@ def seeds_as_words(seeds: Array) -> tuple[Array, Array]:
     """The words of seeds; those narrower than 64 bits have no high one."""
     high, low = halves(seeds)
     return (high if seeds.dtype.itemsize == 8 else _zero(high)), low
+
+
+def _of_words(make: Callable[[Array, Array], Array]) -> Callable[[Array], Array]:
+    """Keys of seeds, made of the seeds' high and low words."""
+    return lambda seeds: make(*seeds_as_words(seeds))
 
 
 # -- Threefry-2x32 -------------------------------------------------------------------------------
@@ -109,7 +114,7 @@ def _fry_bits_in_order(keys: Array, width: int, shape: Shape) -> Array:
 
 
 FRY: Final = Generator(
-    seed=lambda high, low: np.stack([high, low], -1),
+    seed=_of_words(lambda high, low: np.stack([high, low], -1)),
     split=_fry_split,
     fold_in=_fry_fold_in,
     bits=_fry_bits,
@@ -165,16 +170,18 @@ def _phx4_bits(keys: Array, width: int, shape: Shape) -> Array:
     return join(a, b) if width == 64 else a ^ b ^ c ^ d
 
 
-FRY4: Final = Generator(_fry4_seed, _fry4_split, _fry4_fold_in, _fry4_bits)
+FRY4: Final = Generator(_of_words(_fry4_seed), _fry4_split, _fry4_fold_in, _fry4_bits)
 PHX2: Final = Generator(
-    seed=lambda high, low: philox2x32(_zero(low), high, low)[0][..., None],
+    seed=_of_words(lambda high, low: philox2x32(_zero(low), high, low)[0][..., None]),
     split=_phx2_split,
     fold_in=lambda keys, data: philox2x32(keys[..., 0], _zero(data), data)[0][..., None],
     bits=_phx2_bits,
 )
 PHX4: Final = Generator(
-    seed=lambda high, low: np.stack(
-        philox4x32(_zero(low), _zero(low), high, low, _zero(low), _zero(low))[:2], -1
+    seed=_of_words(
+        lambda high, low: np.stack(
+            philox4x32(_zero(low), _zero(low), high, low, _zero(low), _zero(low))[:2], -1
+        )
     ),
     split=_phx4_split,
     fold_in=_phx4_fold_in,
@@ -216,14 +223,14 @@ def _urbg_fold_in(keys: Array, data: Array) -> Array:
 
 def _rbg_of(fry: Generator) -> Generator:
     return Generator(
-        _rbg_seed,
+        _of_words(_rbg_seed),
         lambda keys, shape: _each_half(lambda half: fry.split(half, shape), keys),
         lambda keys, data: _each_half(lambda half: fry.fold_in(half, data), keys),
         _rbg_bits,
     )
 
 
-GENERATORS: Final[Mapping[tuple[str, bool], Generator]] = {
+GENERATORS: Final[dict[tuple[str, bool], Generator]] = {
     ("fry", True): FRY,
     ("fry", False): FRY_IN_ORDER,
     ("rbg", True): _rbg_of(FRY),
@@ -231,7 +238,7 @@ GENERATORS: Final[Mapping[tuple[str, bool], Generator]] = {
     **{
         (tag, partitionable): generator
         for tag, generator in {
-            "urbg": Generator(_rbg_seed, _urbg_split, _urbg_fold_in, _rbg_bits),
+            "urbg": Generator(_of_words(_rbg_seed), _urbg_split, _urbg_fold_in, _rbg_bits),
             "fry4": FRY4,
             "phx2": PHX2,
             "phx4": PHX4,

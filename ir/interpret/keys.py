@@ -1,7 +1,7 @@
 """Typed keys as NumPy arrays: a structured dtype, so that every shape operation works on them.
 
 An element of `key<fry>` has one field, named as the generator is, of two u32: `keys["fry"]` is the
-array of words, which lie along its last axis.
+array of words, which lie along its last axis, or axes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InterpretError
-from ..ops.random import KEY_WORDS, key_tag
+from ..ops.random import KEY_SHAPES, key_tag
 from ..types import TensorType
 
 Array = np.ndarray[Any, Any]
@@ -22,13 +22,14 @@ Array = np.ndarray[Any, Any]
 @cache
 def key_struct(tag: str) -> np.dtype[Any]:
     """The dtype of a generator's keys."""
-    return np.dtype([(tag, np.uint32, (KEY_WORDS[tag],))])
+    return np.dtype([(tag, np.uint32, KEY_SHAPES[tag])])
 
 
 def wrap(words: Array, tag: str) -> Array:
-    """Keys from words, which lie along the last axis."""
+    """Keys from words, which lie along the last axes."""
     words = np.ascontiguousarray(words, np.uint32)
-    return np.ndarray(words.shape[:-1], key_struct(tag), words)
+    rank = words.ndim - len(KEY_SHAPES[tag])
+    return np.ndarray(words.shape[:rank], key_struct(tag), words)
 
 
 def tag_of(keys: Array) -> str:
@@ -39,7 +40,7 @@ def tag_of(keys: Array) -> str:
 
 
 def unwrap(keys: Array) -> Array:
-    """The words of keys, along a new last axis."""
+    """The words of keys, along new last axes."""
     words: Array = keys[tag_of(keys)]
     return words
 
@@ -50,16 +51,17 @@ def as_keys(x: Any, type: TensorType) -> Any:
     Values of extended dtypes that are no keys pass as they are. Raises InterpretError.
     """
     tag = key_tag(type.dtype)
-    if tag not in KEY_WORDS:
+    if tag not in KEY_SHAPES:
         return x
     if not isinstance(x, np.ndarray | np.generic):
         x = _words_of_jax_keys(x)
-    x, count = np.asarray(x), KEY_WORDS[tag]
-    keys = wrap(x, tag) if x.dtype == np.uint32 and x.shape[-1:] == (count,) else x
+    x, shape = np.asarray(x), KEY_SHAPES[tag]
+    are_words = x.dtype == np.uint32 and x.shape == (*type.shape, *shape)
+    keys = wrap(x, tag) if are_words else x
     if keys.dtype != key_struct(tag) or keys.shape != type.shape:
         raise InterpretError(
             f"a value of type {type} is given as an array {x.dtype}{list(x.shape)}",
-            hint=f"give its words, as an array uint32{[*type.shape, count]}",
+            hint=f"give its words, as an array uint32{[*type.shape, *shape]}",
         )
     return keys
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from ..ops import random as r
-from ..ops.random import KEY_WORDS
+from ..ops.random import KEY_SHAPES
 from . import means
-from .generators import GENERATORS, numbered, seeds_as_words
+from .generators import GENERATORS, numbered
 from .keys import tag_of, unwrap, wrap
 from .samplers import gamma
 from .xla_generators import generate
@@ -20,7 +20,7 @@ Shape = tuple[int, ...]
 
 @means(r.random_seed)
 def _random_seed(seeds: Array, impl: str) -> Array:
-    return wrap(GENERATORS[impl, True].seed(*seeds_as_words(np.asarray(seeds))), impl)
+    return wrap(GENERATORS[impl, True].seed(np.asarray(seeds)), impl)
 
 
 means(r.random_wrap)(lambda words, impl: wrap(words, impl))
@@ -71,8 +71,8 @@ def _random_gamma(keys: Array, a: Array, log_space: bool, partitionable: bool) -
     tag = tag_of(keys)
     generator = GENERATORS[tag, partitionable]
     n_each = a.size // keys.size if keys.size else 0
-    each = generator.split(unwrap(keys).reshape(keys.size, KEY_WORDS[tag]), (n_each,))
-    each = each.reshape(a.size, KEY_WORDS[tag])
+    each = generator.split(unwrap(keys).reshape(keys.size, *KEY_SHAPES[tag]), (n_each,))
+    each = each.reshape(a.size, *KEY_SHAPES[tag])
     samples = np.empty(a.size, a.dtype)
     for i, (words, alpha) in enumerate(zip(each, a.flat, strict=True)):
         samples[i] = gamma(generator, words, alpha, log_space)

@@ -1,7 +1,8 @@
 """Random numbers: typed keys, what is derived from them, and the hashes that do it.
 
 A typed key is one element of an extended dtype `key<tag>`; the tag names the generator, which makes
-each key of `KEY_WORDS[tag]` 32-bit words. Nothing here has state: equal keys give equal numbers.
+each key of an array of 32-bit words, of shape `KEY_SHAPES[tag]`. Nothing here has state: equal keys
+give equal numbers.
 """
 
 from __future__ import annotations
@@ -20,9 +21,12 @@ Params = dict[str, Any]
 UINT32: Final = np.dtype(np.uint32)
 DISCRETE: Final = "random bits do not depend smoothly on anything"
 
-KEY_WORDS: Final = {"fry": 2, "rbg": 4, "urbg": 4, "fry4": 4, "phx2": 1, "phx4": 2}
-"""Words of a key, by generator: Threefry-2x32; XLA's bit generator with Threefry for derived keys,
-and without; Threefry-4x32; Philox-2x32; Philox-4x32."""
+KEY_SHAPES: Final[dict[str, tuple[int, ...]]] = {
+    "fry": (2,), "rbg": (4,), "urbg": (4,), "fry4": (4,), "phx2": (1,), "phx4": (2,)
+}  # fmt: skip
+"""The words of a key, by generator: Threefry-2x32; XLA's bit generator with Threefry for derived
+keys, and without; Threefry-4x32; Philox-2x32; Philox-4x32. Those of a user's own are entered when
+they are met."""
 
 
 def key_tag(dtype: Dtype) -> str | None:
@@ -34,8 +38,8 @@ def key_tag(dtype: Dtype) -> str | None:
 
 def key_dtype(tag: str) -> ExtendedDtype:
     """The dtype of a generator's keys. Raises TypeRuleError for an unknown generator."""
-    if tag not in KEY_WORDS:
-        hint = did_you_mean(tag, KEY_WORDS) or f"generators: {', '.join(KEY_WORDS)}"
+    if tag not in KEY_SHAPES:
+        hint = did_you_mean(tag, KEY_SHAPES) or f"generators: {', '.join(KEY_SHAPES)}"
         raise TypeRuleError(f"there is no random number generator {tag!r}", hint=hint)
     return ExtendedDtype(f"key<{tag}>")
 
@@ -66,15 +70,16 @@ def _infer_seed(types: Types, params: Params) -> TensorType:
 
 def _infer_wrap(types: Types, params: Params) -> TensorType:
     (words,) = _unpack("random_wrap", types, 1)
-    dtype, count = key_dtype(params["impl"]), KEY_WORDS[params["impl"]]
-    if words.dtype != UINT32 or words.shape[-1:] != (count,):
-        raise TypeRuleError(f"a {dtype} is an array u32[{count}]; got {words}")
-    return TensorType(words.shape[:-1], dtype)
+    dtype, shape = key_dtype(params["impl"]), KEY_SHAPES[params["impl"]]
+    rank = len(words.shape) - len(shape)
+    if words.dtype != UINT32 or rank < 0 or words.shape[rank:] != shape:
+        raise TypeRuleError(f"a {dtype} is an array u32{[*shape]}; got {words}")
+    return TensorType(words.shape[:rank], dtype)
 
 
 def _infer_unwrap(types: Types, params: Params) -> TensorType:
     (keys,) = _unpack("random_unwrap", types, 1)
-    return TensorType((*keys.shape, KEY_WORDS[_check_keys("random_unwrap", keys)]), UINT32)
+    return TensorType((*keys.shape, *KEY_SHAPES[_check_keys("random_unwrap", keys)]), UINT32)
 
 
 def _infer_split(types: Types, params: Params) -> TensorType:
@@ -111,10 +116,10 @@ random_seed = define(
 random_wrap = define(
     "random_wrap", _infer_wrap, defaults={"impl": REQUIRED}, not_differentiable=DISCRETE
 )
-"""Words as keys: the last axis holds the words of one key."""
+"""Words as keys: the last axes hold the words of one key."""
 
 random_unwrap = define("random_unwrap", _infer_unwrap, not_differentiable=DISCRETE)
-"""The words of keys, along a new last axis."""
+"""The words of keys, along new last axes."""
 
 random_split = define(
     "random_split",

@@ -18,7 +18,7 @@ from covector.frontend.export import eval_graph
 from covector.ir.builder import Builder
 from covector.ir.errors import InterpretError, MissingRule, TypeRuleError
 from covector.ir.graph import Graph, Value
-from covector.ir.ops.random import KEY_WORDS
+from covector.ir.ops.random import KEY_SHAPES
 from covector.ir.primitive import primitive_named
 from covector.ir.types import ExtendedDtype, TensorType
 from covector.lowering.emit import lower_graph
@@ -42,7 +42,7 @@ SHAPES = [(), (3,), (2, 1), (0,)]
 
 def make_keys(tag: str, *shape: int) -> Any:
     words = np.random.default_rng(len(shape)).integers(
-        0, 2**32, (*shape, KEY_WORDS[tag]), np.uint32
+        0, 2**32, (*shape, *KEY_SHAPES[tag]), np.uint32
     )
     return jax.random.wrap_key_data(jnp.asarray(words), impl=IMPLEMENTATIONS[tag])
 

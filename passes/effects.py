@@ -52,7 +52,8 @@ def _quiet(eqn: Equation) -> Equation:
             f"{eqn.primitive.name} has an effect, and its result would have to be computed again",
             eqn,
             stage="partial_eval",
-            hint="move the effect out of the loop, or give the loop a fixed number of iterations",
+            hint="move the effect out of the loop, or keep what its steps compute: give it a fixed "
+            "number of iterations, and no snapshots",
         )
     return eqn
 

@@ -26,7 +26,7 @@ from ..ir.ops.control import cond, scan
 from ..ir.ops.elementwise import select_n, stop_gradient
 from ..ir.primitive import Primitive
 from ..ir.types import BOOL, TensorType, is_inexact
-from .effects import call_with, cond_with, scan_with
+from .effects import call_with, cond_with, is_guard, scan_with
 from .regions import Flags, select
 
 _LINEAR: Final = frozenset({"add", "add_any", "convert_element_type", "neg", "select_n", "sub"})
@@ -97,7 +97,7 @@ def _shield_equations(b: Builder, graph: Graph, here: Value) -> None:
             b.append(call_with(eqn, here, _inside(eqn.params["graph"])))
         elif eqn.primitive is scan:
             b.append(scan_with(eqn, here, _inside(eqn.params["graph"])))
-        elif eqn.primitive is cond:
+        elif eqn.primitive is cond and not is_guard(eqn):
             b.append(cond_with(eqn, here, tuple(map(_inside, eqn.params["branches"]))))
         else:
             _shield(b, eqn, here)

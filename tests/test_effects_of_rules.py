@@ -179,7 +179,7 @@ def test_a_rule_that_nobody_asks_for_has_no_effect() -> None:
 
 
 def test_ordered_effects_of_what_never_runs() -> None:
-    f = base(ordered=True)
+    f = base("ordered")
 
     def never(x: Any) -> Any:
         step = jax.jit(lambda c, _: (f(c), None))

@@ -90,9 +90,11 @@ def push_asinh(b: Builder, t: Operand, z: Operand, x: Operand) -> Operand:
 
 
 def push_abs(b: Builder, t: Operand, z: Operand, x: Operand) -> Operand:
-    """The slope at 0 is 1. For complex x, d|x| = Re(conj(x) t) / |x|, and 0 at 0."""
+    """The slope at 0 is 1. For complex x, d|x| = Re(conj(x) t) / |x|, and 0 at 0; typed strongly,
+    as |x| is when JAX divides by it."""
     if is_complex(x.type.dtype):
-        return b.real(b.mul(t, conj(b, b.sign(x))))
+        pushed = b.real(b.mul(t, conj(b, b.sign(x))))
+        return strong(b, pushed) if pushed.type.weak else pushed
     return b.mul(t, b.select_n(b.ge(x, 0), b.full(x.type, -1), ones(b, x)))
 
 

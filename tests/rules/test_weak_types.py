@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import jax
-from harness import Case, weak
+from harness import Case, in_dtype, weak
 from sampled import SAMPLED, sample
 from sampled_laws import is_in_jax
 from test_sampled import MODULES
@@ -20,10 +20,15 @@ from covector.ir.types import has_tangent
 
 AS_JAX_HAS_IT_LATER = ["acos", "asin", "asinh", "erf", "erfc", "max", "min"]
 """From JAX 0.12 on."""
+COMPLEX = (
+    "abs", "add", "cos", "div", "exp", "expm1", "log", "logistic", "mul", "neg", "pow",
+    "rsqrt", "sin", "sqrt", "square", "sub", "tan", "tanh",
+)  # fmt: skip
+"""Whose operands may be complex too."""
 SECOND = ["regularized_incomplete_beta", "scatter_mul", "qr", "pow"]
 
 
-def weakly_typed(name: str) -> Iterator[Case]:
+def weakly_typed(name: str, dtype: str = "") -> Iterator[Case]:
     """Cases of the primitive whose operands that have tangents are weakly typed: all, or one."""
     low, high = SAMPLED[name].ranks
     for rank in (0, 2) if PRIMITIVES[name].elementwise else (2,):
@@ -33,7 +38,10 @@ def weakly_typed(name: str) -> Iterator[Case]:
         if made.is_differentiable and made.jax_derivative and is_in_jax(made):
             places = [i for i, t in enumerate(made.operands) if has_tangent(t)]
             for chosen in (places, places[:1])[: len(places)]:
-                typed = [weak(t) if i in chosen else t for i, t in enumerate(made.operands)]
+                operands = [
+                    in_dtype(t, dtype) if dtype and has_tangent(t) else t for t in made.operands
+                ]
+                typed = [weak(t) if i in chosen else t for i, t in enumerate(operands)]
                 yield replace(made, operands=typed)
 
 
@@ -64,7 +72,10 @@ def test_derivatives_of_weakly_typed_arrays() -> None:
     assert MODULES
     compared = 0
     known = AS_JAX_HAS_IT_LATER if jax.__version_info__ < (0, 12) else []
-    for case in (case for name in SAMPLED.keys() - set(known) for case in weakly_typed(name)):
+    names = [*(SAMPLED.keys() - set(known))]
+    cases = [case for name in names for case in weakly_typed(name)]
+    cases += [case for name in COMPLEX for case in weakly_typed(name, "c64")]
+    for case in cases:
         xs = [to_struct(t) for t in case.operands]
         ts = [x for x, a in zip(xs, case.active, strict=True) if a]
         cts = [to_struct(v.type) for v in case.graph.outputs if has_tangent(v.type)]

@@ -32,13 +32,27 @@ def check_callable(fun: Any, caller: str) -> None:
         raise ArgumentError(f"{caller} expected a function, got a generator function: {fun!r}")
 
 
-def check_one_device(caller: str, backend: str | None, places: Any) -> None:
-    """Raise UsageError unless all devices and shardings in a tree are where programs run anyway,
-    ArgumentError for what is neither."""
+def check_values(leaves: Sequence[Any], names: Callable[[], Sequence[str]], called: str) -> None:
+    """Raise ArgumentError for arguments that only stand for arrays: a call takes values."""
+    for i, x in enumerate(leaves):
+        if isinstance(x, jax.ShapeDtypeStruct):
+            raise ArgumentError(
+                f"Argument {x} of type {type(x)} has no value: it is the argument {names()[i]} of "
+                f"{called}",
+                hint="compile for such arguments with .lower(...).compile()",
+            )
+
+
+def check_one_device(caller: str, backend: str | None, places: Any) -> Any:
+    """The device that a backend or a device or sharding in a tree asks for; None if none does.
+
+    Raises UsageError unless it is where programs run anyway, ArgumentError for what is neither.
+    """
     (default,) = devices_for(None)
     here = default if backend is None else jax.devices(backend)[0]
+    is_asked_for = backend is not None
     leaves: list[Any] = [here, *jax.tree.leaves(places)]
-    for place in leaves:
+    for i, place in enumerate(leaves):
         if isinstance(place, Format):
             _check_layout(caller, place)
             place = place.sharding
@@ -46,13 +60,38 @@ def check_one_device(caller: str, backend: str | None, places: Any) -> None:
             if isinstance(place, (int, float, str, np.ndarray, jax.Array)):
                 raise ArgumentError(f"{caller} takes shardings and devices, got {place!r}")
             continue  # a marker for "as the arguments are", or a partition of no mesh
-        devices = {place} if isinstance(place, jax.Device) else place.device_set
+        is_asked_for = is_asked_for or i > 0
+        devices = _devices_of(place)
         if devices != {default}:
             raise UsageError(
                 f"{caller} was asked to run on {sorted(map(str, devices))}; its programs run on "
                 f"one device, here {default}",
                 hint="place the arguments with jax.device_put: a program runs where they are",
             )
+    return default if is_asked_for else None
+
+
+def check_nesting(called: str, what: str, chosen: Any, tree: Any) -> None:
+    """Raise UsageError unless what is chosen for all leaves of a tree nests as that does."""
+    try:
+        jax.tree.broadcast(chosen, tree, is_leaf=lambda x: x is None)
+    except ValueError as error:
+        told = str(error).replace("broadcast_prefix prefix_tree", what)
+        raise UsageError(f"{what} of {called}: {told}") from None
+
+
+def _devices_of(place: Any) -> set[Any]:
+    """The devices of a place; those of a mesh of sizes only are not known."""
+    if isinstance(place, jax.Device):
+        return {place}
+    mesh = getattr(place, "mesh", None)
+    if isinstance(mesh, jax.sharding.AbstractMesh):
+        return (
+            {f"the devices of a mesh of sizes {mesh.axis_sizes}"}
+            if mesh.size > 1
+            else set(devices_for(None))
+        )
+    return set(place.device_set)
 
 
 def _check_layout(caller: str, place: Any) -> None:

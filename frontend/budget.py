@@ -47,6 +47,7 @@ def build_within(
     *,
     donated: Sequence[int] = (),
     options: Mapping[str, Any] | None = None,
+    wanted: Any = None,
 ) -> Fitted:
     """Compile a graph so that its temporary memory is at most `budget` bytes.
 
@@ -55,7 +56,8 @@ def build_within(
     key = program_hash(graph), jax.default_backend()
     if key not in _seen:
         _seen[key] = Calibration()
-    compiled = partial(_compiled, arguments=arguments, donated=donated, options=options)
+    how: dict[str, Any] = {"donated": donated, "options": options, "wanted": wanted}
+    compiled = partial(_compiled, arguments=arguments, how=how)
     best = Fitting(graph, budget, compiled, _seen[key]).run()
     if not best.report.honoured:
         warnings.warn(_claim(best.report, graph.name), MemoryBudgetWarning, stacklevel=4)
@@ -66,10 +68,9 @@ def _compiled(
     plan: MemoryPlan,
     budget: int,
     arguments: Sequence[Any],
-    donated: Sequence[int],
-    options: Mapping[str, Any] | None,
+    how: Mapping[str, Any],
 ) -> Fitted:
-    executable, constants = build(plan.graph, arguments, donated=donated, options=options)
+    executable, constants = build(plan.graph, arguments, **how)
     report = MemoryReport(
         budget=budget,
         plan=plan,

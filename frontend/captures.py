@@ -9,9 +9,11 @@ from inspect import CO_OPTIMIZED
 from types import FrameType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, overload
 
+import jax
 import numpy as np
 
 from ..ir.builder import Builder
+from ..ir.errors import ArgumentError
 from ..ir.graph import Atom, Constant, Literal
 from ..ir.ops.call import constant
 from ..ir.ops.random import KEY_SHAPES, key_tag, random_wrap
@@ -23,6 +25,10 @@ from .no_numbers import is_float0
 
 def constant_atom(b: Builder, x: Any, aval: Any = None) -> Atom:
     """An atom for a concrete value: a literal for a scalar, else a constant's equation."""
+    if isinstance(x, jax.ShapeDtypeStruct):
+        raise ArgumentError(
+            f"A ShapeDtypeStruct does not have a value, and is no constant of a function: {x}"
+        )
     type = to_type(typeof(x) if aval is None else aval)
     if is_float0(x):
         x = np.zeros(type.shape, bool)

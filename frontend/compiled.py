@@ -17,7 +17,8 @@ from ..lowering.jax_compat import settings, unusual_layout
 from ..lowering.jax_compat_calls import configuration
 from ..lowering.plan import is_written_out
 from ..passes.outline import check_goal
-from .arguments import check_callable, check_one_device
+from .arguments import check_callable, check_nesting, check_one_device, check_values
+from .avals import to_struct
 from .captured import arrays_of, lifted
 from .error_types import TracingForbiddenError
 from .execute import build, is_tracing, program_hash, runner
@@ -26,8 +27,9 @@ from .export import call_graph, eval_graph
 from .invalid_values import explainer
 from .jax_compat import Tracer
 from .program_cache import ProgramCache
+from .staged import Staged
 from .stages import Compiled, Lowered, Passes, Traced
-from .staging import function_name, stage_call
+from .staging import call_names, function_name, stage_call
 from .trace import recording_trace
 
 Numbers = int | Sequence[int] | None
@@ -83,7 +85,7 @@ def jit(
             optimize=optimize, explain=explain,
         )  # fmt: skip
     check_callable(fun, "jit")
-    check_one_device("jit", backend, (device, in_shardings, out_shardings))
+    wanted = check_one_device("jit", backend, (device, in_shardings, out_shardings))
     into_trace = eval_graph if inline else call_graph
     budget = _read_budget(memory_budget, optimize)
     function, tell = fun, listener(explain)
@@ -95,11 +97,20 @@ def jit(
                 f"{function_name(function)} has to be traced for these arguments, and no_tracing "
                 "is set"
             )
+        name = function_name(function)
+        check_values(call.leaves, lambda: call_names(function, call), name)
         trace = recording_trace()
         outer = trace if trace is not None and trace.carries else None
         traced = stage_call(function, call, takes_refs=True, carries=outer is not None)
+        _check_shardings(call, traced, name, in_shardings, out_shardings)
         if is_tracing(call.leaves) or any(isinstance(x, Tracer) for x in traced.captured):
             graph = traced.graph
+            if compiler_options:
+                raise UsageError(
+                    f"{name} is called in a traced function, and has "
+                    f"compiler_options={dict(compiler_options)}: these are of whole programs",
+                    hint="pass compiler_options to the outermost jit",
+                )
             if budget is not None:
                 from .budget import planned_in_trace  # the planner is loaded when it is asked for
 
@@ -107,7 +118,7 @@ def jit(
             outputs = into_trace(graph, traced.operands(call.leaves, outer))
             outputs = traced.settle(outputs, outer)
             return Done(jax.tree.unflatten(traced.out_tree, outputs))
-        stages = Traced(traced, call, function_name(function), passes, budget, optimize)
+        stages = Traced(traced, call, name, passes, budget, optimize, wanted)
         return _plan(stages, compiler_options, keep_unused, tell)
 
     dispatch = make_dispatcher(
@@ -119,7 +130,7 @@ def jit(
         """Stage for these arguments (arrays or jax.ShapeDtypeStruct)."""
         call = spec.split(args, kwargs)
         staged = stage_call(function, call, takes_refs=True)
-        return Traced(staged, call, function_name(function), passes, budget, optimize)
+        return Traced(staged, call, function_name(function), passes, budget, optimize, wanted)
 
     def lower(*args: Any, **kwargs: Any) -> Lowered:
         """`.trace(*args, **kwargs).lower()`."""
@@ -133,6 +144,15 @@ def jit(
     dispatch.trace = trace  # type: ignore[attr-defined]
     dispatch.lower = lower  # type: ignore[attr-defined]
     return dispatch
+
+
+def _check_shardings(call: Call, traced: Staged, name: str, ins: Any, outs: Any) -> None:
+    """Raise UsageError where shardings do not nest as what they are of."""
+    if ins is not None:
+        check_nesting(name, "in_shardings", ins, jax.tree.unflatten(call.tree, call.leaves)[0])
+    if outs is not None:
+        structs = map(to_struct, traced.graph.output_types[: traced.n_results])
+        check_nesting(name, "out_shardings", outs, jax.tree.unflatten(traced.out_tree, structs))
 
 
 def _read_budget(memory_budget: int | str | None, optimize: str) -> int | None:
@@ -169,14 +189,14 @@ def _plan(
     chosen = tuple(sorted(options.items())) if options else ()
     key = (
         program_hash(program), where, tuple(donated), traced.result_tree, chosen, configuration(),
-        budget, kept,
+        budget, kept, traced.wanted,
     )  # fmt: skip
     if tell is not None:
         is_known = key in _executables
         record = Record(traced.name, program, _facts(call, key))
         tell(found_again(traced.name) if is_known else reason(record))
     if key not in _executables:
-        how: dict[str, Any] = {"donated": donated, "options": options}
+        how: dict[str, Any] = {"donated": donated, "options": options, "wanted": traced.wanted}
         if budget is None:
             _executables[key] = build(program, leaves, **how)
         else:
@@ -204,6 +224,7 @@ def _facts(call: Call, key: tuple[Any, ...]) -> dict[str, Any]:
     names = (
         "places of the arguments", "donated arguments", "nesting of the results",
         "compiler options", "configuration of JAX", "memory budget", "arguments handed over",
+        "device asked for",
     )  # fmt: skip
     facts = dict(zip(names, key[1:], strict=True))
     return {"nesting of the arguments": call.tree, "static arguments": call.static, **facts}

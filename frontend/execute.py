@@ -227,11 +227,14 @@ def build(
     donated: Sequence[int] = (),
     platform: str | None = None,
     options: Mapping[str, Any] | None = None,
+    wanted: Any = None,
 ) -> tuple[Executable, Sequence[Constant]]:
-    """Lower and compile a graph for arguments where they are; the constants it takes first."""
+    """Lower and compile a graph for arguments where they are, or for the device `wanted`, where
+    they must be then; the constants it takes first."""
     target = platform or default_platform(arguments)
     lowered = lower_graph(graph, platforms=(target,))
-    return load(lowered, graph, arguments, donated=donated, platform=platform, options=options)
+    how: dict[str, Any] = {"donated": donated, "platform": platform, "options": options}
+    return load(lowered, graph, arguments, wanted=wanted, **how)
 
 
 def load(
@@ -242,12 +245,12 @@ def load(
     donated: Sequence[int] = (),
     platform: str | None = None,
     options: Mapping[str, Any] | None = None,
+    wanted: Any = None,
 ) -> tuple[Executable, Sequence[Constant]]:
-    """Compile a lowered graph for arguments where they are; the constants it takes first."""
+    """Compile a lowered graph, as `build`; the constants it takes first."""
     constants = lowered.constants
-    placement = (
-        None if platform else place([*(c.array for c in constants), *arguments], *mesh_in(graph))
-    )
+    arrays = [*(c.array for c in constants), *arguments]
+    placement = None if platform else place(arrays, *mesh_in(graph), wanted=wanted)
 
     def compile_it(lowered: Lowering) -> Executable:
         return compile_module(

@@ -46,8 +46,9 @@ class Traced(StageInfo):
         passes: Passes = (),
         memory_budget: int | None = None,
         optimize: str = "run-time",
+        wanted: Any = None,
     ) -> None:
-        self.call = call
+        self.call, self.wanted = call, wanted
         self.name = name
         self.is_inner = any(isinstance(x, Tracer) for x in staged.captured)
         names = names_of_leaves(staged)
@@ -210,7 +211,10 @@ class Lowered(StageInfo):
                 f"process cannot compile for: its platform is {here}"
             )
         leaves, budget = self.traced.leaves, self.traced.memory_budget
-        how: dict[str, Any] = {"donated": self.traced.donated, "options": compiler_options}
+        how: dict[str, Any] = {
+            "donated": self.traced.donated, "options": compiler_options,
+            "wanted": self.traced.wanted,
+        }  # fmt: skip
         if budget is None:
             executable, constants = load(self._lowering, self.program, leaves, **how)
             return Compiled(self, executable, [c.array for c in constants])

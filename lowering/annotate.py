@@ -154,6 +154,11 @@ def _shardy_text(sharding: Any, rank: int) -> str:
     if sharding.is_fully_replicated:
         axes, dims = "", ["{}"] * rank
     elif isinstance(sharding, jax.sharding.NamedSharding):
+        if getattr(sharding.spec, "unreduced", None) or getattr(sharding.spec, "reduced", None):
+            raise TypeError(
+                f"an argument has a sharding with the spec {sharding.spec}: the terms of a sum "
+                "over devices are no arguments; sum them with jax.reshard"
+            )
         axes = ", ".join(f'"{axis}"={size}' for axis, size in sharding.mesh.shape.items())
         parts = [*sharding.spec, *[None] * rank][:rank]
         dims = [_dimension_text(part) for part in parts]

@@ -26,26 +26,32 @@ from .jax_compat import TypeLike
 class Placement:
     """Where a program runs: its devices, and one sharding an input (None: wherever the program
     runs). How an input is laid out in memory there, where that is not the usual way. The mesh in
-    whose axes the shardings of outputs are told.
+    whose axes the shardings of outputs are told. Whether the user asked for the devices.
     """
 
     devices: tuple[Any, ...]
     in_shardings: tuple[Any, ...]
     in_layouts: tuple[Any, ...] = ()
     mesh: jax.sharding.Mesh | None = None
+    is_asked_for: bool = False
 
     @property
     def committed(self) -> bool:
         """Whether the user chose this place: then the outputs are bound to it too."""
-        return len(self.devices) > 1 or any(s is not None for s in self.in_shardings)
+        is_told = any(s is not None for s in self.in_shardings)
+        return self.is_asked_for or len(self.devices) > 1 or is_told
 
 
 def place(
-    arrays: Sequence[Any], numbers: Sequence[int] = (), axes: Sequence[tuple[str, int]] = ()
+    arrays: Sequence[Any],
+    numbers: Sequence[int] = (),
+    axes: Sequence[tuple[str, int]] = (),
+    wanted: Any = None,
 ) -> Placement:
-    """Follow the committed arrays, as jax.jit does; without one, the default device, or the devices
-    of these numbers, which a program is for, in a mesh of these axes."""
-    shardings = tuple(x.sharding if getattr(x, "committed", False) else None for x in arrays)
+    """Follow the committed arrays, as jax.jit does, and what stands for such; without one, the
+    default device, or the devices of these numbers, which a program is for, in a mesh of these
+    axes. Raises ValueError where those are not the device `wanted`."""
+    shardings = tuple(map(_place_of, arrays))
     layouts = tuple(map(jax_compat.unusual_layout, arrays))
     chosen: tuple[Any, ...] | None = None
     for i, sharding in enumerate(shardings):
@@ -59,14 +65,34 @@ def place(
             )
         chosen = devices
     if numbers:
-        wanted = _devices_numbered(numbers)
-        if chosen is not None and chosen != wanted:
+        meant = _devices_numbered(numbers)
+        if chosen is not None and chosen != meant:
             raise ValueError(
-                f"arguments are committed to {_ids(chosen)}, the program is for {_ids(wanted)}; "
+                f"arguments are committed to {_ids(chosen)}, the program is for {_ids(meant)}; "
                 "move them with jax.device_put"
             )
-        return Placement(wanted, shardings, layouts, _mesh(wanted, axes))
+        _check_wanted(meant, wanted, "the program is for")
+        return Placement(meant, shardings, layouts, _mesh(meant, axes), wanted is not None)
+    if wanted is not None:
+        _check_wanted(chosen, wanted, "arguments are committed to")
+        return Placement((wanted,), shardings, layouts, is_asked_for=True)
     return Placement(chosen or jax_compat.devices_for(None), shardings, layouts)
+
+
+def _place_of(x: Any) -> Any:
+    """Where the user has put an array, or says that one will be."""
+    if isinstance(x, jax.ShapeDtypeStruct):
+        is_somewhere = not isinstance(getattr(x.sharding, "mesh", None), jax.sharding.AbstractMesh)
+        return x.sharding if is_somewhere else None
+    return x.sharding if getattr(x, "committed", False) else None
+
+
+def _check_wanted(found: tuple[Any, ...] | None, wanted: Any, claim: str) -> None:
+    if wanted is not None and found is not None and found != (wanted,):
+        raise ValueError(
+            f"{claim} {_ids(found)}, and jit was asked to run on {_ids((wanted,))}; move arguments "
+            "with jax.device_put, or do not ask"
+        )
 
 
 def _mesh(devices: Sequence[Any], axes: Sequence[tuple[str, int]]) -> jax.sharding.Mesh:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -12,8 +12,8 @@ from jax.experimental.layout import Format
 
 from ..ir.errors import ArgumentError, UsageError
 from ..ir.types import TensorType, dtype_category
-from ..lowering.jax_compat import devices_for
 from .cells import is_ref
+from .jax_compat import default_devices
 
 if TYPE_CHECKING:
     from .staged import Staged
@@ -43,32 +43,44 @@ def check_values(leaves: Sequence[Any], names: Callable[[], Sequence[str]], call
             )
 
 
-def check_one_device(caller: str, backend: str | None, places: Any) -> Any:
-    """The device that a backend or a device or sharding in a tree asks for; None if none does.
+def device_asked_for(caller: str, backend: str | None, places: Any) -> Any:
+    """The device that a backend, or devices and shardings in a tree, ask for; None if none does.
 
-    Raises UsageError unless it is where programs run anyway, ArgumentError for what is neither.
+    Raises UsageError where they ask for several, ArgumentError for what is no place.
     """
-    (default,) = devices_for(None)
-    here = default if backend is None else jax.devices(backend)[0]
-    is_asked_for = backend is not None
-    leaves: list[Any] = [here, *jax.tree.leaves(places)]
-    for i, place in enumerate(leaves):
+    devices = set() if backend is None else {jax.devices(backend)[0]}
+    for place in jax.tree.leaves(places):
         if isinstance(place, Format):
             _check_layout(caller, place)
             place = place.sharding
-        if not isinstance(place, (jax.Device, jax.sharding.Sharding)):
-            if isinstance(place, (int, float, str, np.ndarray, jax.Array)):
-                raise ArgumentError(f"{caller} takes shardings and devices, got {place!r}")
-            continue  # a marker for "as the arguments are", or a partition of no mesh
-        is_asked_for = is_asked_for or i > 0
-        devices = _devices_of(place)
-        if devices != {default}:
-            raise UsageError(
-                f"{caller} was asked to run on {sorted(map(str, devices))}; its programs run on "
-                f"one device, here {default}",
-                hint="place the arguments with jax.device_put: a program runs where they are",
-            )
-    return default if is_asked_for else None
+        if isinstance(place, (jax.Device, jax.sharding.Sharding)):
+            devices |= _devices_of(caller, place)
+        elif isinstance(place, (int, float, str, np.ndarray, jax.Array)):
+            raise ArgumentError(f"{caller} takes shardings and devices, got {place!r}")
+        # else a marker for "as the arguments are", or a partition of no mesh
+    if len(devices) > 1:
+        raise UsageError(
+            f"{caller} was asked to run on {sorted(map(str, devices))}; its programs run on one "
+            "device",
+            hint="place the arguments with jax.device_put: a program runs where they are",
+        )
+    return next(iter(devices), None)
+
+
+def check_inner(name: str, compiler_options: Mapping[str, Any] | None, wanted: Any) -> None:
+    """Raise UsageError where a function of `jit` that is called in a trace has what only a whole
+    program can have."""
+    claim = f"{name} is called in a traced function, and "
+    if compiler_options:
+        raise UsageError(
+            claim + f"has compiler_options={dict(compiler_options)}: these are of whole programs",
+            hint="pass compiler_options to the outermost jit",
+        )
+    if wanted is not None and wanted not in default_devices():
+        raise UsageError(
+            claim + f"was asked to run on {wanted}: a program is of one device",
+            hint="place the arguments with jax.device_put: a program runs where they are",
+        )
 
 
 def check_nesting(called: str, what: str, chosen: Any, tree: Any) -> None:
@@ -80,17 +92,16 @@ def check_nesting(called: str, what: str, chosen: Any, tree: Any) -> None:
         raise UsageError(f"{what} of {called}: {told}") from None
 
 
-def _devices_of(place: Any) -> set[Any]:
-    """The devices of a place; those of a mesh of sizes only are not known."""
+def _devices_of(caller: str, place: Any) -> set[Any]:
+    """The devices of a place; of a mesh of sizes only, what stands for them."""
     if isinstance(place, jax.Device):
         return {place}
-    mesh = getattr(place, "mesh", None)
+    mesh: Any = getattr(place, "mesh", None)
+    if mesh is not None and mesh.empty:
+        raise UsageError(f"{caller} got an empty NamedSharding: {place}, of no devices")
     if isinstance(mesh, jax.sharding.AbstractMesh):
-        return (
-            {f"the devices of a mesh of sizes {mesh.axis_sizes}"}
-            if mesh.size > 1
-            else set(devices_for(None))
-        )
+        places = range(mesh.size) if mesh.size > 1 else ()
+        return {f"device {i} of a mesh {mesh.axis_sizes}" for i in places}
     return set(place.device_set)
 
 

@@ -17,7 +17,7 @@ from ..lowering.jax_compat import settings, unusual_layout
 from ..lowering.jax_compat_calls import configuration
 from ..lowering.plan import is_written_out
 from ..passes.outline import check_goal
-from .arguments import check_callable, check_nesting, check_one_device, check_values
+from .arguments import check_callable, check_inner, check_nesting, check_values, device_asked_for
 from .avals import to_struct
 from .captured import arrays_of, lifted
 from .error_types import TracingForbiddenError
@@ -73,7 +73,7 @@ def jit(
 
     Arguments that the program does not read are not handed to it, except with `keep_unused`. With
     `inline`, a call in a trace leaves its equations there instead of one call. A program is of one
-    device: shardings, `device` and `backend` may name the one that it would run on anyway.
+    device: shardings, `device` and `backend` may name which, for calls that are not in a trace.
     """
     if fun is None:
         return lambda f: jit(
@@ -85,7 +85,7 @@ def jit(
             optimize=optimize, explain=explain,
         )  # fmt: skip
     check_callable(fun, "jit")
-    wanted = check_one_device("jit", backend, (device, in_shardings, out_shardings))
+    wanted = device_asked_for("jit", backend, (device, in_shardings, out_shardings))
     into_trace = eval_graph if inline else call_graph
     budget = _read_budget(memory_budget, optimize)
     function, tell = fun, listener(explain)
@@ -105,12 +105,7 @@ def jit(
         _check_shardings(call, traced, name, in_shardings, out_shardings)
         if is_tracing(call.leaves) or any(isinstance(x, Tracer) for x in traced.captured):
             graph = traced.graph
-            if compiler_options:
-                raise UsageError(
-                    f"{name} is called in a traced function, and has "
-                    f"compiler_options={dict(compiler_options)}: these are of whole programs",
-                    hint="pass compiler_options to the outermost jit",
-                )
+            check_inner(name, compiler_options, wanted)
             if budget is not None:
                 from .budget import planned_in_trace  # the planner is loaded when it is asked for
 

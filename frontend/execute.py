@@ -231,7 +231,7 @@ def build(
 ) -> tuple[Executable, Sequence[Constant]]:
     """Lower and compile a graph for arguments where they are, or for the device `wanted`, where
     they must be then; the constants it takes first."""
-    target = platform or default_platform(arguments)
+    target = platform or default_platform(arguments, wanted)
     lowered = lower_graph(graph, platforms=(target,))
     how: dict[str, Any] = {"donated": donated, "platform": platform, "options": options}
     return load(lowered, graph, arguments, wanted=wanted, **how)
@@ -296,7 +296,8 @@ def _compile_kernels(
     return compile_it(lower_graph(graph, lowered.platforms, lowered.name, kernels=False))
 
 
-def default_platform(arguments: Sequence[Any]) -> str:
-    """The platform where arguments are committed to, or JAX's default one, as lowering names it."""
-    platform = str(place(arguments).devices[0].platform)
+def default_platform(arguments: Sequence[Any], wanted: Any = None) -> str:
+    """The platform of the device `wanted`, or where arguments are committed to, or JAX's default
+    one, as lowering names it."""
+    platform = str((wanted or place(arguments).devices[0]).platform)
     return "cuda" if platform == "gpu" else platform

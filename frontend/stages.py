@@ -16,7 +16,7 @@ from ..lowering.emit import lower_graph
 from ..lowering.execute import Executable
 from ..passes import Pass, run_passes
 from ..passes.outline import compiled_for
-from .arguments import check_one_device
+from .arguments import device_asked_for
 from .avals import to_struct
 from .execute import clean, default_platform, load, tidy
 from .export import eval_graph
@@ -144,7 +144,7 @@ class Traced(StageInfo):
         if for_export:
             theirs = self._as_jax_has_it().lower(lowering_platforms=chosen, **for_export)
             return cast(Lowered, theirs)
-        return Lowered(self, tuple(chosen or (default_platform(self.leaves),)))
+        return Lowered(self, tuple(chosen or (default_platform(self.leaves, self.wanted),)))
 
     def _as_jax_has_it(self) -> Any:
         """The program, traced by JAX."""
@@ -203,8 +203,8 @@ class Lowered(StageInfo):
     ) -> Compiled:
         """Compile with XLA for where the arguments are. Raises UsageError for other platforms and
         devices."""
-        check_one_device("compile", None, device_assignment)
-        here = default_platform(self.traced.leaves)
+        wanted = device_asked_for("compile", None, (device_assignment, self.traced.wanted))
+        here = default_platform(self.traced.leaves, wanted)
         if self.platforms != (here,):
             raise UsageError(
                 f"{self.traced.name} was lowered for {', '.join(self.platforms)}, which this "
@@ -213,7 +213,7 @@ class Lowered(StageInfo):
         leaves, budget = self.traced.leaves, self.traced.memory_budget
         how: dict[str, Any] = {
             "donated": self.traced.donated, "options": compiler_options,
-            "wanted": self.traced.wanted,
+            "wanted": wanted,
         }  # fmt: skip
         if budget is None:
             executable, constants = load(self._lowering, self.program, leaves, **how)

@@ -16,6 +16,7 @@ X = jnp.arange(3.0)
 HERE = jax.devices()[0]
 PLACE = jax.sharding.SingleDeviceSharding(HERE)
 STRUCT = jax.ShapeDtypeStruct((3,), jnp.float32)
+EMPTY, SPEC = jax.sharding.Mesh(np.empty((), object), ()), jax.sharding.PartitionSpec()
 double = lambda x: x * 2  # noqa: E731
 
 
@@ -45,6 +46,18 @@ def test_arguments_elsewhere_are_refused() -> None:
             m.jit(double, out_shardings=PLACE)(there)
     with pytest.raises(ValueError, match=r"move arguments with jax\.device_put"):
         covector.jit(double, device=HERE)(there)
+
+
+def test_programs_run_on_the_device_that_was_asked_for() -> None:
+    other = on_two_devices()
+    place = jax.sharding.SingleDeviceSharding(other)
+    for m in (covector, jax):
+        f = m.jit(double, out_shardings=place)
+        compiled = f.lower(STRUCT).compile()
+        for out in (f(np.arange(3.0)), compiled(np.ones(3, np.float32))):
+            assert out.devices() == {other}
+    with pytest.raises(ValueError, match="is called in a traced function, and was asked to run on"):
+        covector.grad(lambda x: covector.jit(double, out_shardings=place)(x))(1.0)
 
 
 def test_programs_are_compiled_for_where_structs_will_be() -> None:
@@ -77,6 +90,16 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
         lambda m: m.jit(lambda x: m.jit(double, compiler_options={"no": "such"})(x))(X),
         ValueError,
         "is called in a traced function, and has compiler_options",
+    ),
+    "no device": (
+        lambda m: m.jit(double, in_shardings=jax.devices()[0], out_shardings="there"),
+        TypeError,
+        "jit takes shardings and devices, got 'there'",
+    ),
+    "no devices": (
+        lambda m: m.jit(double, out_shardings=jax.sharding.NamedSharding(EMPTY, SPEC)),
+        ValueError,
+        "jit got an empty NamedSharding",
     ),
     "shardings that do not nest as arguments": (
         lambda m: m.jit(double, in_shardings=(PLACE, PLACE))(X),

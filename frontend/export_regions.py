@@ -17,7 +17,6 @@ from ..ir.ops.call import (
     jvp_rule_graph,
 )
 from ..ir.ops.control import split_sizes
-from ..ir.rewinding import expand
 from .avals import to_aval
 from .export import eval_graph, jitted
 from .export_rules import binds
@@ -70,6 +69,8 @@ def _while(eqn: Equation, arrays: Arrays) -> Arrays:
 
 @binds("replay", "rewind")
 def _found_again(eqn: Equation, arrays: Arrays) -> Arrays:
+    from ..ir.rewinding import expand  # loaded when it is asked for: few programs have such loops
+
     return eval_graph(expand(eqn), arrays)
 
 

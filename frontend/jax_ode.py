@@ -15,7 +15,6 @@ from jax.interpreters import ad, batching, mlir
 from ..ir.builder import Builder
 from ..ir.graph import Equation, Graph, Value, memoised
 from ..ir.primitive import Primitive
-from ..ir.solvers.expansion import expand
 from ..ir.types import TensorType, has_tangent
 from ..passes.batch import batch_graph
 from ..passes.jvp import jvp_graph
@@ -62,6 +61,8 @@ class Solve:
         return made
 
     def expansion(self, types: Sequence[TensorType]) -> Graph:
+        from ..ir.solvers.expansion import expand  # the solvers are loaded when they are asked for
+
         (eqn,) = self.graph(types).equations
         return expand(eqn)
 

@@ -188,26 +188,28 @@ class KnownValues:
     def _is_knowable(self, trace: GraphTrace | Place, value: Value) -> bool:
         """Whether all that a value depends on can be known, and can be computed twice."""
         known = self._knowable
-        stack = [value]
-        while stack:
-            v = stack[-1]
-            if v in known or v in self._values:
-                stack.pop()
-                continue
-            eqn = trace.builder.definition(v)
-            if eqn is None:
-                known[v] = self._read_input(trace, v)
-                continue
-            if eqn.effects:  # evaluated now and again in the program, it would happen twice
-                known[v] = False
-                continue
-            operands = [x for x in eqn.inputs if isinstance(x, Value) and x not in self._values]
-            open_ = [x for x in operands if x not in known]
-            if open_:
-                stack += open_
-            else:
-                known[v] = all([known[x] for x in operands])
-        return value in self._values or known[value]
+        path: list[tuple[Any, Iterator[Atom]]] = [(None, iter((value,)))]
+        while path:
+            v, rest = path[-1]
+            x = next(rest, None)
+            if x is None:
+                known[v] = True
+                path.pop()
+            elif not isinstance(x, Literal) and x not in self._values and not known.get(x):
+                operands = None if x in known else self._operands(trace, x)
+                if operands is None:  # and so all on the path
+                    known.update(dict.fromkeys([x, *[v for v, _ in path]], False))
+                    return False
+                path.append((x, iter(operands)))
+        return True
+
+    def _operands(self, trace: GraphTrace | Place, value: Value) -> Sequence[Atom] | None:
+        """What a value is computed from; None if it cannot be known."""
+        eqn = trace.builder.definition(value)
+        if eqn is None:
+            return () if self._read_input(trace, value) else None
+        # evaluated now and again in the program, an effect would happen twice
+        return None if eqn.effects else eqn.inputs
 
     def _compute(self, trace: GraphTrace | Place, value: Value) -> None:
         """Evaluate the equations that a value depends on and that were not evaluated before."""

@@ -8,6 +8,7 @@ per-equation path: what it does for each equation is a few dictionary look-ups.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,8 @@ class Zero:
     def __repr__(self) -> str:
         return f"Zero({self.type})"
 
+
+_TYPE = attrgetter("type")
 
 Operand = Any
 """What rules may pass to the builder: an Atom, a Zero, or a Python or NumPy scalar."""
@@ -97,7 +100,7 @@ class Builder:
         if outputs is not None:
             return outputs
         try:
-            types = primitive.output_types(tuple([x.type for x in inputs]), params)
+            types = primitive.output_types(tuple(map(_TYPE, inputs)), params)
         except TypeRuleError as error:
             raise self._locate(error, primitive, inputs, params) from None
         if types.__class__ is TensorType:
@@ -335,10 +338,12 @@ def _enter(env: dict[Any, Any], old: Sequence[Value], new: Sequence[Any]) -> Non
 
 
 def _shorthand(primitive: Primitive) -> Callable[..., Any]:
-    names = primitive.param_names
+    names, unnamed = primitive.param_names, primitive.unnamed
 
     def emit(self: Builder, *inputs: Operand, **params: Any) -> Any:
-        if tuple(params) != names:
+        if not params and unnamed is not None:
+            params = unnamed
+        elif tuple(params) != names:
             params = self._complete(primitive, inputs, params)
         outputs = self._emit_complete(primitive, inputs, params)
         return outputs[0] if len(outputs) == 1 else outputs

@@ -164,6 +164,7 @@ class HostFunction(Opaque):
 
 
 Params = dict[str, Any]
+_NONE: Final[frozenset[str]] = frozenset()
 
 
 class Origin(NamedTuple):
@@ -207,8 +208,11 @@ class Equation:
     @property
     def effects(self) -> frozenset[str]:
         """Reasons why the equation must neither be dropped, repeated nor reordered."""
-        own = self.primitive.effects_of(self)
-        if not self.primitive.has_regions:
+        primitive = self.primitive
+        if not primitive.may_have_effects:
+            return _NONE
+        own = primitive.effects_of(self)
+        if not primitive.has_regions:
             return own
         return own.union(*(graph.effects for graph in self.running()))
 

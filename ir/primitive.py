@@ -45,6 +45,7 @@ class Primitive:
       runs: the graphs that run when the equation does; all that it holds, by default. Rules that
         wait for a derivative do not.
       float_params: whether a parameter may hold a float, for which == is not identity.
+      unnamed: the parameters where none is given; None if one has to be.
     """
 
     name: str
@@ -64,13 +65,13 @@ class Primitive:
     param_names: tuple[str, ...] = ()
     may_have_effects: bool = False
     _inferred: dict[Any, TensorType | Types] = field(default_factory=dict)
-    _unnamed: dict[str, Any] | None = None
+    unnamed: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         self.param_names = tuple(self.defaults)
         self.may_have_effects = self.has_regions or bool(self.effects)
         if all(value is not REQUIRED for value in self.defaults.values()):
-            self._unnamed = dict(self.defaults)
+            self.unnamed = dict(self.defaults)
 
     def __repr__(self) -> str:
         return self.name
@@ -95,8 +96,8 @@ class Primitive:
 
     def complete(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters in declared order, defaults filled in. Raises TypeRuleError."""
-        if not params and self._unnamed is not None:
-            return self._unnamed
+        if not params and self.unnamed is not None:
+            return self.unnamed
         unknown = [name for name in params if name not in self.defaults]
         if unknown:
             raise TypeRuleError(

@@ -23,7 +23,7 @@ from ..ir.ops.shard_map import meshes_in
 from ..ir.places import places_of
 from ..ir.reproducer import explain, keep
 from ..ir.types import TensorType
-from . import jax_compat, rules, tables, workshop
+from . import jax_compat, tables, workshop
 from .context import Context, create
 from .host import TOKEN_TYPE, effects_of_graphs
 from .plan import Plan
@@ -128,7 +128,7 @@ def _emit(
         attributes["sym_name"] = ir.StringAttr.get(name)
         attributes["mhlo.num_partitions"] = ir.IntegerAttr.get(i32, 1)
         attributes["mhlo.num_replicas"] = ir.IntegerAttr.get(i32, 1)
-        ctx = Context(module, platforms, rules.LOWERINGS, tables.called, place)
+        ctx = Context(module, platforms, tables.lower, tables.called, place)
         ctx.careful = careful
         ctx.keeps_order = any(map(_states_order, main.equations))
         plan, meshes = Plan.of(main), meshes_in(main)

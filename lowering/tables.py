@@ -7,26 +7,31 @@ returns one MLIR value for each output of the equation.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from ..ir.builder import Builder
 from ..ir.graph import Equation, Graph, Value
+from ..ir.ops import annotation
+from ..ir.ops.call import call
 from ..ir.primitive import Primitive, RuleTable
 from .context import Context, MlirValue
+from .families import load_lowerings
 
 Lower = Callable[[Context, Equation, Sequence[MlirValue]], Sequence[MlirValue]]
 
-lower: RuleTable[Lower] = RuleTable("lowering")
+lower: RuleTable[Lower] = RuleTable("lowering", load=load_lowerings)
 
 Callees = Callable[[Equation], Iterable[Graph]]
 
-callees: RuleTable[Callees] = RuleTable("callees", lambda primitive: Equation.running)
+callees: RuleTable[Callees] = RuleTable(
+    "callees", lambda primitive: Equation.running, load=load_lowerings
+)
 """Which graphs of an equation its lowering emits; those that run, unless a rule says otherwise."""
 
-called: set[Primitive] = set()
+called: Final = frozenset({call, annotation.xla_metadata_call})
 """Primitives whose graphs become functions: `call` and its kin. Other graphs are inlined."""
 
-referred: set[Primitive] = set()
+referred: Final = frozenset({annotation.composite})
 """Primitives whose operation names a function: their graphs are one, however deep they stand."""
 
 

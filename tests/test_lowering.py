@@ -27,7 +27,7 @@ from covector.ir.ops import control
 from covector.ir.primitive import PRIMITIVES, define
 from covector.ir.types import TensorType
 from covector.lowering.emit import lower_graph
-from covector.lowering.rules import LOWERINGS
+from covector.lowering.tables import lower as lowerings
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
@@ -77,7 +77,7 @@ def test_computes_as_jit(cases: list[Case]) -> None:
 
 
 def test_every_primitive_has_a_lowering() -> None:
-    assert [name for name, p in PRIMITIVES.items() if LOWERINGS.get(p) is None] == []
+    assert [name for name, p in PRIMITIVES.items() if lowerings.get(p) is None] == []
 
 
 NOWHERE = {
@@ -228,7 +228,7 @@ def test_locations_and_names_are_kept() -> None:
 def bad_rule(name: str, lower: Any) -> tuple[Any, Equation]:
     """A primitive with a lowering that is wrong, and an equation of it."""
     primitive = define(name, lambda types, params: types[0], family="test")
-    LOWERINGS.define(primitive, lower)
+    lowerings.define(primitive, lower)
     x = Value(VECTOR, "x")
     return x, Equation(primitive, (x,), (Value(VECTOR, "y"),), {}, Location("mlp.py", 3, 5))
 
@@ -262,7 +262,7 @@ def test_errors_name_the_equation(
         with pytest.raises(CovectorError) as caught:
             lower_graph(Graph([x], [eqn], eqn.outputs))
     finally:
-        LOWERINGS.rules.pop(PRIMITIVES.pop(name))
+        lowerings.rules.pop(PRIMITIVES.pop(name))
     assert claim in str(caught.value)
     assert "at mlp.py:3:5" in str(caught.value)
     assert f"y: f32[3] = {name} x" in str(caught.value)

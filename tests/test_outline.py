@@ -60,7 +60,7 @@ def test_intervals_are_the_repeated_stretches(text: Any) -> None:
 
 
 def test_stretches_that_do_not_overlap() -> None:
-    assert apart(np.array([0, 2, 3, 6, 7]), 3).tolist() == [0, 3, 6]
+    assert apart([0, 2, 3, 6, 7], 3) == [0, 3, 6]
 
 
 # -- programs --------------------------------------------------------------------------------------

@@ -112,11 +112,10 @@ def _row(name: str, family: str, layers: dict[str, str], note: str) -> dict[str,
 def _native(p: Primitive) -> dict[str, Any]:
     from .. import passes
     from ..ir.interpret import meanings
-    from ..lowering import rules as lowering_rules
     from ..lowering.tables import lower
     from ..passes.tables import batch, jvp, transpose
 
-    del passes, lowering_rules  # imported for the rules that they enter
+    del passes  # imported for the rules that it enters
     layers = {
         "meaning": _known(meanings.get(p)),
         "jvp": "zero" if p.not_differentiable else _known(jvp.get(p)),

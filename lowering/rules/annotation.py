@@ -13,12 +13,9 @@ from ...ir.ops.annotation import attribute_value
 from ..context import Context, MlirValue
 from ..frontend_attributes import annotate
 from ..jax_compat import attribute_of
-from ..tables import called, lower, referred
+from ..tables import lower
 
 Operands = Sequence[MlirValue]
-
-called.add(ops.xla_metadata_call)
-referred.add(ops.composite)
 
 
 @lower.rule(ops.layout_constraint)

@@ -15,11 +15,9 @@ from ...ir.ops import call as ops
 from ...ir.ops.custom_vmap import custom_vmap_call
 from ...ir.ops.linear_call import linear_call
 from ..context import Context, MlirValue
-from ..tables import called, lower
+from ..tables import lower
 
 Operands = Sequence[MlirValue]
-
-called.add(ops.call)
 
 
 @lower.rule(ops.call)

@@ -10,7 +10,7 @@ import heapq
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -47,8 +47,9 @@ class _Chooser:
         self.graph, self.equations = graph, graph.equations
         self.numbers, self.shortest = numbers, shortest
         self.order, self.rank = suffix_array(numbers)
+        self.starts: list[int] = self.order.tolist()
         self.taken = np.zeros(len(numbers), bool)
-        self.taken_before = np.zeros(len(numbers) + 1, np.int64)
+        self._note_taken()
 
     def run(self) -> list[Block]:
         n = len(self.numbers)
@@ -77,19 +78,32 @@ class _Chooser:
     def _take(self, block: Block) -> Block:
         for start in block.starts:
             self.taken[start : start + block.length] = True
-        self.taken_before[1:] = np.cumsum(self.taken)
+        self._note_taken()
         return block
+
+    def _note_taken(self) -> None:
+        """Count what is taken before each equation, and the starts of free stretches of the
+        shortest length before each rank."""
+        taken = np.r_[0, np.cumsum(self.taken)]
+        ends = np.minimum(self.order + self.shortest, len(self.numbers))
+        is_free = taken[ends] == taken[self.order]
+        self.taken_before: list[int] = taken.tolist()
+        self.free_before: list[int] = np.r_[0, np.cumsum(is_free)].tolist()
 
     def _free(self, length: int, first: int, last: int) -> Block | None:
         """The copies of an interval that are free and do not overlap: all of its length or, where
         these would overlap, of the distance between most of them."""
-        starts = np.sort(self.order[first : last + 1])
-        gaps = np.diff(starts)
-        shorter = int(np.bincount(gaps).argmax())
-        best = None
-        for n in {length, min(length, shorter)}:
-            free = starts[self.taken_before[starts + n] == self.taken_before[starts]]
-            block = Block(n, tuple(apart(free, n).tolist()))
+        if self.free_before[last + 1] - self.free_before[first] < 2:
+            return None
+        starts = sorted(self.starts[first : last + 1])
+        gaps = Counter([b - a for a, b in pairwise(starts)])
+        lengths = {length}
+        if min(gaps) < length:
+            lengths.add(min(length, min(gaps, key=lambda gap: (-gaps[gap], gap))))
+        best, before = None, self.taken_before
+        for n in lengths:
+            free = [s for s in starts if before[s + n] == before[s]]
+            block = Block(n, tuple(apart(free, n)))
             if n >= self.shortest and (best is None or block.saved > best.saved):
                 best = block
         return best

@@ -7,7 +7,7 @@ Algorithms 2, 2004.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,12 +68,12 @@ def intervals(
             stack.append((shared[i], first))
 
 
-def apart(starts: Numbers, length: int) -> Numbers:
+def apart(starts: Sequence[int], length: int) -> list[int]:
     """Those starts, from the first on, whose stretches do not overlap."""
     kept: list[int] = []
     end = -1
-    for start in starts.tolist():
+    for start in starts:
         if start >= end:
             kept.append(start)
             end = start + length
-    return np.asarray(kept, np.int64)
+    return kept

@@ -13,8 +13,20 @@ import numpy as np
 import pytest
 from jax import lax
 from jax.custom_derivatives import linear_call
+from jax.experimental import io_callback
 from laws import interpret
-from test_effect_counts import BATCH, ONE, OTHER, Function, assert_same, base, log_of, look
+from test_effect_counts import (
+    BATCH,
+    LOG,
+    ONE,
+    OTHER,
+    Function,
+    assert_same,
+    base,
+    in_scan,
+    log_of,
+    look,
+)  # fmt: skip
 
 import covector
 from covector.passes import run_passes
@@ -202,3 +214,36 @@ def test_a_condition_whose_answers_are_foreseen_still_shows(name: str) -> None:
 
     log = log_of(lambda: covector.jit(ONE[name](f))(np.float32(3.0)))
     assert sorted(log) == [(OTHER, 0.25), (OTHER, 0.5), (OTHER, 1.0)]
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("wrap", [lambda f: f, jax.jit, jax.checkpoint, in_branch, in_scan])
+def test_callbacks_of_both_rules_stay(wrap: Callable[[Function], Function], ordered: bool) -> None:
+    """Where the function is called in a scan, too: JAX forgets the forward rule's there."""
+
+    def call(tag: int, x: Any) -> None:
+        put = lambda x: LOG.append((tag, float(x)))  # noqa: E731
+        io_callback(put, None, x, ordered=ordered)
+
+    @jax.custom_vjp
+    def f(x: Any) -> Any:
+        call(FUNCTION, x)
+        return jnp.sin(x)
+
+    def fwd(x: Any) -> Any:
+        call(RULE, x)
+        return jnp.sin(x), x
+
+    def bwd(x: Any, ct: Any) -> Any:
+        call(BACK, x)
+        return (jnp.cos(x) * ct,)
+
+    f.defvjp(fwd, bwd)
+    g, x = wrap(f), jnp.float32(0.5)
+    there = [y for _, y in log_of(lambda: covector.jit(g)(x))]
+    want = [*((RULE, y) for y in there), *((BACK, y) for y in reversed(there))]
+    for gradient in (covector.grad(g), covector.jit(covector.grad(g))):
+        got = log_of(lambda gradient=gradient: gradient(x))
+        in_order = (lambda log: log) if ordered else sorted
+        np.testing.assert_allclose(in_order(got), in_order(want), rtol=1e-5)
+    assert_same(log_of(lambda: covector.vjp(g, x)[0]), want[: len(there)])

@@ -208,10 +208,14 @@ def _scatter(eqn: Equation, arrays: Sequence[Any]) -> Sequence[Any]:
 
 @binds("add_any")
 def _add_any(eqn: Equation, arrays: Sequence[Any]) -> Sequence[Any]:
-    """JAX's takes two of one type, ours scalars beside arrays too."""
+    """JAX's takes two of one type, ours scalars beside arrays too, and one row beside many."""
     type = eqn.outputs[0].type
     dtype = to_jax_dtype(type.dtype)
-    same = [x if np.shape(x) == type.shape else lax.full(type.shape, x, dtype) for x in arrays]
+    rows = [lax.full(type.shape, x, dtype) if not np.shape(x) else x for x in arrays]
+    axes = range(len(type.shape))
+    same = [
+        x if np.shape(x) == type.shape else lax.broadcast_in_dim(x, type.shape, axes) for x in rows
+    ]
     return [jax_primitives()["add_any"].bind(*same)]
 
 

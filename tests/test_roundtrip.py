@@ -12,6 +12,7 @@ from jax.extend.core import jaxpr_as_fun
 from library_calls import CALLS
 from programs import PROGRAMS, Program
 
+import covector
 from covector.frontend.export_rules import jax_operation
 from covector.frontend.modules import as_function, from_jaxpr, make_ir, to_jaxpr
 from covector.ir.graph import Equation
@@ -147,3 +148,18 @@ def test_library_calls(name: str) -> None:
                 check_types(eqn)
     actual, expected = together(as_function(module), function)(argument)
     assert_same(actual, expected)
+
+
+@pytest.mark.parametrize("shape", ["", "1,3", "2,3"])
+@pytest.mark.parametrize("name", ["add_any", "add", "mul", "max", "atan2", "lt"])
+def test_operands_that_are_the_same_for_all_rows(name: str, shape: str) -> None:
+    """Batches leave an operand that all examples share one row; JAX's add_any takes no such two."""
+    out = "bool" if name == "lt" else "f32"
+    module = covector.parse(
+        f"func @f(x: f32[{shape}], y: f32[2,3]) -> ({out}[2,3]) {{\n"
+        f"  z: {out}[2,3] = {name} x y\n  return z\n}}"
+    )
+    x, y = (np.full(v.type.shape, 0.5, np.float32) for v in module.main.inputs)
+    (want,) = module.interpret(x, y)
+    np.testing.assert_allclose(jax.jit(module.as_function())(x, y)[0], want)
+    np.testing.assert_allclose(module.run(x, y)[0], want)

@@ -1,9 +1,9 @@
-"""Un-jitted calls, ours beside JAX's, in one process: the first call and later ones, closures anew.
+"""Un-jitted calls, ours beside JAX's: the first, the second and later ones, closures anew.
 
     python benchmarks/unjitted.py [--rounds 20] [--gpt]
 
-Each call makes new lambdas, as a script does. The first call of each side runs in a process of its
-own, so that neither finds what the other has compiled.
+Each call makes new lambdas, as a script does. The first two calls of each side run in a process of
+their own, so that neither finds what the other has compiled; later ones run in one process.
 """
 
 from __future__ import annotations
@@ -63,6 +63,12 @@ def jacobian_products(library: Any) -> Any:
     return library.vmap(push)(jnp.ones((8, *x.shape)))
 
 
+def deep_gradient(library: Any) -> Any:
+    """The same few operations in many layers: what is first run operation by operation."""
+    params = [(jnp.full((24, 24), 0.1), jnp.zeros(24)) for _ in range(8)]
+    return library.grad(lambda p, y: mlp(p, y))(params, jnp.ones((16, 24)))
+
+
 def gpt_gradient(library: Any) -> Any:
     import gpt
 
@@ -75,6 +81,7 @@ PROGRAMS: dict[str, Callable[[Any], Any]] = {
     "hvp": hvp,
     "per_example": per_example,
     "jacobian_products": jacobian_products,
+    "deep_gradient": deep_gradient,
     "gpt_gradient": gpt_gradient,
 }
 
@@ -85,23 +92,24 @@ def seconds(run: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def first_call(name: str, library: str) -> float:
-    """Seconds of the first call in a fresh process, after its inputs' own operations."""
+def first_calls(name: str, library: str) -> list[float]:
+    """Seconds of the first two calls in a fresh process, after their inputs' own operations."""
     command = [sys.executable, __file__, "--first", name, library]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [float(word) for word in told.split()]
 
 
 def compare(name: str, rounds: int) -> None:
     program = PROGRAMS[name]
     for a, b in zip(jax.tree.leaves(program(covector)), jax.tree.leaves(program(jax)), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-5)
-    first = [first_call(name, library) for library in ("covector", "jax")]
+    first, second = zip(*(first_calls(name, m) for m in ("covector", "jax")), strict=True)
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds):
         for library, kept in zip((covector, jax), times, strict=True):
             kept.append(seconds(lambda library=library: program(library)))
     later = [statistics.median(kept) for kept in times]
-    for label, (ours, theirs) in (("first", first), ("later", later)):
+    for label, (ours, theirs) in (("first", first), ("second", second), ("later", later)):
         print(
             f"{name:20}{label:8}{ours * 1e3:10.1f} ms{theirs * 1e3:10.1f} ms{ours / theirs:8.2f}",
             flush=True,
@@ -119,7 +127,7 @@ def main() -> None:
         jax.block_until_ready(mlp_args())
         chosen = covector if library == "covector" else jax
         _ = chosen.grad, chosen.vmap, chosen.linearize  # covector's modules are loaded when used
-        print(seconds(lambda: PROGRAMS[name](chosen)))
+        print(*(seconds(lambda: PROGRAMS[name](chosen)) for _ in range(2)))
         return
     print(f"{'':28}{'covector':>13}{'jax':>13}{'ratio':>8}")
     for name in PROGRAMS:

@@ -148,9 +148,9 @@ class _Program:
     """A graph as a callable of flat arrays, compiled when that pays.
 
     The first time that a program is seen it is compiled as a whole or run equation by equation,
-    whichever is sooner done. When it comes again, it is compiled if that takes less than IMPATIENT
-    seconds, or as soon as it has been run for the time that compiling it takes: so no call waits
-    long, and all of them together at most twice as long as with the better choice from the start.
+    whichever is sooner done. When it comes again, it is compiled as soon as it has been run for the
+    time that compiling it takes: all calls together wait at most twice as long as with the better
+    choice from the start, and the second call of a program does not wait for a compiler.
     """
 
     __slots__ = ("captured", "digest", "graph")
@@ -191,11 +191,9 @@ class _Program:
             return True  # one step is the whole program
         seconds = compile_seconds(self.graph)
         if self.digest in _running:
-            return seconds < IMPATIENT or _running[self.digest] > seconds
+            return _running[self.digest] > seconds
         return seconds <= stepwise_seconds(self.graph)
 
-
-IMPATIENT: Final = 0.5
 
 _compiled: Final[ProgramCache[Runner]] = ProgramCache()
 """Dispatchers by the structural hash of their program."""

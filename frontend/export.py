@@ -22,6 +22,7 @@ from .export_rules import rule_for
 from .jax_compat import typed_scalar, typeof
 from .locations import find_site
 from .trace import GraphTrace, recording_trace
+from .varying import together
 
 
 def eval_graph(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
@@ -72,6 +73,8 @@ def closed_jaxpr(graph: Graph) -> Any:
 
 
 def _bind(eqn: Equation, inputs: Sequence[Any]) -> Sequence[Any]:
+    if not eqn.primitive.has_regions:
+        inputs = together(inputs)
     if eqn.location is not None and eqn.location.scope:
         with jax.named_scope(eqn.location.scope):
             return rule_for(eqn.primitive)(eqn, inputs)

@@ -22,6 +22,7 @@ from .export import eval_graph, jitted
 from .export_rules import binds
 from .jax_compat_rules import SymbolicZero
 from .policies import policy_to_jax
+from .varying import together, varying_as
 
 Arrays = Sequence[Any]
 Tuple = tuple[Any, ...]
@@ -39,12 +40,12 @@ def _call(eqn: Equation, arrays: Arrays) -> Arrays:
 def _scan(eqn: Equation, arrays: Arrays) -> Arrays:
     p = eqn.params
     n_carry = p["num_carry"]
-    consts, carry, xs = split_sizes(arrays, (p["num_consts"], n_carry))
+    consts, carry, xs = split_sizes(together(arrays), (p["num_consts"], n_carry))
     graph: Graph = p["graph"]
 
     def step(carry: Tuple, x: Tuple) -> tuple[Tuple, Tuple]:
         outputs = eval_graph(graph, (*consts, *carry, *x))
-        return tuple(outputs[:n_carry]), tuple(outputs[n_carry:])
+        return tuple(varying_as(outputs[:n_carry], carry)), tuple(outputs[n_carry:])
 
     last, ys = lax.scan(
         step, carry, xs, length=p["length"], reverse=p["reverse"], unroll=p["unroll"]
@@ -55,13 +56,14 @@ def _scan(eqn: Equation, arrays: Arrays) -> Arrays:
 @binds("while")
 def _while(eqn: Equation, arrays: Arrays) -> Arrays:
     p = eqn.params
-    cond_consts, body_consts, carry = split_sizes(arrays, (p["cond_nconsts"], p["body_nconsts"]))
+    lengths = p["cond_nconsts"], p["body_nconsts"]
+    cond_consts, body_consts, carry = split_sizes(together(arrays), lengths)
 
     def proceed(carry: Tuple) -> Any:
         return eval_graph(p["cond_graph"], (*cond_consts, *carry))[0]
 
     def body(carry: Tuple) -> Tuple:
-        return tuple(eval_graph(p["body_graph"], (*body_consts, *carry)))
+        return tuple(varying_as(eval_graph(p["body_graph"], (*body_consts, *carry)), carry))
 
     last: Tuple = lax.while_loop(proceed, body, carry)
     return last

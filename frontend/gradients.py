@@ -28,6 +28,7 @@ from .ref_args import check_no_tangents, write_refs
 from .staged import Staged
 from .staging import divide, function_name, stage, wraps
 from .tangents import float0_zeros
+from .varying import check_pulled
 
 
 def value_and_grad(
@@ -117,6 +118,7 @@ def _value_and_grad(
             seeds = staged.in_backward(arrays) if staged.carried else ()
             graph = watched.grad(staged.graph, flags, n_beside, with_value, seeds)
         operands = staged.operands(arrays)
+        check_pulled(function_name(fun), operands, flags)
         outputs = _executed(graph, operands, budget)
         if staged.written:
             outputs = _settled(staged, outputs, with_value)

@@ -15,6 +15,17 @@ from types import FrameType
 from typing import Any
 
 import jax
+from jax._src import (
+    api,
+    config,
+    core,
+    debugging,
+    dtypes,
+    linear_util,
+    literals,
+    source_info_util,
+    traceback_util,
+)
 
 # NotNeeded stands in a pull-back for an argument that is not a residual; DontWant, DidntWant and
 # GradRef for cotangents that are not to be, were not, or were added to a ref (also in jax.ad).
@@ -35,18 +46,6 @@ import jax
 # debugging: its module is where jax.debug.callback wraps the user's function.
 # is_user_filename, _source_info_context: where an operation came from.
 # register_exclusion: our frames are not the user's, in JAX's tracebacks as in ours.
-from jax._src import (
-    api,
-    config,
-    core,
-    debugging,
-    dtypes,
-    linear_util,
-    literals,
-    source_info_util,
-    traceback_util,
-)
-
 # lower_jaxpr2: see `lowered`.
 # ad, batching: the tables where authors register rules.
 from jax._src.interpreters import ad, batching, partial_eval

@@ -1,4 +1,5 @@
-"""The private names of JAX behind custom derivative rules and checkpoints (see jax_compat)."""
+"""The private names of JAX behind custom derivative rules, checkpoints, and what a shard_map notes
+in types (see jax_compat)."""
 
 from __future__ import annotations
 
@@ -13,7 +14,10 @@ import jax
 # SymbolicZero stands for an absent tangent in rules defined with symbolic_zeros=True; Zero for an
 # absent cotangent in what flattened backward rules return.
 # ad_checkpoint: what gives a value its name.
-from jax._src import ad_checkpoint, ad_util, config, custom_derivatives
+from jax._src import ad_checkpoint, ad_util, config, core, custom_derivatives
+
+# mesh: its module knows the mesh that is set.
+from jax._src import mesh as mesh_lib
 
 # Recompute: a checkpoint policy's long form of False.
 from jax._src.interpreters import partial_eval
@@ -89,6 +93,8 @@ def under_settings(values: tuple[Any, ...]) -> Iterator[None]:
         for setting, value in zip(_TRACING_SETTINGS, values, strict=True):
             if setting.value != value:
                 stack.enter_context(setting(value))
+        if notes_axes():  # JAX's checks of itself compare what types note, which ours do not
+            stack.enter_context(config.enable_checks(False))
         yield
 
 
@@ -97,6 +103,30 @@ def noting_axes(noted: bool) -> contextlib.AbstractContextManager[None]:
     as a shard_map is asked to check."""
     given: contextlib.AbstractContextManager[None] = config._check_vma(noted)
     return given
+
+
+def set_mesh() -> Any:
+    """The mesh of jax.set_mesh that is in force; an empty one outside of it."""
+    return mesh_lib.get_concrete_mesh()
+
+
+def notes_axes() -> bool:
+    """Whether types say along which axes of a shard_map values differ between devices."""
+    return bool(config._check_vma.value)
+
+
+def varying_axes(x: Any) -> frozenset[Any]:
+    """The axes of a shard_map along which a value differs between devices."""
+    if isinstance(x, jax.ShapeDtypeStruct):
+        return frozenset(getattr(x, "vma", None) or ())
+    kind = getattr(core.typeof(x), "mat", None)
+    return frozenset() if kind is None else kind.varying
+
+
+def declare_varying(x: Any, axes: frozenset[Any]) -> Any:
+    """The value as one that differs between devices along these axes, too."""
+    missing = axes - varying_axes(x)
+    return core.pvary(x, tuple(sorted(missing))) if missing else x
 
 
 @contextlib.contextmanager

@@ -31,6 +31,7 @@ from .pulled import Pulled, sources
 from .ref_args import check_no_tangents, read_refs, write_refs
 from .staging import function_name, split_outputs, stage, types_of
 from .tangents import cotangent_leaves, float0_zeros, tangent_leaves, zero_tangent, zeros_of
+from .varying import check_pulled
 
 
 @boundary
@@ -77,7 +78,10 @@ def _at_point(
         parts = watched.linearize(staged.graph, staged.active(moves))
     n, n_out = staged.n_results, staged.n_out
     check_no_tangents(function_name(fun), staged.written, parts.nonzero[n:])
-    outputs = staged.settle(execute(parts.primal, staged.operands(leaves)))
+    operands = staged.operands(leaves)
+    if kind is PullBack:
+        check_pulled(function_name(fun), operands, staged.active(moves))
+    outputs = staged.settle(execute(parts.primal, operands))
     out, aux = split_outputs(staged, outputs[:n])
     carried = [i for i, _ in staged.in_backward(leaves)] if staged.carried else []
     apply = kind(
@@ -322,6 +326,8 @@ def linear_transpose(
     leaves, in_tree = jax.tree.flatten((primals, {}))
     types = [_stated_type(x) for x in leaves]
     staged = stage(fun, leaves, in_tree, types=types)
+    operands = (*staged.captured, *leaves)
+    check_pulled(function_name(fun), operands, staged.active([True] * len(leaves)))
     graph = staged.graph
     _check_one_field(types, graph.output_types)
     pull_back = Transposed(

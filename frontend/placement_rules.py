@@ -91,6 +91,9 @@ def check_place(what: str, place: Any, anywhere: bool = False) -> None:
     if mesh is not None and mesh.size == 1 and anywhere:
         return
     if isinstance(mesh, jax.sharding.AbstractMesh):
+        is_manual = set(mesh.axis_types) == {jax.sharding.AxisType.Manual}
+        if is_manual and anywhere and place.is_fully_replicated:
+            return  # the part of a device is there
         if MESH.get() is not None or jax.sharding.AxisType.Manual in mesh.axis_types:
             raise UsageError(
                 claim,

@@ -24,7 +24,7 @@ from .export import eval_graph
 from .export_rules import binds
 from .importer import Params, graph_of_open, records
 from .jax_compat import current_trace, extended_axes, newly_manual_axes, typeof
-from .jax_compat_rules import noting_axes
+from .jax_compat_rules import noting_axes, set_mesh
 from .locations import find_site
 
 if TYPE_CHECKING:
@@ -127,9 +127,14 @@ def _record_shard_map(b: Builder, inputs: Atoms, params: Params) -> Atoms:
 
 
 def _devices(mesh: Any) -> tuple[int, ...]:
-    """The numbers of the devices of a mesh; none of one that is abstract."""
+    """The numbers of the devices of a mesh; of one that is abstract, those of the mesh of these
+    axes that is set around the program, or none."""
     if not isinstance(mesh, jax.sharding.Mesh):
-        return ()
+        around = set_mesh()
+        is_it = not around.empty and around.abstract_mesh.shape_tuple == mesh.shape_tuple
+        if MESH.get() is not None or not is_it:  # the first: inside of another shard_map
+            return ()
+        mesh = around
     return tuple(int(device.id) for device in mesh.devices.flat)
 
 

@@ -84,7 +84,7 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "a struct as a constant": (
         lambda m: m.jit(lambda x: (x, STRUCT))(X),
         TypeError,
-        "A ShapeDtypeStruct does not have a value",
+        "A ShapeDtypeStruct does not have a value|, a ShapeDtypeStruct: traced functions return",
     ),
     "options inside": (
         lambda m: m.jit(lambda x: m.jit(double, compiler_options={"no": "such"})(x))(X),

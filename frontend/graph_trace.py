@@ -120,7 +120,7 @@ class GraphTrace(Trace):  # type: ignore[misc]
             ]
         )
         if primitive.name in WITH_CELLS:
-            inputs = (*map(self.operand, outer_refs(params)), *inputs)
+            inputs = (*map(self.operand, outer_refs(primitive.name, params)), *inputs)
         b = self.builder
         b.location = place_of(site, source.name_stack)
         try:

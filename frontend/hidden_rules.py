@@ -8,7 +8,7 @@ functions with ordinary rules, see `told`; all others as what they expand to.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -57,6 +57,12 @@ def jaxprs_in(params: Params) -> Iterator[Any]:
         for x in value if isinstance(value, tuple) else (value,):
             if hasattr(x, "eqns"):
                 yield x
+
+
+def jaxprs_of(name: str, params: Params) -> Iterable[Any]:
+    """`jaxprs_in` the parameters of JAX's operation of that name; at once for jitted functions,
+    which most of what jax.numpy does are."""
+    return (params["jaxpr"],) if name == "jit" else jaxprs_in(params)
 
 
 def told(called: Any) -> Callable[..., Any] | None:

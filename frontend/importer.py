@@ -25,7 +25,7 @@ from .captures import constant_atom
 from .carried import entered, note_carried, with_second_inputs
 from .cells import Cell, cell_of, check_no_cells, enter_input, has_ref_effects, is_ref
 from .compiler_attributes import has_context, record_in_context
-from .hidden_rules import has_hidden_rule, jaxprs_in
+from .hidden_rules import has_hidden_rule, jaxprs_of
 from .jax_compat import (
     ClosedJaxpr,
     JaxprLiteral,
@@ -339,11 +339,11 @@ def _import_body(jaxpr: Any, consts: Any, carries: bool, lends: bool) -> Graph:
     return graph
 
 
-def outer_refs(params: Params) -> list[Any]:
+def outer_refs(name: str, params: Params) -> list[Any]:
     """The mutable arrays that live outside of all, which regions of an operation read or write:
     what these hold comes to it before its operands."""
     found = {}
-    for jaxpr in jaxprs_in(params):
+    for jaxpr in jaxprs_of(name, params):
         if jaxpr.effects and has_ref_effects(jaxpr):
             graph = graph_of_either(jaxpr)
             found.update({id(x): x for x in memoised(graph, "outer refs", tuple)})
@@ -364,7 +364,8 @@ def _import_equation(
     b.location = place_of(site, eqn.source_info.name_stack)
     inputs = tuple([_read(b, x, env) for x in eqn.invars])
     if eqn.effects:
-        inputs = (*[cell_of(outer, ref, carry) for ref in outer_refs(eqn.params)], *inputs)
+        refs = outer_refs(eqn.primitive.name, eqn.params)
+        inputs = (*[cell_of(outer, ref, carry) for ref in refs], *inputs)
     rule, params = rule_for(eqn.primitive), eqn.params
     try:
         if lent is not None and eqn.primitive.name in BORROWERS:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..ir.graph import Graph, Value, memoised
 from .captures import closure_tracers
 from .cells import Cell
-from .hidden_rules import jaxprs_in
+from .hidden_rules import jaxprs_of
 from .importer import Params, graph_of_either
 from .jax_compat import scan_sizes
 from .leaks import lend
@@ -36,7 +36,7 @@ def lend_values(
     Nothing is where one of the values is out of reach: it is an error to ask for the rule then.
     """
     found = values_lent(name, inputs, params)
-    if not all(id(x) in trace.aliases or not x._trace.finished for x in found):
+    if not found or not all(id(x) in trace.aliases or not x._trace.finished for x in found):
         return inputs, params
     lend(found)
     return with_lent(name, found, tuple(map(trace.atom, found)), inputs, params)
@@ -55,10 +55,10 @@ def lend_inputs(
 
 def values_lent(name: str, inputs: Operands, params: Params) -> list[GraphTracer]:
     """The recorded values that rules in an operation's jaxprs, or its own, close over."""
-    if any(x.__class__ is Cell for x in inputs):
+    if Cell in [x.__class__ for x in inputs]:
         return []  # the regions are changed already, for mutable arrays
     found = {}
-    for jaxpr in jaxprs_in(params):
+    for jaxpr in jaxprs_of(name, params):
         found.update({id(x): x for x in lent_to(graph_of_either(jaxpr, lends=True))})
     if name in WITH_RULES:
         closed_over = closure_tracers(*params.values())

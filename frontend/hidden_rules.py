@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.custom_derivatives import linear_call
 
 from .hidden_roots import as_custom_jvp, is_derivative, is_root
@@ -186,6 +187,19 @@ def _as_custom_jvp(called: Any) -> Callable[..., Any]:
         tree = jax.tree.structure(primals)
         nonzero = jax.tree.unflatten(tree, moves)
         out, kept, *_ = called.vjp_fwd(nonzero, *primals)
+        outputs, out_tree = jax.tree.flatten(out)
+        lives = [jnp.issubdtype(jnp.result_type(y), jnp.inexact) for y in outputs]
+
+        def filled(flat: Any) -> Any:
+            """As the output nests, with float0 for its integers."""
+            given = iter(flat)
+            return jax.tree.unflatten(
+                out_tree,
+                [
+                    next(given) if f else np.zeros(jnp.shape(y), jax.dtypes.float0)
+                    for y, f in zip(outputs, lives, strict=True)
+                ],
+            )
 
         def push(residuals: Any, flat: Any) -> Any:
             moved = iter(flat)
@@ -193,15 +207,18 @@ def _as_custom_jvp(called: Any) -> Callable[..., Any]:
                 next(moved) if m else t
                 for m, t in zip(moves, jax.tree.leaves(tangents), strict=True)
             ]
-            return called.jvp(residuals[0], jax.tree.unflatten(tree, whole))[1]
+            dys = called.jvp(residuals[0], jax.tree.unflatten(tree, whole))[1]
+            return [dy for dy, f in zip(jax.tree.leaves(dys), lives, strict=True) if f]
 
-        def pull(residuals: Any, ct: Any) -> Any:
-            cts = _collect_cotangents(called, residuals[1], ct, moves)
+        def pull(residuals: Any, flat: Any) -> Any:
+            cts = _collect_cotangents(called, residuals[1], filled(flat), moves)
             zeros = [jnp.zeros_like(x) for x in jax.tree.leaves(residuals[0])]
             return [z if c is None else c for c, z, m in zip(cts, zeros, moves, strict=True) if m]
 
         live = [t for t, m in zip(jax.tree.leaves(tangents), moves, strict=True) if m]
-        return out, linear_call(push, pull, (primals, kept), live)
+        if not any(lives):
+            return out, filled(())
+        return out, filled(linear_call(push, pull, (primals, kept), live))
 
     return function
 

@@ -80,8 +80,17 @@ def params_key(params: Mapping[str, Any]) -> Hashable:
     items = []
     for name, value in params.items():
         closure = library_closure(value)
-        items.append((name, type(value), value if closure is None else closure))
+        items.append((name, type(value), _distinct(value) if closure is None else closure))
     return tuple(items)
+
+
+def _distinct(value: Any) -> Any:
+    """A parameter with its types: True, 1 and 1.0 are equal, and not the same to the callee."""
+    if isinstance(value, tuple):
+        return tuple(map(_distinct, value))
+    if isinstance(value, Mapping):
+        return tuple([(key, _distinct(x)) for key, x in sorted(value.items())])
+    return type(value), value
 
 
 def callable_name(f: Any) -> str:

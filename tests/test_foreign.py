@@ -181,3 +181,15 @@ def test_ffi() -> None:
 def test_refused_with_the_reason() -> None:
     with pytest.raises(CovectorError, match="tokens are not values"):
         covector.make_ir(lambda x: (x, jax.lax.create_token(x))[0])(X)
+
+
+def test_attributes_of_equal_values() -> None:
+    """True, 1 and 1.0 are equal, and not the same attribute."""
+    values: list[Any] = [np.bool_(True), np.int8(1), np.float32(1), 1, 1.0]
+    texts = set()
+    for value in values:
+        for attributes in ({"key": value}, {"key": {"inner": value}}):
+            call = jax.ffi.ffi_call("not_called", jax.ShapeDtypeStruct((3,), jnp.float32))
+            lowered = covector.jit(lambda x, call=call, given=attributes: call(x, **given)).lower(X)
+            texts.add(lowered.as_text().partition("mhlo.backend_config")[2])
+    assert len(texts) == 2 * len(values)

@@ -97,3 +97,36 @@ def test_a_forward_rule_alone_is_transposed() -> None:
 def test_a_reverse_rule_beside_a_forward_rule_is_not_differentiated() -> None:
     with pytest.raises(PassError, match="differentiated in a residual of linear_call"):
         covector.grad(covector.grad(calling(Both)))(X, Y)
+
+
+class Floored(Operation):  # type: ignore[misc]
+    """sin(x), or only the integer below 5 x, or both: with rules for both modes."""
+
+    def __init__(self, aval: Any, wanted: str) -> None:
+        integer = jax.typeof(jnp.int32(0))
+        self.in_avals, self.params = (aval,), {"wanted": wanted}
+        self.out_aval = {"both": (aval, integer), "integer": (integer,)}[wanted]
+        super().__init__()
+
+    def expand(self, x: Any) -> Any:
+        values = jnp.sin(x), jnp.int32(jnp.floor(5 * x))
+        return values[-len(self.out_aval) :]
+
+    def jvp(self, primals: Any, tangents: Any) -> Any:
+        dys = jnp.cos(primals[0]) * tangents[0], np.zeros((), jax.dtypes.float0)
+        return self(*primals), dys[-len(self.out_aval) :]
+
+    def vjp_fwd(self, nonzero: Any, x: Any) -> Any:
+        return self(x), x
+
+    def vjp_bwd_retval(self, residuals: Any, ct: Any) -> Any:
+        return (jnp.cos(residuals) * ct[0] if len(ct) == 2 else jnp.zeros(()),)
+
+
+@pytest.mark.parametrize("wanted", ["both", "integer"])
+def test_integers_among_results(wanted: str) -> None:
+    f = lambda x: x * sum(Floored(jax.typeof(x), wanted)(x))  # noqa: E731
+    for run in (
+        lambda m: m.grad(f)(X), lambda m: m.jvp(f, (X,), (Y,)), lambda m: m.jit(m.grad(f))(X),
+    ):  # fmt: skip
+        jax.tree.map(np.testing.assert_allclose, run(covector), run(jax))

@@ -68,8 +68,11 @@ def _split(graph: Graph, unknown: tuple[bool, ...], forced: tuple[bool, ...]) ->
     for eqn in graph.equations:
         if unknown_values.isdisjoint(eqn.inputs):
             first.append(eqn)
-        else:
+        elif eqn.primitive.may_have_effects:
             _place(eqn, unknown_values, first, second)
+        else:
+            second.append(eqn)
+            unknown_values.update(eqn.outputs)
     unknown_out = tuple(
         f or v in unknown_values for v, f in zip(graph.outputs, forced, strict=True)
     )
@@ -85,7 +88,8 @@ def _split(graph: Graph, unknown: tuple[bool, ...], forced: tuple[bool, ...]) ->
 
 
 def _place(eqn: Equation, unknown: set[Any], first: list[Equation], second: list[Equation]) -> None:
-    """Put an equation that reads unknown values in the half it belongs to, or take it apart."""
+    """Put an equation with regions or effects, that reads unknown values, in the half it belongs
+    to, or take it apart."""
     rule = rules.get(eqn.primitive)
     if rule is None:
         if eqn.primitive.effects_of(eqn):  # those of a region wait with all of it

@@ -185,7 +185,8 @@ batch: RuleTable[BatchRule] = RuleTable("batch", _batch_from_traits, load=load_r
 # -- equations with regions ----------------------------------------------------------------------
 
 split: RuleTable[SplitRule] = RuleTable("partial_eval", load=load_rules)
-"""How to take apart an equation with unknown inputs; without a rule, all of it waits."""
+"""How to take apart an equation with unknown inputs that has regions or effects; without a rule,
+all of it waits, as do all others."""
 
 dce: RuleTable[DceRule] = RuleTable("dce", load=load_region_rules)
 """How to drop what only unused outputs need; the outputs that stay keep their order."""

@@ -22,7 +22,7 @@ from .export import eval_graph, jitted
 from .export_rules import binds
 from .jax_compat_rules import SymbolicZero
 from .policies import policy_to_jax
-from .varying import together, varying_as
+from .varying import carried_alike, returned_alike, varying_as
 
 Arrays = Sequence[Any]
 Tuple = tuple[Any, ...]
@@ -40,13 +40,15 @@ def _call(eqn: Equation, arrays: Arrays) -> Arrays:
 def _scan(eqn: Equation, arrays: Arrays) -> Arrays:
     p = eqn.params
     n_carry = p["num_carry"]
-    consts, carry, xs = split_sizes(together(arrays), (p["num_consts"], n_carry))
+    consts, carry, xs = split_sizes(arrays, (p["num_consts"], n_carry))
     graph: Graph = p["graph"]
 
     def step(carry: Tuple, x: Tuple) -> tuple[Tuple, Tuple]:
         outputs = eval_graph(graph, (*consts, *carry, *x))
         return tuple(varying_as(outputs[:n_carry], carry)), tuple(outputs[n_carry:])
 
+    if p["length"]:
+        carry = carried_alike(lambda *carry: step(carry, tuple(x[0] for x in xs))[0], carry)
     last, ys = lax.scan(
         step, carry, xs, length=p["length"], reverse=p["reverse"], unroll=p["unroll"]
     )
@@ -57,7 +59,7 @@ def _scan(eqn: Equation, arrays: Arrays) -> Arrays:
 def _while(eqn: Equation, arrays: Arrays) -> Arrays:
     p = eqn.params
     lengths = p["cond_nconsts"], p["body_nconsts"]
-    cond_consts, body_consts, carry = split_sizes(together(arrays), lengths)
+    cond_consts, body_consts, carry = split_sizes(arrays, lengths)
 
     def proceed(carry: Tuple) -> Any:
         return eval_graph(p["cond_graph"], (*cond_consts, *carry))[0]
@@ -65,6 +67,7 @@ def _while(eqn: Equation, arrays: Arrays) -> Arrays:
     def body(carry: Tuple) -> Tuple:
         return tuple(varying_as(eval_graph(p["body_graph"], (*body_consts, *carry)), carry))
 
+    carry = carried_alike(lambda *carry: body(carry), carry)
     last: Tuple = lax.while_loop(proceed, body, carry)
     return last
 
@@ -79,7 +82,7 @@ def _found_again(eqn: Equation, arrays: Arrays) -> Arrays:
 @binds("cond")
 def _cond(eqn: Equation, arrays: Arrays) -> Arrays:
     index, *operands = arrays
-    branches = [_function(graph) for graph in eqn.params["branches"]]
+    branches = returned_alike(list(map(_function, eqn.params["branches"])), operands)
     if eqn.inputs[0].type.dtype == np.bool_:
         return list(lax.cond(index, branches[1], branches[0], *operands))
     return list(lax.switch(index, branches, *operands))

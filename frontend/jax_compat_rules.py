@@ -117,9 +117,7 @@ def notes_axes() -> bool:
 
 def varying_axes(x: Any) -> frozenset[Any]:
     """The axes of a shard_map along which a value differs between devices."""
-    if isinstance(x, jax.ShapeDtypeStruct):
-        return frozenset(getattr(x, "vma", None) or ())
-    kind = getattr(core.typeof(x), "mat", None)
+    kind = getattr(jax.typeof(x), "mat", None)
     return frozenset() if kind is None else kind.varying
 
 

@@ -8,8 +8,10 @@ That is where JAX's derivatives sum cotangents over devices, and ours cannot kno
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import jax
 
 from ..ir.errors import UsageError
 from .jax_compat_rules import declare_varying, notes_axes, varying_axes
@@ -31,6 +33,34 @@ def varying_as(values: Sequence[Any], others: Sequence[Any]) -> Sequence[Any]:
         declare_varying(x, varying_axes(x) | varying_axes(other))
         for x, other in zip(values, others, strict=True)
     ]
+
+
+def carried_alike(step: Callable[..., Sequence[Any]], carry: Sequence[Any]) -> tuple[Any, ...]:
+    """What a loop carries, differing along all axes that what its step makes of it does.
+
+    step: what is carried -> the same, one step on
+    """
+    while notes_axes():
+        made = jax.eval_shape(step, *carry)
+        if all(varying_axes(y) <= varying_axes(x) for x, y in zip(carry, made, strict=True)):
+            break
+        carry = varying_as(carry, made)
+    return tuple(carry)
+
+
+def returned_alike(
+    branches: Sequence[Callable[..., tuple[Any, ...]]], operands: Sequence[Any]
+) -> Sequence[Callable[..., tuple[Any, ...]]]:
+    """Branches that return values which differ along the same axes, whichever is chosen."""
+    if not notes_axes():
+        return branches
+    results = [map(varying_axes, jax.eval_shape(branch, *operands)) for branch in branches]
+    axes = [frozenset[Any]().union(*each) for each in zip(*results, strict=True)]
+
+    def aligned(branch: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
+        return lambda *arrays: tuple(map(declare_varying, branch(*arrays), axes))
+
+    return list(map(aligned, branches))
 
 
 def check_pulled(name: str, operands: Sequence[Any], is_active: Sequence[bool]) -> None:

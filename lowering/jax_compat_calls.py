@@ -12,9 +12,9 @@ import jax
 # trace_context: the part of the configuration (x64, default device, ...) that a compiled signature
 # depends on. trace_state_clean: whether some transformation is being traced now, when nothing may
 # be cached. physical_sharding is a key array's, in its base words. dispatch_registry: the pytree
-# registry of the C++ dispatch, in which a key array is a container of words. util: where caches are
-# registered.
-from jax._src import config, core, sharding_impls, tree_util, util
+# registry of the C++ dispatch, in which a key array is a container of words. mesh: which one is
+# set, with its devices. util: where caches are registered.
+from jax._src import config, core, mesh, sharding_impls, tree_util, util
 
 # shard_args places arguments.
 from jax._src.interpreters import pxla
@@ -132,5 +132,6 @@ def is_trace_clean() -> bool:
 
 
 def configuration() -> Hashable:
-    """What of JAX's configuration a compiled signature depends on, as jax.jit has it in its own."""
-    return tuple(config.trace_context())
+    """What of JAX's configuration a compiled signature depends on, as jax.jit has it in its own,
+    with the devices of the mesh that is set."""
+    return (*config.trace_context(), mesh.get_concrete_mesh())

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
+from ..ir.extremes import largest, smallest
 from ..ir.types import BOOL, Dtype, TensorType, dtype_category, is_complex, real_dtype
 from .context import Context, MlirValue
 
@@ -83,26 +83,6 @@ class Monoid:
 def operation(name: str, identity: Callable[[Dtype], Any]) -> Monoid:
     """The monoid of one StableHLO operation."""
     return Monoid(lambda ctx, type, x, y: ctx.op(name, type, x, y), identity)
-
-
-def smallest(dtype: Dtype) -> Any:
-    """Below every number: -inf, or the least that the dtype has."""
-    return _bound(dtype, -np.inf, "min")
-
-
-def largest(dtype: Dtype) -> Any:
-    return _bound(dtype, np.inf, "max")
-
-
-def _bound(dtype: Dtype, infinity: float, field: str) -> Any:
-    category = dtype_category(dtype)
-    if category == "bool":
-        return field == "max"
-    if category in ("int", "uint"):
-        return getattr(ml_dtypes.iinfo(dtype), field)
-    info = ml_dtypes.finfo(real_dtype(dtype))
-    has_infinity = bool(np.isinf(np.asarray(infinity).astype(info.dtype)))
-    return infinity if has_infinity else getattr(info, field)
 
 
 def _every_bit(dtype: Dtype) -> Any:

@@ -60,13 +60,17 @@ EXACT = frozenset((
     "add", "sub", "mul", "neg", "abs", "sign", "max", "min", "eq", "ne", "lt", "le", "gt",
     "ge", "floor", "ceil", "is_finite", "select_n", "clamp", "copy", "convert_element_type",
     "nextafter", "sort", "top_k", "argmax", "argmin", "reduce_max", "reduce_min",
+    "reduce_window_max", "reduce_window_min", "select_and_gather_add",
 ))  # fmt: skip
 MOVING = frozenset((
     "broadcast_in_dim", "reshape", "transpose", "squeeze", "concatenate", "pad", "rev",
     "split", "tile", "stack", "unstack", "slice", "optimization_barrier", "dynamic_slice",
     "dynamic_update_slice", "gather", "scatter",
 ))  # fmt: skip
-XLA_FAILS = {"sort": frozenset(("i2", "u2", "i4", "u4")), "concatenate": frozenset(("i2", "u2"))}
+XLA_FAILS = {
+    "sort": frozenset(("i2", "u2", "i4", "u4")),
+    "concatenate": frozenset(("i2", "u2")),
+}
 """What XLA for CPUs does with garbage, or dies of, as JAX lowers it: values are compared with those
 that JAX computes in eight bits, and by test_narrow_integers.py with those of our lowering."""
 POWERS = dtype_from_name("f8_e8m0fnu")

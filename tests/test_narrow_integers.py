@@ -71,6 +71,31 @@ def test_samples_compiled_as_meant(name: str, dtype: str) -> None:
             np.testing.assert_array_equal(np.asarray(got), want)
 
 
+@pytest.mark.parametrize("dtype", ["bool", "i2", "u4", "i32", "f8_e4m3fn", "f8_e5m2", "f32"])
+def test_extrema_of_windows_and_what_they_select(dtype: str) -> None:
+    """Also where nothing is below all numbers but the least of them."""
+    type = TensorType((6,), dtype_from_name(dtype))
+    x = np.array([1, 0, 1, 1, 0, 1]).astype(type.dtype)
+    window = {"window_dimensions": (2,), "window_strides": (1,), "padding": ((1, 2),)}
+    window |= {"base_dilation": (1,), "window_dilation": (1,)}
+    graph = program(
+        lambda b, x, y: [
+            b.reduce_window_max(x, **window),
+            b.reduce_window_min(x, **window),
+            b.select_and_gather_add(x, y, select_prim="ge", **window),
+            b.select_and_gather_add(x, y, select_prim="le", **window),
+        ],
+        type,
+        type,
+    )
+    given = [x, np.roll(x, 2)]
+    results = [np.asarray(got) for got in execute(graph, given)]
+    for got, want in zip(results, evaluate(graph, given), strict=True):
+        np.testing.assert_array_equal(got, want)
+    assert results[0].astype(np.float32).tolist()[:6] == [1, 1, 1, 1, 1, 1]
+    assert results[1].astype(np.float32).tolist()[:6] == [1, 0, 0, 1, 0, 0]
+
+
 def test_empty_parts_are_joined() -> None:
     i2 = dtype_from_name("i2")
     types = [TensorType((n,), i2) for n in (3, 0, 2)]

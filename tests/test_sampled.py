@@ -194,10 +194,10 @@ def test_derivatives_as_jax(names: Sequence[str]) -> None:
 @pytest.mark.slow
 @EACH
 def test_all_derivatives_as_jax(name: str) -> None:
+    """In a byte they are rounded after each step, or not, as XLA pleases."""
     derivatives_as_jax(differentiable(name))
-    derivatives_as_jax(
-        [c for c in by_dtype(name) if c.is_differentiable and c.operands[0].dtype.itemsize < 8]
-    )
+    shorter = [c for c in by_dtype(name) if c.is_differentiable]
+    derivatives_as_jax([c for c in shorter if c.operands[0].dtype.itemsize in (2, 4)])
 
 
 def test_all_primitives_have_names() -> None:

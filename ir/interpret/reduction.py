@@ -6,12 +6,11 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
-import ml_dtypes
 import numpy as np
 
+from ..extremes import largest, smallest
 from ..graph import Graph
 from ..ops import reduction as r
-from ..types import dtype_category
 from . import evaluate, means
 from .elementwise import widened
 
@@ -31,27 +30,14 @@ def reduce_prod(x: Array, *, axes: Axes) -> Array:
     return np.prod(x, axis=axes, dtype=x.dtype)
 
 
-def _bound(dtype: Any, largest: bool) -> Any:
-    """The largest or smallest value of a dtype: what an empty minimum or maximum is."""
-    category = dtype_category(dtype)
-    if category == "bool":
-        return largest
-    if category in ("int", "uint"):
-        info = ml_dtypes.iinfo(dtype)
-        return info.max if largest else info.min
-    return np.inf if largest else -np.inf
-
-
 @means(r.reduce_max)
 def reduce_max(x: Array, *, axes: Axes) -> Array:
-    x = widened(x)
-    return np.maximum.reduce(x, axis=axes, initial=_bound(x.dtype, False))
+    return np.maximum.reduce(widened(x), axis=axes, initial=smallest(x.dtype))
 
 
 @means(r.reduce_min)
 def reduce_min(x: Array, *, axes: Axes) -> Array:
-    x = widened(x)
-    return np.minimum.reduce(x, axis=axes, initial=_bound(x.dtype, True))
+    return np.minimum.reduce(widened(x), axis=axes, initial=largest(x.dtype))
 
 
 _BITWISE: Final[dict[Any, np.ufunc]] = {

@@ -6,13 +6,12 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
+from ..extremes import largest, smallest
 from ..graph import Graph
 from ..ops import window as ops
 from ..ops.window import Axes, Padding, count_windows, dilate
-from ..types import dtype_category
 from . import evaluate, means
 from .elementwise import widened
 from .shape import pad
@@ -46,26 +45,6 @@ def elements(windows: Array, rank: int) -> Iterator[Array]:
         yield windows[(..., *place)]
 
 
-def least(dtype: Any) -> Any:
-    """The identity of max."""
-    return _bound(dtype, -1)
-
-
-def greatest(dtype: Any) -> Any:
-    """The identity of min."""
-    return _bound(dtype, 1)
-
-
-def _bound(dtype: Any, sign: int) -> Any:
-    category = dtype_category(dtype)
-    if category == "bool":
-        return sign > 0
-    if category in ("int", "uint"):
-        info = ml_dtypes.iinfo(dtype)
-        return info.max if sign > 0 else info.min
-    return sign * np.inf
-
-
 def _reduce_window(ufunc: np.ufunc, identity: Callable[[Any], Any]) -> Callable[..., Array]:
     def reduce_window(
         x: Array,
@@ -86,8 +65,8 @@ def _reduce_window(ufunc: np.ufunc, identity: Callable[[Any], Any]) -> Callable[
 
 
 means(ops.reduce_window_sum)(_reduce_window(np.add, lambda dtype: 0))
-means(ops.reduce_window_max)(_reduce_window(np.maximum, least))
-means(ops.reduce_window_min)(_reduce_window(np.minimum, greatest))
+means(ops.reduce_window_max)(_reduce_window(np.maximum, smallest))
+means(ops.reduce_window_min)(_reduce_window(np.minimum, largest))
 
 
 @means(ops.reduce_window)
@@ -127,8 +106,8 @@ def _combine(graph: Graph, operands: list[Array]) -> list[Array]:
 # -- selection within windows --------------------------------------------------------------------
 
 PREFERS: dict[str, tuple[Callable[[Array, Array], Array], Callable[[Any], Any]]] = {
-    "ge": (np.greater_equal, least),
-    "le": (np.less_equal, greatest),
+    "ge": (np.greater_equal, smallest),
+    "le": (np.less_equal, largest),
 }
 """For each selection: whether the key held is kept, and the key that loses to all."""
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from jaxlib.mlir import ir
 
+from ...ir.extremes import largest, smallest
 from ...ir.graph import Equation
 from ...ir.ops import window as ops
 from ...ir.primitive import Primitive
@@ -15,6 +16,7 @@ from ...ir.types import BOOL, TensorType
 from .. import monoids
 from ..context import Context, MlirValue
 from ..monoids import Monoid, compare
+from ..narrow import converted, in_bytes
 from ..tables import lower
 from .shape import slice_of
 
@@ -81,10 +83,12 @@ def lower_reduce_window(ctx: Context, eqn: Equation, operands: Operands) -> Oper
 @lower.rule(ops.select_and_gather_add)
 def lower_select_and_gather(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     """Reduce (key, value) pairs: the pair of the better key wins."""
-    values, keys = operands
     direction = eqn.params["select_prim"].upper()
     out = eqn.outputs[0].type
-    scalar = TensorType((), out.dtype)
+    wide = in_bytes(out)
+    scalar = TensorType((), wide.dtype)
+    given = [x.type for x in eqn.inputs]
+    values, keys = converted(ctx, operands, given, [in_bytes(t) for t in given])
 
     def pick(four: Operands) -> Operands:
         key, value, new_key, new_value = four
@@ -92,14 +96,16 @@ def lower_select_and_gather(ctx: Context, eqn: Equation, operands: Operands) -> 
         pairs = ((key, new_key), (value, new_value))
         return [ctx.op("stablehlo.select", scalar, keep, *pair) for pair in pairs]
 
-    worst = ctx.full(-np.inf if direction == "GE" else np.inf, scalar)
-    return ctx.ops(
+    bound = smallest if direction == "GE" else largest
+    worst = ctx.full(bound(out.dtype), scalar)
+    _, chosen = ctx.ops(
         "stablehlo.reduce_window",
-        (out, out),
+        (wide, wide),
         (keys, values, worst, ctx.full(0, scalar)),
         [((scalar,) * 4, pick)],
         **window_attributes(ctx, eqn.params),
-    )[1:]
+    )
+    return converted(ctx, [chosen], [wide], [out])
 
 
 @lower.rule(ops.select_and_scatter_add)
@@ -115,7 +121,7 @@ def lower_select_and_scatter_add(ctx: Context, eqn: Equation, operands: Operands
     low, high = ([pair[side] for pair in p["padding"]] for side in (0, 1))
     shape = tuple(n + a + b for n, a, b in zip(type.shape, low, high, strict=True))
     padded = TensorType(shape, type.dtype)
-    worst = monoids.smallest if direction == "GE" else monoids.largest
+    worst = smallest if direction == "GE" else largest
     integers = ctx.attributes.integers
     keys = ctx.op(
         "stablehlo.pad",

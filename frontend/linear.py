@@ -31,7 +31,7 @@ from .pulled import Pulled, sources
 from .ref_args import check_no_tangents, read_refs, write_refs
 from .staging import function_name, split_outputs, stage, types_of
 from .tangents import cotangent_leaves, float0_zeros, tangent_leaves, zero_tangent, zeros_of
-from .varying import check_pulled
+from .varying import axes_of, check_cotangents, check_pulled
 
 
 @boundary
@@ -94,6 +94,7 @@ def _at_point(
         name=function_name(fun),
         n_refs=len(carried),
         are_refs=tuple(map(is_ref, leaves)),
+        axes=axes_of(operands),
     )
     residuals = (*outputs[n:], *staged.carried)
     at: Any
@@ -126,6 +127,7 @@ class _AtPoint:
     n_refs: how many mutable arrays backward rules may write to; these are the last residuals, their
       second values the first inputs that have tangents, and the last outputs.
     are_refs: which primals are mutable arrays: these have no tangents here.
+    axes: along which axes of a shard_map around it what it is computed from differs.
     """
 
     graph: Graph
@@ -137,6 +139,7 @@ class _AtPoint:
     name: str
     n_refs: int = 0
     are_refs: tuple[bool, ...] = ()
+    axes: frozenset[Any] | None = None
 
 
 class LinearFunction(_AtPoint):
@@ -191,6 +194,7 @@ class PullBack(_AtPoint):
         n, n_refs = len(residuals) - self.n_refs, self.n_refs
         residuals, refs = residuals[:n], residuals[n:]
         live = [ct for ct, nz in zip(flat, self.nonzero, strict=True) if nz]
+        check_cotangents(self.name, live, self.axes)
         live += read_refs(refs)
         backward, has_ct = self._transposed((*residuals, *live))
         if wanted is not None:
@@ -340,6 +344,7 @@ def linear_transpose(
         out_tree=staged.out_tree,
         out_types=graph.output_types,
         name=function_name(fun),
+        axes=axes_of(operands),
     )
     return jax.tree_util.Partial(pull_back, staged.captured)
 

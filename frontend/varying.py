@@ -70,12 +70,26 @@ def check_pulled(name: str, operands: Sequence[Any], is_active: Sequence[bool]) 
         return
     axes = frozenset().union(*map(varying_axes, operands))
     for x, active in zip(operands, is_active, strict=True):
-        missing = axes - varying_axes(x)
-        if active and missing:
-            raise UsageError(
-                f"{name} is differentiated inside of a shard_map by a value that is the same along "
-                f"{', '.join(sorted(map(str, missing)))}, where others differ: covector does not "
-                "know where its cotangents are to be summed",
-                hint="differentiate the whole shard_map, use jax.grad inside of it, or "
-                "check_vma=False",
-            )
+        if active:
+            _check(name, axes - varying_axes(x))
+
+
+def axes_of(values: Sequence[Any]) -> frozenset[Any] | None:
+    """The axes along which some of these values differ, where that is noted."""
+    return frozenset().union(*map(varying_axes, values)) if notes_axes() else None
+
+
+def check_cotangents(name: str, cts: Sequence[Any], axes: frozenset[Any] | None) -> None:
+    """The same for cotangents, of a function of values that differ along these axes."""
+    if axes is not None and notes_axes():
+        _check(name, frozenset().union(*map(varying_axes, cts)) - axes)
+
+
+def _check(name: str, missing: frozenset[Any]) -> None:
+    if missing:
+        raise UsageError(
+            f"{name} is differentiated inside of a shard_map by a value that is the same along "
+            f"{', '.join(sorted(map(str, missing)))}, where others differ: covector does not "
+            "know where its cotangents are to be summed",
+            hint="differentiate the whole shard_map, use jax.grad inside of it, or check_vma=False",
+        )

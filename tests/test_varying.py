@@ -84,6 +84,20 @@ def test_sums_over_devices_are_refused(transform: str) -> None:
         over_devices(pulled, P(), P("i"))(W, X)
 
 
+@pytest.mark.parametrize("transform", ["vjp", "linear_transpose"])
+def test_cotangents_that_differ_are_refused(transform: str) -> None:
+    """Of a function of values that do not: JAX refuses them, too."""
+
+    def pulled(m: Any) -> Callable[..., Any]:
+        f = lambda v: 2 * v  # noqa: E731
+        pull = m.vjp(f, W)[1] if transform == "vjp" else m.linear_transpose(f, W)
+        return lambda x: pull(x[0])[0][None]
+
+    for m in (covector, jax):
+        with pytest.raises((ValueError, TypeError)):
+            over_devices(lambda x, m=m: pulled(m)(x))(X)
+
+
 def test_rules_with_checks_of_jax() -> None:
     with jax.enable_checks(True):
         f = over_devices(tripled)

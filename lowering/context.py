@@ -41,8 +41,9 @@ class Context:
 
     Operations go to MLIR's current insertion point and carry `location`. `scalars` holds the
     constants made so far in the current block: each block has its own, so that none is read from
-    outside the region that it is in. `mesh` is that of the shard_map around what is
-    being lowered; `channels` counts those in use; `attributed` are the frontend attributes that
+    outside the region that it is in. `mesh` is that of the shard_map around what is being lowered,
+    `manual` the axes of it that are manual there (several sets of a function that is called in
+    several places); `channels` counts those in use; `attributed` are the frontend attributes that
     operations get, and `scope` names what they are part of.
     """
 
@@ -75,6 +76,7 @@ class Context:
         self.keeps_order = False
         self.kernels: Set[Graph] = frozenset()
         self.mesh: Mesh = ()
+        self.manual: Set[frozenset[str]] = frozenset({frozenset()})
         self.channels = 0
         self.scope = ""
         self.attributed: tuple[tuple[str, str], ...] = ()

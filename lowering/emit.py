@@ -19,7 +19,7 @@ from ..ir.memory import collector_paused
 from ..ir.module import Module
 from ..ir.ops.call import checkpoint
 from ..ir.ops.shape import optimization_barrier
-from ..ir.ops.shard_map import meshes_in
+from ..ir.ops.shard_map import manual_axes_in, meshes_in
 from ..ir.places import places_of
 from ..ir.reproducer import explain, keep
 from ..ir.types import TensorType
@@ -132,12 +132,14 @@ def _emit(
         ctx.careful = careful
         ctx.keeps_order = any(map(_states_order, main.equations))
         plan, meshes = Plan.of(main), meshes_in(main)
+        manual = manual_axes_in(main) if meshes else {}
         if kernels and platforms == ("cpu",) and not ctx.keeps_order:
             ctx.kernels = plan.kernels
         for graph in plan.functions:
             symbol = "main" if graph is main else ctx.symbols.fresh(graph.name)
             ctx.functions[graph] = (symbol, plan.constants[graph])
             ctx.mesh = meshes.get(graph, ())
+            ctx.manual = manual.get(graph, frozenset({frozenset()}))
             _emit_function(ctx, graph, symbol, public=graph is main)
     return module, plan.constants[main], ctx, place
 

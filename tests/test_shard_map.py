@@ -12,7 +12,7 @@ import pytest
 from jax import lax
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
-from laws import Checked, assert_close, interpret, made
+from laws import Checked, assert_close, made
 
 import covector
 from covector.frontend.execute import execute
@@ -228,82 +228,6 @@ def test_types_are_checked() -> None:
         assert old in text or old.replace(", ", ",") in text, text
         with pytest.raises(CovectorError):
             covector.parse(text.replace(old, new)).verify()
-
-
-def within(x: Any) -> Any:
-    """A shard_map along one axis inside of one along the other."""
-    mesh = jax.make_mesh((2, 2), ("i", "j"), (AxisType.Auto,) * 2)
-
-    def inner(y: Any) -> Any:
-        return y * lax.psum(y.sum(), "j") + lax.axis_index("j")
-
-    def outer(y: Any) -> Any:
-        parts = jax.shard_map(inner, in_specs=P("j"), out_specs=P("j"), axis_names={"j"})
-        return parts(y) * lax.psum(y.sum(), "i")
-
-    mapped = jax.shard_map(outer, mesh=mesh, in_specs=P("i"), out_specs=P("i"), axis_names={"i"})
-    return mapped(x)
-
-
-def partly_manual(m: Any) -> Any:
-    """Along j the compiler places values."""
-    mesh = jax.make_mesh((2, 2), ("i", "j"), (AxisType.Auto,) * 2)
-
-    def f(m: Any) -> Any:
-        step = lambda c, a: (jnp.sin(c) * a.sum() + lax.psum(c, "i"), c @ m.T)  # noqa: E731
-        return lax.scan(step, m[0], m)
-
-    specs = (P("i"), P(None, "i"))
-    return jax.shard_map(f, mesh=mesh, in_specs=P(None, "i"), out_specs=specs, axis_names={"i"})(m)
-
-
-def after_another(m: Any) -> Any:
-    """A shard_map over one mesh, of what one over another made."""
-    two = mapped(lambda m: m * lax.psum(m.sum(), "i"), (P("i", "j"),), P("i", "j"), True, i=2, j=2)
-    return mapped(lambda m: jnp.sin(m) * lax.pmean(m.sum(), "k"), (P("k"),), P("k"), True, k=4)(
-        two(m)
-    )
-
-
-@pytest.mark.parametrize("f", [partly_manual, after_another])
-def test_meshes_that_are_partly_manual_or_several(f: Any) -> None:
-    def loss(m: Any) -> Any:
-        return sum(jnp.sin(y).sum() for y in jax.tree.leaves(f(m)))
-
-    rows = jnp.stack([M, M * 0.5])
-    for run, args in (
-        (lambda lib: f, (M,)),
-        (lambda lib: lambda m: lib.jvp(f, (m,), (m,)), (M,)),
-        (lambda lib: lib.vmap(lib.grad(loss)), (rows,)),
-    ):
-        assert_close(covector.jit(run(covector))(*args), jax.jit(run(jax))(*args), rtol=1e-3)
-    module = made(f, M)
-    assert covector.parse(str(module)) == module
-    assert_close(jax.jit(module.as_function())(M), jax.jit(f)(M))
-    assert_close(interpret(module.main, M), jax.jit(f)(M))
-
-
-def test_a_constraint_inside_of_a_partly_manual_region_is_refused() -> None:
-    mesh = jax.make_mesh((2, 2), ("i", "j"), (AxisType.Auto,) * 2)
-    f = jax.shard_map(
-        lambda m: lax.with_sharding_constraint(jnp.sin(m), P(None, "j")),
-        mesh=mesh, in_specs=P("i"), out_specs=P("i"), axis_names={"i"},
-    )  # fmt: skip
-    with pytest.raises(CovectorError, match="leave it out inside of the shard_map"):
-        covector.jit(f)(M)
-
-
-def test_one_inside_of_another_is_interpreted() -> None:
-    module = made(within, X)
-    assert_close(interpret(module.main, X), [within(X)])
-    whole = X.reshape(2, 2, 2)
-    by_hand = (whole * whole.sum((1, 2), keepdims=True) + jnp.arange(2)[:, None]) * X.sum()
-    assert_close(within(X), by_hand.reshape(8))
-    program = Checked(within, X)
-    program.forward()
-    program.adjoint()
-    if jax.__version_info__ > (0, 10, 0):  # which cannot compile `within` itself
-        assert_close(jax.jit(module.as_function())(X), within(X))
 
 
 def test_explicit_axes_are_refused() -> None:

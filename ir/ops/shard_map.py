@@ -160,6 +160,27 @@ def meshes_in(main: Graph) -> dict[Graph, Mesh]:
     return found
 
 
+def manual_axes_in(main: Graph) -> dict[Graph, set[frozenset[str]]]:
+    """Along which axes the program is of one device where a graph runs, for each place of it."""
+    found: dict[Graph, set[frozenset[str]]] = {}
+    waiting: list[tuple[Graph, frozenset[str]]] = [(main, frozenset())]
+    while waiting:
+        graph, axes = waiting.pop()
+        if axes in found.setdefault(graph, set()):
+            continue
+        found[graph].add(axes)
+        for eqn in graph.equations:
+            inner = axes.union(parted_axes(eqn.params)) if eqn.primitive is shard_map else axes
+            waiting.extend((region, inner) for region in eqn.regions())
+    return found
+
+
+def parted_axes(params: dict[str, Any]) -> tuple[str, ...]:
+    """The manual axes of a shard_map; none if they have one device."""
+    sizes, axes = dict(params["mesh"]), params["manual_axes"]
+    return axes if any(sizes[axis] > 1 for axis in axes) else ()
+
+
 def mesh_in(main: Graph) -> tuple[tuple[int, ...], Mesh]:
     """The numbers of the devices that a program is for, none if it does not say, and their mesh.
 

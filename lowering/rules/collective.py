@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,11 +14,11 @@ from ...ir.ops import collective as ops
 from ...ir.ops.shard_map import Mesh, groups_of, psum_invariant, pvary
 from ...ir.types import INT32, TensorType
 from ..context import Context, MlirValue
+from ..manual import device_index
 from ..monoids import compare, extremum
 from ..tables import lower
 
 Operands = Sequence[MlirValue]
-UINT32 = np.dtype(np.uint32)
 
 
 def _mesh(ctx: Context, eqn: Equation) -> Mesh:
@@ -147,7 +146,7 @@ def lower_pbroadcast(ctx: Context, eqn: Equation, operands: Operands) -> Operand
     """The sum of what only the source has."""
     type, p = eqn.inputs[0].type, eqn.params
     i32 = TensorType((), INT32)
-    index = _index(ctx, _mesh(ctx, eqn), ops.axes_of(p))
+    index = device_index(ctx, _mesh(ctx, eqn), ops.axes_of(p))
     is_source = compare(ctx, "EQ", index, ctx.full(p["source"], i32), i32)
     own = ctx.op("stablehlo.select", type, is_source, operands[0], ctx.full(0, type))
     groups = {**_groups(ctx, eqn), "use_global_device_ids": ir.UnitAttr.get()}
@@ -160,25 +159,7 @@ def lower_pbroadcast(ctx: Context, eqn: Equation, operands: Operands) -> Operand
 
 @lower.rule(ops.axis_index)
 def lower_axis_index(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
-    return [_index(ctx, _mesh(ctx, eqn), ops.axes_of(eqn.params))]
-
-
-def _index(ctx: Context, mesh: Mesh, axes: Sequence[str | None]) -> MlirValue:
-    """The place along the axes, the first of them major, of this device: its number taken apart."""
-    u32 = TensorType((), UINT32)
-    names, sizes = [name for name, _ in mesh], dict(mesh)
-    number = ctx.op("stablehlo.partition_id", u32)
-    total: Any = None
-    for axis in axes:
-        place = names.index(axis)  # type: ignore[arg-type]
-        stride = math.prod(sizes[name] for name in names[place + 1 :])
-        part = ctx.op("stablehlo.divide", u32, number, ctx.full(stride, u32))
-        part = ctx.op("stablehlo.remainder", u32, part, ctx.full(sizes[names[place]], u32))
-        if total is not None:
-            total = ctx.op("stablehlo.multiply", u32, total, ctx.full(sizes[names[place]], u32))
-            part = ctx.op("stablehlo.add", u32, total, part)
-        total = part
-    return ctx.op("stablehlo.convert", TensorType((), INT32), total)
+    return [device_index(ctx, _mesh(ctx, eqn), ops.axes_of(eqn.params))]
 
 
 @lower.rule(pvary)

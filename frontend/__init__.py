@@ -10,6 +10,7 @@ from . import custom_lin_rules as custom_lin_rules
 from . import export_regions as export_regions
 from . import exported_rules as exported_rules
 from . import foreign as foreign
+from . import forward_call_rules as forward_call_rules
 from . import hidden_records as hidden_records
 from . import import_rules as import_rules
 from . import jax_ode as jax_ode

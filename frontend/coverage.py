@@ -62,7 +62,7 @@ BECOMES: Final[dict[str, str]] = {
     "custom_lin": "becomes a custom_vjp_linear",
     "platform_index": "becomes a cond that lowering decides",
     "zeros_like": "becomes a constant",
-    "remat_opt": "becomes its body",
+    "remat_opt": "becomes a forward_call",
     "call_hi_primitive": "becomes a function with rules, or its expansion",
 }
 """JAX's primitives that programs express otherwise."""

@@ -56,7 +56,7 @@ def _record_call(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[A
     return b.emit(call, *inputs, graph=graph_of_either(params["call_jaxpr"]))
 
 
-@records("eval_jaxpr", "remat_opt")
+@records("eval_jaxpr")
 def _record_evaluation(b: Builder, inputs: tuple[Any, ...], params: Params) -> tuple[Any, ...]:
     """The body of a call that only says more than its body: how to save it."""
     return tuple(b.inline(body_graph(params), inputs))

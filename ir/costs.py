@@ -286,6 +286,7 @@ def _runs_beside(name: str, params: dict[str, Any]) -> list[tuple[Graph, int]]:
     "call", "checkpoint", "custom_jvp_call", "custom_vjp_call", "scan", "while", "cond",
     "custom_linear_solve", "reduce", "reduce_window", "replay", "rewind", "scatter_apply",
     "custom_vmap_call", "linear_call", "xla_metadata_call", "annotated", "composite",
+    "forward_call",
     *_ODES,
 )  # fmt: skip
 def _regions(eqn: Equation) -> Cost:

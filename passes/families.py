@@ -13,7 +13,7 @@ from ..ir.primitive import Primitive
 
 FAMILIES: Final[dict[str, tuple[str, ...]]] = {
     "annotation": ("annotation", "call", "custom"),
-    "call": ("call", "checkpoint", "custom", "custom_vmap", "linear_call"),
+    "call": ("call", "checkpoint", "custom", "custom_vmap", "forward_call", "linear_call"),
     "collective": ("collective", "shard_map"),
     "contraction": ("contraction", "convolution", "ragged"),
     "control": (

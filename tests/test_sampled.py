@@ -60,6 +60,7 @@ ELSEWHERE = {
     "custom_lin custom_vjp_call platform_index": "test_nested.py",
     "custom_linear_solve": "test_implicit.py",
     "custom_vmap_call": "test_custom_vmap.py",
+    "forward_call": "test_optimize_remat.py",
     "linear_call": "test_linear_call.py",
     "shard_map": "test_shard_map.py",
     "all_gather all_gather_invariant all_to_all axis_index pbroadcast pmax pmin ppermute psum "

@@ -10,11 +10,13 @@ from ..errors import ForwardModeError
 from ..graph import Constant, Graph
 from ..ops import call as c
 from ..ops.custom_vmap import custom_vmap_call
+from ..ops.forward_call import forward_call
 from ..ops.linear_call import linear_call
 from . import evaluate, means
 
 
 @means(c.call, c.checkpoint, c.custom_jvp_call, c.custom_vjp_call, linear_call, custom_vmap_call)
+@means(forward_call)
 def call(*inputs: Any, graph: Graph, **params: Any) -> list[Any]:
     return evaluate(graph, inputs)
 

@@ -13,6 +13,7 @@ from ...ir.errors import ForwardModeError
 from ...ir.graph import Equation
 from ...ir.ops import call as ops
 from ...ir.ops.custom_vmap import custom_vmap_call
+from ...ir.ops.forward_call import forward_call
 from ...ir.ops.linear_call import linear_call
 from ..context import Context, MlirValue
 from ..tables import lower
@@ -37,7 +38,7 @@ def lower_constant(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     return [found]
 
 
-@lower.rule(ops.custom_jvp_call, ops.custom_vjp_call, linear_call, custom_vmap_call)
+@lower.rule(ops.custom_jvp_call, ops.custom_vjp_call, linear_call, custom_vmap_call, forward_call)
 def lower_custom(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     return ctx.inline(eqn.params["graph"], operands)
 

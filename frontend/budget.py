@@ -48,6 +48,7 @@ def build_within(
     donated: Sequence[int] = (),
     options: Mapping[str, Any] | None = None,
     wanted: Any = None,
+    out_shardings: Sequence[Any] | None = None,
 ) -> Fitted:
     """Compile a graph so that its temporary memory is at most `budget` bytes.
 
@@ -56,7 +57,9 @@ def build_within(
     key = program_hash(graph), jax.default_backend()
     if key not in _seen:
         _seen[key] = Calibration()
-    how: dict[str, Any] = {"donated": donated, "options": options, "wanted": wanted}
+    how: dict[str, Any] = {
+        "donated": donated, "options": options, "wanted": wanted, "out_shardings": out_shardings
+    }  # fmt: skip
     compiled = partial(_compiled, arguments=arguments, how=how)
     best = Fitting(graph, budget, compiled, _seen[key]).run()
     if not best.report.honoured:

@@ -17,8 +17,7 @@ from ..lowering.jax_compat import settings, unusual_layout
 from ..lowering.jax_compat_calls import configuration
 from ..lowering.plan import is_written_out
 from ..passes.outline import check_goal
-from .arguments import check_callable, check_inner, check_nesting, check_values, device_asked_for
-from .avals import to_struct
+from .arguments import check_callable, check_inner, check_values, device_asked_for
 from .captured import arrays_of, lifted
 from .error_types import TracingForbiddenError
 from .execute import build, is_tracing, program_hash, runner
@@ -26,8 +25,8 @@ from .explain import Listener, Record, found_again, listener, reason
 from .export import call_graph, eval_graph
 from .invalid_values import explainer
 from .jax_compat import Tracer
+from .places import asked_for
 from .program_cache import ProgramCache
-from .staged import Staged
 from .stages import Compiled, Lowered, Passes, Traced
 from .staging import call_names, function_name, stage_call
 from .trace import recording_trace
@@ -86,6 +85,8 @@ def jit(
         )  # fmt: skip
     check_callable(fun, "jit")
     wanted = device_asked_for("jit", backend, (device, in_shardings, out_shardings))
+    is_for_all = device is not None or backend is not None
+    asked = (wanted if is_for_all else None, in_shardings, out_shardings)
     into_trace = eval_graph if inline else call_graph
     budget = _read_budget(memory_budget, optimize)
     function, tell = fun, listener(explain)
@@ -102,7 +103,7 @@ def jit(
         trace = recording_trace()
         outer = trace if trace is not None and trace.carries else None
         traced = stage_call(function, call, takes_refs=True, carries=outer is not None)
-        _check_shardings(call, traced, name, in_shardings, out_shardings)
+        places = asked_for(name, call, traced, asked)
         if is_tracing(call.leaves) or any(isinstance(x, Tracer) for x in traced.captured):
             graph = traced.graph
             check_inner(name, compiler_options, wanted)
@@ -113,7 +114,7 @@ def jit(
             outputs = into_trace(graph, traced.operands(call.leaves, outer))
             outputs = traced.settle(outputs, outer)
             return Done(jax.tree.unflatten(traced.out_tree, outputs))
-        stages = Traced(traced, call, name, passes, budget, optimize, wanted)
+        stages = Traced(traced, call, name, passes, budget, optimize, wanted, places)
         return _plan(stages, compiler_options, keep_unused, tell)
 
     dispatch = make_dispatcher(
@@ -124,8 +125,9 @@ def jit(
     def trace(*args: Any, **kwargs: Any) -> Traced:
         """Stage for these arguments (arrays or jax.ShapeDtypeStruct)."""
         call = spec.split(args, kwargs)
-        staged = stage_call(function, call, takes_refs=True)
-        return Traced(staged, call, function_name(function), passes, budget, optimize, wanted)
+        staged, name = stage_call(function, call, takes_refs=True), function_name(function)
+        places = asked_for(name, call, staged, asked)
+        return Traced(staged, call, name, passes, budget, optimize, wanted, places)
 
     def lower(*args: Any, **kwargs: Any) -> Lowered:
         """`.trace(*args, **kwargs).lower()`."""
@@ -139,15 +141,6 @@ def jit(
     dispatch.trace = trace  # type: ignore[attr-defined]
     dispatch.lower = lower  # type: ignore[attr-defined]
     return dispatch
-
-
-def _check_shardings(call: Call, traced: Staged, name: str, ins: Any, outs: Any) -> None:
-    """Raise UsageError where shardings do not nest as what they are of."""
-    if ins is not None:
-        check_nesting(name, "in_shardings", ins, jax.tree.unflatten(call.tree, call.leaves)[0])
-    if outs is not None:
-        structs = map(to_struct, traced.graph.output_types[: traced.n_results])
-        check_nesting(name, "out_shardings", outs, jax.tree.unflatten(traced.out_tree, structs))
 
 
 def _read_budget(memory_budget: int | str | None, optimize: str) -> int | None:
@@ -176,22 +169,21 @@ def _plan(
     taken = [i for i, is_kept in enumerate(kept) if is_kept]
     program = graph if all(kept) else with_inputs(graph, taken)
     program, captured = (program, ()) if budget is not None else lifted(program, _is_handed_over)
-    leaves = [*arrays_of(captured), *[traced.leaves[i] for i in taken]]
+    places = traced.placed_leaves
+    leaves = [*arrays_of(captured), *[places[i] for i in taken]]
     donated = [len(captured) + taken.index(i) for i in traced.donated if kept[i]]
-    where = tuple(
-        (x.sharding, unusual_layout(x)) if getattr(x, "committed", False) else None for x in leaves
-    )
+    where = tuple(map(_place_of, leaves))
     chosen = tuple(sorted(options.items())) if options else ()
     key = (
         program_hash(program), where, tuple(donated), traced.result_tree, chosen, configuration(),
-        budget, kept, traced.wanted,
+        budget, kept, (traced.wanted, traced.places.outs),
     )  # fmt: skip
     if tell is not None:
         is_known = key in _executables
         record = Record(traced.name, program, _facts(call, key))
         tell(found_again(traced.name) if is_known else reason(record))
     if key not in _executables:
-        how: dict[str, Any] = {"donated": donated, "options": options, "wanted": traced.wanted}
+        how: dict[str, Any] = {"donated": donated, "options": options, **traced.wishes}
         if budget is None:
             _executables[key] = build(program, leaves, **how)
         else:
@@ -206,7 +198,15 @@ def _plan(
     def explained(taken: Sequence[Any], error: FloatingPointError) -> FloatingPointError:
         return explain([*handed, *taken], error)
 
-    return Plan(executable, traced.result_tree, held, kept, explained, traced.refs)
+    own = leaves[len(captured) :]
+    moved = [x.sharding if isinstance(x, jax.ShapeDtypeStruct) else None for x in own]
+    return Plan(executable, traced.result_tree, held, kept, explained, traced.refs, moved)
+
+
+def _place_of(x: Any) -> Any:
+    """Where an argument is, or is asked to be, and how it is laid out there; None: anywhere."""
+    is_somewhere = isinstance(x, jax.ShapeDtypeStruct) or getattr(x, "committed", False)
+    return (x.sharding, unusual_layout(x)) if is_somewhere else None
 
 
 def _is_handed_over(captured: Constant) -> bool:

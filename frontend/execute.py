@@ -24,6 +24,7 @@ from ..lowering.dispatch import Plan, make_dispatcher
 from ..lowering.emit import Lowering, lower_graph
 from ..lowering.execute import Executable, Placement, compile_module, place
 from ..lowering.jax_compat_calls import is_trace_clean
+from ..lowering.result_types import types_on_mesh
 from ..passes.eager import typed_eagerly
 from ..passes.pipeline import cleaned, tidied
 from ..passes.regions import arranged
@@ -226,13 +227,14 @@ def build(
     platform: str | None = None,
     options: Mapping[str, Any] | None = None,
     wanted: Any = None,
+    out_shardings: Sequence[Any] | None = None,
 ) -> tuple[Executable, Sequence[Constant]]:
     """Lower and compile a graph for arguments where they are, or for the device `wanted`, where
     they must be then; the constants it takes first."""
     target = platform or default_platform(arguments, wanted)
     lowered = lower_graph(graph, platforms=(target,))
     how: dict[str, Any] = {"donated": donated, "platform": platform, "options": options}
-    return load(lowered, graph, arguments, wanted=wanted, **how)
+    return load(lowered, graph, arguments, wanted=wanted, out_shardings=out_shardings, **how)
 
 
 def load(
@@ -244,20 +246,24 @@ def load(
     platform: str | None = None,
     options: Mapping[str, Any] | None = None,
     wanted: Any = None,
+    out_shardings: Sequence[Any] | None = None,
 ) -> tuple[Executable, Sequence[Constant]]:
     """Compile a lowered graph, as `build`; the constants it takes first."""
     constants = lowered.constants
     arrays = [*(c.array for c in constants), *arguments]
     placement = None if platform else place(arrays, *mesh_in(graph), wanted=wanted)
+    shardings = placement.in_shardings if placement else ()
+    out_types = types_on_mesh(graph, lowered.out_types, shardings)
 
     def compile_it(lowered: Lowering) -> Executable:
         return compile_module(
             lowered.mlir_module,
             name=lowered.name,
             in_types=lowered.in_types,
-            out_types=lowered.out_types,
+            out_types=out_types,
             platform=platform,
             placement=placement,
+            out_shardings=out_shardings,
             compiler_options=options,
             donated=[len(constants) + i for i in donated],
             ordered_effects=lowered.host.ordered_effects,

@@ -22,6 +22,7 @@ from .execute import clean, default_platform, load, tidy
 from .export import eval_graph
 from .jax_compat import Tracer
 from .modules import to_jaxpr
+from .places import NOWHERE, Places
 from .ref_args import is_ref_like
 from .stage_info import StageInfo, shapes_of
 from .staged import Staged
@@ -47,8 +48,9 @@ class Traced(StageInfo):
         memory_budget: int | None = None,
         optimize: str = "run-time",
         wanted: Any = None,
+        places: Places = NOWHERE,
     ) -> None:
-        self.call, self.wanted = call, wanted
+        self.call, self.wanted, self.places = call, wanted, places
         self.name = name
         self.is_inner = any(isinstance(x, Tracer) for x in staged.captured)
         names = names_of_leaves(staged)
@@ -60,6 +62,16 @@ class Traced(StageInfo):
         self.in_types = staged.graph.input_types[staged.n_captured :]
         self.out_types = staged.graph.output_types[: staged.n_results]
         self._module = None if self.is_inner else self._run(staged, passes)
+
+    @property
+    def placed_leaves(self) -> list[Any]:
+        """What the program takes, or what stands for it where it will be."""
+        return self.places.placed(self.leaves)
+
+    @property
+    def wishes(self) -> dict[str, Any]:
+        """Where the program is to run, and to leave its results."""
+        return {"wanted": self.wanted, "out_shardings": self.places.outs}
 
     def _run(self, staged: Staged, passes: Passes) -> Module:
         """The program after the passes. One that changes the signature makes arguments or results
@@ -144,7 +156,7 @@ class Traced(StageInfo):
         if for_export:
             theirs = self._as_jax_has_it().lower(lowering_platforms=chosen, **for_export)
             return cast(Lowered, theirs)
-        return Lowered(self, tuple(chosen or (default_platform(self.leaves, self.wanted),)))
+        return Lowered(self, tuple(chosen or (default_platform(self.placed_leaves, self.wanted),)))
 
     def _as_jax_has_it(self) -> Any:
         """The program, traced by JAX."""
@@ -204,16 +216,16 @@ class Lowered(StageInfo):
         """Compile with XLA for where the arguments are. Raises UsageError for other platforms and
         devices."""
         wanted = device_asked_for("compile", None, (device_assignment, self.traced.wanted))
-        here = default_platform(self.traced.leaves, wanted)
+        leaves, budget = self.traced.placed_leaves, self.traced.memory_budget
+        here = default_platform(leaves, wanted)
         if self.platforms != (here,):
             raise UsageError(
                 f"{self.traced.name} was lowered for {', '.join(self.platforms)}, which this "
                 f"process cannot compile for: its platform is {here}"
             )
-        leaves, budget = self.traced.leaves, self.traced.memory_budget
         how: dict[str, Any] = {
             "donated": self.traced.donated, "options": compiler_options,
-            "wanted": wanted,
+            **self.traced.wishes, "wanted": wanted,
         }  # fmt: skip
         if budget is None:
             executable, constants = load(self._lowering, self.program, leaves, **how)

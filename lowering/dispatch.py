@@ -34,6 +34,7 @@ class Plan:
 
     around: what is done in Python before each call, leaves -> operands, and after it, (leaves,
       outputs) -> result. Without it, C++ makes the call.
+    places: where the leaves that the program reads are moved first, None for those that stay.
     """
 
     executable: Executable
@@ -42,6 +43,7 @@ class Plan:
     kept: Sequence[bool] | None = None
     explain: Callable[[Sequence[Any], FloatingPointError], FloatingPointError] | None = None
     around: Around | None = None
+    places: Sequence[Any] = ()
 
     def result(self, leaves: Sequence[Any]) -> Any:
         """What a call returns."""
@@ -50,10 +52,13 @@ class Plan:
         return self.around.after(leaves, self.run(self.around.before(leaves)))
 
     def taken(self, leaves: Sequence[Any]) -> Sequence[Any]:
-        """The leaves that the executable takes."""
-        if self.kept is None:
+        """The leaves that the executable takes, where it takes them."""
+        if self.kept is not None:
+            leaves = [x for x, is_kept in zip(leaves, self.kept, strict=True) if is_kept]
+        if not any(self.places):
             return leaves
-        return [x for x, is_kept in zip(leaves, self.kept, strict=True) if is_kept]
+        pairs = zip(leaves, self.places, strict=True)
+        return [x if place is None else jax.device_put(x, place) for x, place in pairs]
 
     def run(self, leaves: Sequence[Any]) -> list[Any]:
         """The flat outputs. Raises FloatingPointError for values that are not to be (see

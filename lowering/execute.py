@@ -264,7 +264,10 @@ def compile_module(
     ins, outs = tuple(map(jax_compat.to_aval, in_types)), tuple(map(jax_compat.to_aval, out_types))
     check_signature(mlir_module, name, (ins, outs), len(ordered_effects))
     where = placement or Placement(_devices(platform), (None,) * len(ins))
-    out_shardings = out_shardings or shardings_on_host(where, on_host)
+    kept = shardings_on_host(where, on_host)
+    if kept and out_shardings:
+        out_shardings = [s or own for s, own in zip(out_shardings, kept, strict=True)]
+    out_shardings = out_shardings or kept
     shardings = (where.in_shardings, tuple(out_shardings or (None,) * len(outs)))
     committed = (
         where.committed or out_shardings is not None or _differs_from_default(where, platform)

@@ -17,6 +17,7 @@ HERE = jax.devices()[0]
 PLACE = jax.sharding.SingleDeviceSharding(HERE)
 STRUCT = jax.ShapeDtypeStruct((3,), jnp.float32)
 EMPTY, SPEC = jax.sharding.Mesh(np.empty((), object), ()), jax.sharding.PartitionSpec()
+P = jax.sharding.PartitionSpec
 double = lambda x: x * 2  # noqa: E731
 
 
@@ -42,10 +43,72 @@ def on_two_devices() -> Any:
 def test_arguments_elsewhere_are_refused() -> None:
     there = jax.device_put(X, on_two_devices())
     for m in (covector, jax):
-        with pytest.raises(ValueError, match=r"\[1\].*\[0\]"):
-            m.jit(double, out_shardings=PLACE)(there)
+        for f, args in (
+            (m.jit(double, out_shardings=PLACE), (there,)),
+            (m.jit(jnp.add, in_shardings=(PLACE, None)), (X, there)),
+            (m.jit(jnp.add), (jax.device_put(X, HERE), there)),
+        ):
+            with pytest.raises(ValueError, match=r"\[1\].*\[0\]|\[0\].*\[1\]"):
+                f(*args)
+    mesh = jax.sharding.Mesh(np.asarray([HERE, on_two_devices()]), ("x",))
+    parted = jax.device_put(jnp.arange(4.0), jax.sharding.NamedSharding(mesh, P("x")))
+    for m in (covector, jax):
+        with pytest.raises(ValueError, match="jit"):
+            m.jit(double, in_shardings=PLACE)(parted)
     with pytest.raises(ValueError, match=r"move arguments with jax\.device_put"):
-        covector.jit(double, device=HERE)(there)
+        covector.jit(double, out_shardings=PLACE)(there)
+
+
+ON_A_MESH = jax.sharding.NamedSharding(jax.sharding.Mesh(np.asarray([HERE]), ("x",)), P("x"))
+
+
+@pytest.mark.filterwarnings("ignore:backend and device argument")
+@pytest.mark.parametrize(
+    "way",
+    [{"in_shardings": PLACE}, {"in_shardings": ON_A_MESH}, {"device": HERE}, {"backend": "cpu"}],
+)
+def test_arguments_elsewhere_are_moved(way: dict[str, Any]) -> None:
+    there = jax.device_put(X, on_two_devices())
+    f, g = covector.jit(double, **way), jax.jit(double, **way)
+    for x in (there, there + 1, jax.device_put(X, PLACE), jax.device_put(X, ON_A_MESH), X):
+        for _ in range(2):  # the second is dispatched in C++
+            out, want = f(x), g(x)
+            assert out.sharding.is_equivalent_to(want.sharding, 1)
+            assert type(out.sharding) is type(want.sharding)
+            np.testing.assert_array_equal(out, want)
+    assert there.devices() == {on_two_devices()}
+    if "in_shardings" in way:
+        for m in (covector, jax):
+            with pytest.raises(ValueError, match=r"committed|disagree"):
+                m.jit(double, **way).lower(X).compile()(there)
+
+
+def test_results_have_the_sharding_that_was_asked_for() -> None:
+    for m in (covector, jax):
+        f = m.jit(lambda x: {"a": x, "b": (x + 1, None)}, out_shardings={"a": None, "b": ON_A_MESH})
+        for out in (f(X), f(X), f.lower(X).compile()(X)):
+            assert out["b"][0].sharding == ON_A_MESH
+            assert out["a"].sharding.device_set == {HERE}
+
+
+@pytest.mark.parametrize("spec", [P("x"), P("x", None), P(None, "x"), P(), P(None, None)])
+@pytest.mark.parametrize("n", [1, 2])
+def test_results_are_parted_in_the_words_of_the_arguments(spec: Any, n: int) -> None:
+    on_two_devices()
+    mesh = jax.sharding.Mesh(np.asarray(jax.devices()[:n]), ("x",))
+    m = jax.device_put(jnp.arange(16.0).reshape(4, 4), jax.sharding.NamedSharding(mesh, spec))
+    v = jax.device_put(jnp.arange(4.0), jax.sharding.NamedSharding(mesh, P("x")))
+    for f, args in (
+        (lambda m, v: (m.sum(), m.sum(0), m.T, m @ m, v + 1, m * v, jnp.zeros((4, 4))), (m, v)),
+        (lambda v, m: (m[None], m @ v, jnp.sin(v)), (v, m)),
+        (lambda m: jax.lax.scan(lambda c, _: (c * m, c.sum()), m, None, length=2), (m,)),
+    ):
+        for out, want in zip(
+            jax.tree.leaves(covector.jit(f)(*args)),
+            jax.tree.leaves(jax.jit(f)(*args)),
+            strict=True,
+        ):
+            assert (out.sharding, out.aval) == (want.sharding, want.aval)
 
 
 def test_programs_run_on_the_device_that_was_asked_for() -> None:

@@ -44,6 +44,16 @@ def with_vmap(x: Any) -> Any:
 with_vmap.def_vmap(lambda size, batched, x: (2 * jnp.sin(x), True))
 
 
+@jax.custom_vjp
+def lazily(x: Any) -> Any:
+    return jnp.sin(x) * 2
+
+
+lazily.defvjp(
+    lambda x: (jnp.sin(x) * 2, jnp.cos(x)), lambda c, ct: (2 * ct * c,), optimize_remat=True
+)
+
+
 def solved(a: Any, y: Any) -> Any:
     def solve(f: Any, y: Any) -> Any:
         return jnp.linalg.solve(jax.jacobian(f)(y), y)
@@ -80,6 +90,7 @@ FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
     "custom_jvp_call": lambda a, v: with_jvp(a),
     "custom_vjp_call": lambda a, v: with_vjp(a),
     "custom_vmap_call": lambda a, v: with_vmap(v),
+    "forward_call": lambda a, v: jax.vjp(lazily, v)[1](v)[0],
     "linear_call": lambda a, v: linear_call(
         lambda r, x: r @ x, lambda r, ct: r.T @ ct, lax.stop_gradient(a), v
     ),

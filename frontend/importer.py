@@ -70,8 +70,8 @@ def plain(value: Any) -> Any:
         return value
     if kind is tuple or kind is list:
         return tuple([v if v.__class__ is int else plain(v) for v in value])
-    if isinstance(value, enum.Enum):
-        return value.name
+    if isinstance(value, enum.Enum):  # the default algorithm is what there is without one
+        return None if value is jax.lax.DotAlgorithmPreset.DEFAULT else value.name
     if isinstance(value, np.dtype):
         return value
     if isinstance(value, jax.lax.Tolerance):

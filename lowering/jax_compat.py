@@ -153,6 +153,8 @@ def key_dtype(name: str) -> Any:
         dtype: Any = key_type(implementation)
         if dtype.name == name:
             return dtype
+    if not name.startswith("key<"):
+        raise TypeError(f"{name} is an extended dtype that JAX does not define: not supported")
     raise TypeError(f"{name} names no random number generator that JAX knows")
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from harness import Case, bf16, f32, i32
+from jax import lax
 
+import covector
 import covector.ir.ops as ops
 from covector.ir.graph import Equation, Graph
 from covector.ir.primitive import PRIMITIVES
@@ -83,8 +87,7 @@ def test_accuracy(name: str, accuracy: Any) -> None:
 def test_precision(name: str) -> None:
     """Of two operands, each keeps its own, wherever it stands."""
     operands, params = CASES[name](f32)
-    preset = () if name.startswith("conv") else ("F32_F32_F32",)
-    for precision in (("HIGHEST", "HIGHEST"), *preset):
+    for precision in (("HIGHEST", "HIGHEST"), "F32_F32_F32"):
         case = Case(name, operands, {**params, "precision": precision})
         for what, graph in made_of(case):
             kept = asked(graph, "precision")
@@ -93,6 +96,20 @@ def test_precision(name: str) -> None:
     for what, graph in made_of(case):
         kept = set(asked(graph, "precision"))
         assert kept <= {("HIGHEST", "DEFAULT"), ("DEFAULT", "HIGHEST")} and kept, what
+
+
+@pytest.mark.parametrize("precision", [lax.DotAlgorithmPreset.DEFAULT, "F32_F32_F32", "highest"])
+def test_precisions_as_jax(precision: Any) -> None:
+    """Algorithms are of matrix products: they say nothing of convolutions."""
+    x, y = np.arange(12, dtype=np.float32).reshape(3, 4), np.ones((4, 3), np.float32)
+
+    def loss(x: Any) -> Any:
+        kernel = np.ones((1, 1, 2, 2), np.float32)
+        image = lax.conv(x[None, None], kernel, (1, 1), "SAME", precision=precision)
+        return (jnp.sin(lax.dot(x, y, precision=precision)).sum() + jnp.cos(image)).sum()
+
+    for run in (covector.grad(loss), covector.jit(covector.grad(loss))):
+        np.testing.assert_allclose(run(x), jax.grad(loss)(x), rtol=1e-4, atol=1e-4)
 
 
 def is_contraction(eqn: Equation) -> bool:

@@ -66,8 +66,9 @@ def _dot_numbers(contracting: AxesPair, batch: AxesPair) -> Any:
 
 
 def precision(ctx: Context, wanted: Any) -> ir.Attribute:
-    """The precision of each operand: None or a pair of names."""
-    lhs, rhs = ("DEFAULT", "DEFAULT") if wanted is None else wanted
+    """The precision of each operand: None or a pair of names; an algorithm says nothing of it."""
+    is_told = wanted is not None and not is_algorithm(wanted)
+    lhs, rhs = wanted if is_told else ("DEFAULT", "DEFAULT")
     return ctx.attributes.parse(f"[#stablehlo<precision {lhs}>, #stablehlo<precision {rhs}>]")
 
 

@@ -129,8 +129,11 @@ def test_numbers_as_in_jax(part: int) -> None:
             if (call.module, call.name) in OTHER_THAN_JAX and name not in ("value", "batch"):
                 continue
             try:
-                got = covector.jit(lambda *xs, law=law: law(covector, *xs))(*xs)
-                compare(got, jax.jit(lambda *xs, law=law: law(jax, *xs))(*xs))
+                want = jax.jit(lambda *xs, law=law: law(jax, *xs))(*xs)
+            except NotImplementedError:  # as of scaled_matmul, which JAX has on accelerators only
+                continue
+            try:
+                compare(covector.jit(lambda *xs, law=law: law(covector, *xs))(*xs), want)
             except (CovectorError, AssertionError) as error:
                 failures.append(f"{name} of {call}: {error}")
     assert not failures, "\n".join(failures)

@@ -211,12 +211,16 @@ def _add_any(eqn: Equation, arrays: Sequence[Any]) -> Sequence[Any]:
     """JAX's takes two of one type, ours scalars beside arrays too, and one row beside many."""
     type = eqn.outputs[0].type
     dtype = to_jax_dtype(type.dtype)
-    rows = [lax.full(type.shape, x, dtype) if not np.shape(x) else x for x in arrays]
     axes = range(len(type.shape))
-    same = [
-        x if np.shape(x) == type.shape else lax.broadcast_in_dim(x, type.shape, axes) for x in rows
-    ]
-    return [jax_primitives()["add_any"].bind(*same)]
+
+    def whole(x: Any) -> Any:
+        if np.shape(x) == type.shape:
+            return x
+        if not np.shape(x):
+            return lax.full(type.shape, x, dtype)
+        return lax.broadcast_in_dim(x, type.shape, axes)
+
+    return [jax_primitives()["add_any"].bind(*map(whole, arrays))]
 
 
 @binds("constant")

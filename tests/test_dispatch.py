@@ -285,7 +285,7 @@ def test_without_cpp_dispatch_nothing_changes(monkeypatch: pytest.MonkeyPatch) -
 def test_arguments_on_different_devices() -> None:
     devices = jax.devices()
     if len(devices) < 2:
-        pytest.skip("one device")
+        pytest.skip("it takes a second device")
     a, b = jax.device_put(1.0, devices[0]), jax.device_put(1.0, devices[1])
     with pytest.raises(ValueError, match="committed to different devices"):
         place([a, b])

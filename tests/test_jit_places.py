@@ -36,7 +36,7 @@ def test_results_are_bound_to_a_device_that_was_asked_for(way: dict[str, Any]) -
 
 def on_two_devices() -> Any:
     if len(jax.devices()) < 2:
-        pytest.skip("one device")
+        pytest.skip("it takes a second device")
     return jax.devices()[1]
 
 

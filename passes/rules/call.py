@@ -36,6 +36,11 @@ from ..transpose import transpose_graph
 CALLS = (call, xla_metadata_call, annotated)
 
 
+def as_call(eqn: Equation, graph: str = "graph") -> Equation:
+    """An ordinary call of one of the graphs of an equation that holds more than that."""
+    return eqn.replace(primitive=call, params=call.complete({"graph": eqn.params[graph]}))
+
+
 def derived(params: dict[str, Any]) -> dict[str, Any]:
     """Parameters for a call of what is derived from the callee: its linear half or transpose."""
     if params.get("ad_metadata", "same") == "same":

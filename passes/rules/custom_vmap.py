@@ -19,7 +19,7 @@ from ..effects import guard, guarded, may_act
 from ..jvp import jvp_graph
 from ..regions import Flags, either, nonzero, select, widened
 from ..tables import Operands, materialise_batch
-from .call import define_joint_call, split_call, transpose_call
+from .call import as_call, define_joint_call, split_call, transpose_call
 
 
 @tables.jvp.rule(custom_vmap_call)
@@ -128,15 +128,11 @@ def _if_any(graph: Graph, size: int) -> Graph:
 def transpose_custom_vmap(
     b: Builder, eqn: Equation, cts: Operands, linear: Sequence[bool]
 ) -> Operands:
-    return transpose_call(b, _as_call(eqn), cts, linear)
+    return transpose_call(b, as_call(eqn), cts, linear)
 
 
 @tables.split.rule(custom_vmap_call)
 def split_custom_vmap(
     eqn: Equation, unknown: Sequence[bool]
 ) -> tuple[list[Equation], list[Equation], Sequence[bool]]:
-    return split_call(_as_call(eqn), unknown)
-
-
-def _as_call(eqn: Equation) -> Equation:
-    return eqn.replace(primitive=call, params=call.complete({"graph": eqn.params["graph"]}))
+    return split_call(as_call(eqn), unknown)

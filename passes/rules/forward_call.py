@@ -10,7 +10,6 @@ from typing import Any
 
 from ...ir.builder import Builder
 from ...ir.graph import Equation, Value
-from ...ir.ops.call import call
 from ...ir.ops.forward_call import forward_call
 from .. import tables
 from ..batch import batch_graph
@@ -18,12 +17,8 @@ from ..dce import region_of
 from ..effects import guard, guarded, may_act
 from ..regions import Flags, nonzero, select
 from ..tables import Operands
-from .call import jvp_call, prune_call, split_call, transpose_call
+from .call import as_call, jvp_call, prune_call, split_call, transpose_call
 from .custom import unmoved
-
-
-def as_call(eqn: Equation, graph: str = "graph") -> Equation:
-    return eqn.replace(primitive=call, params=call.complete({"graph": eqn.params[graph]}))
 
 
 @tables.jvp.rule(forward_call)

@@ -33,6 +33,7 @@ from .jax_compat import (
     is_default_sharding,
     is_extended,
     lowered,
+    no_metadata,
 )
 from .jax_primitives import BORROWERS, is_of_jax
 from .labels import plain_name
@@ -293,6 +294,7 @@ def _import(closed_jaxpr: Any, carries: bool, lends: bool) -> Graph:
     return _import_body(given.jaxpr, given.consts, carries, lends)
 
 
+@no_metadata()  # its equations say themselves what is to be told of them
 def _import_body(jaxpr: Any, consts: Any, carries: bool, lends: bool) -> Graph:
     """The graph of a jaxpr. Mutable arrays that are not its own are values here: those among its
     constants are its first inputs (see `outer_refs`), and after its outputs come what they hold in

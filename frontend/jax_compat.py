@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from inspect import isfunction
 from types import FrameType
 from typing import Any
@@ -318,6 +318,18 @@ def equation_context(eqn: Any) -> Any:
 def compiler_contexts() -> tuple[Any, Any]:
     """What is to run the operations recorded now, and what is to be told of them; None: nothing."""
     return config.compute_on_context_manager.value, config.xla_metadata_context_manager.value
+
+
+@contextlib.contextmanager
+def no_metadata() -> Iterator[None]:
+    """Nothing is to be told of the operations recorded now."""
+    told = config.xla_metadata_context_manager
+    before = told.get_local()
+    told.set_local(None)
+    try:
+        yield
+    finally:
+        told.set_local(before)
 
 
 def library_closure(f: Any) -> tuple[Any, ...] | None:

@@ -17,10 +17,12 @@ from .staged import Staged
 
 @dataclass(frozen=True)
 class Places:
-    """The shardings asked for, of all arguments and all results; None where none is."""
+    """The shardings asked for, of all arguments and all results; None where none is. Whether they
+    are of a device for the whole function, to which its compiled stage moves arguments, too."""
 
     ins: tuple[Any, ...]
     outs: tuple[Any, ...] | None = None
+    is_for_all: bool = False
 
     def placed(self, arguments: Sequence[Any]) -> list[Any]:
         """What stands for arguments where they will be: an array that is on another device is
@@ -51,9 +53,8 @@ def asked_for(name: str, call: Call, traced: Staged, asked: tuple[Any, Any, Any]
     results = jax.tree.unflatten(traced.out_tree, structs[: traced.n_results])
     made = () if outs is None else _of_leaves(name, "out_shardings", outs, results)
     rest = (None,) * (len(structs) - len(made))
-    return Places(
-        (*own, *(None,) * (len(call.leaves) - len(own))), (*made, *rest) if any(made) else None
-    )
+    taken = (*own, *(None,) * (len(call.leaves) - len(own)))
+    return Places(taken, (*made, *rest) if any(made) else None, device is not None)
 
 
 def _of_leaves(called: str, what: str, chosen: Any, tree: Any) -> tuple[Any, ...]:

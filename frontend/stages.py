@@ -318,7 +318,10 @@ class Compiled(StageInfo):
                 f"{traced.name} is compiled, and was called with values that are being traced",
                 hint="call the function itself, or one that covector.jit made, inside of traces",
             )
-        return Plan(self.executable, self.out_tree, self.constants, around=traced.refs)
+        places = self.in_shardings if traced.places.is_for_all else ()
+        return Plan(
+            self.executable, self.out_tree, self.constants, around=traced.refs, places=places
+        )
 
     def memory_analysis(self) -> Any:
         """XLA's account of argument, output, temporary and code bytes."""

@@ -123,13 +123,13 @@ class Context:
     def _fill(self, region: Any, arguments: Sequence[TensorType], body: Body) -> None:
         types = [self.types[t] for t in arguments]
         block = region.blocks.append(*types, arg_locs=[self.location] * len(types))
-        scalars, location = self.scalars, self.location
-        self.scalars = {}
+        scalars, location, attributed = self.scalars, self.location, self.attributed
+        self.scalars, self.attributed = {}, ()  # a region's operations say themselves what they get
         with ir.InsertionPoint(block):
             results = body(list(block.arguments))
             self.location = location
             create("stablehlo.return", [], list(results), loc=location)
-        self.scalars = scalars
+        self.scalars, self.attributed = scalars, attributed
 
     # -- constants -------------------------------------------------------------------------------
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import re
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -103,6 +105,50 @@ def test_contexts_with_metadata() -> None:
     exported = jax.jit(module.as_function())
     np.testing.assert_allclose(exported(X), want, rtol=1e-5)
     assert of_context in exported.lower(X).as_text()
+
+
+def told(f: Callable[[Any], Any], **metadata: Any) -> Callable[[Any], Any]:
+    """f in a context."""
+
+    def g(x: Any) -> Any:
+        with xla_metadata.set_xla_metadata(**metadata):
+            return f(x)
+
+    return g
+
+
+cos_untold = told(jnp.cos, a=None)
+REGIONS: dict[str, Callable[[Any], Any]] = {
+    "cond": lambda x: jax.lax.cond(x < 0, jnp.sin, cos_untold, x),
+    "cond, told another": lambda x: jax.lax.cond(x < 0, jnp.sin, told(jnp.cos, a=None, b=2), x),
+    "while": lambda x: jax.lax.while_loop(lambda x: cos_untold(x) > 9, jnp.sin, x),
+    "scan": lambda x: jax.lax.scan(lambda c, _: (cos_untold(jnp.sin(c)), None), x, None, 2)[0],
+    "jit": lambda x: jax.jit(lambda x: cos_untold(jnp.sin(x)))(x),
+}
+
+
+@pytest.mark.parametrize("name", REGIONS)
+def test_metadata_that_regions_unset(name: str) -> None:
+    """As JAX has it: the operations of a region say themselves what is told of them."""
+    f = told(REGIONS[name], a=1)
+    words = ("stablehlo.cosine", "stablehlo.sine")
+    ours, theirs = (
+        [
+            [re.findall(r"\b[ab] = \"\d\"", x) for x in text.splitlines() if word in x]
+            for word in words
+        ]
+        for text in (m.jit(f).lower(0.5).as_text() for m in (covector, jax))
+    )
+    assert ours == theirs
+    assert ours[1] == [['a = "1"']] and 'a = "1"' not in ours[0][0]
+
+
+def test_derivatives_of_what_regions_unset() -> None:
+    text = covector.jit(covector.jacfwd(told(REGIONS["scan"], a=1))).lower(0.5).as_text()
+    sines = [x for x in text.splitlines() if "stablehlo.sine" in x]
+    cosines = [x for x in text.splitlines() if "stablehlo.cosine" in x]
+    for found in (sines, cosines):  # the function's own, and the derivative of the other one
+        assert sorted('a = "1"' in x for x in found) == [False, True]
 
 
 def test_a_context_is_part_of_what_is_compiled() -> None:

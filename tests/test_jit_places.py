@@ -76,6 +76,12 @@ def test_arguments_elsewhere_are_moved(way: dict[str, Any]) -> None:
             assert out.sharding.is_equivalent_to(want.sharding, 1)
             assert type(out.sharding) is type(want.sharding)
             np.testing.assert_array_equal(out, want)
+        if "in_shardings" not in way:  # a device for the whole function
+            for m in (covector, jax):
+                compiled = m.jit(jnp.add, **way).lower(X, there).compile()
+                for _ in range(2):
+                    assert compiled(there, x).devices() == {HERE}
+                    np.testing.assert_array_equal(compiled(there, x), X + np.asarray(x))
     assert there.devices() == {on_two_devices()}
     if "in_shardings" in way:
         for m in (covector, jax):

@@ -28,7 +28,7 @@ from .ref_args import check_no_tangents, write_refs
 from .staged import Staged
 from .staging import divide, function_name, stage, wraps
 from .tangents import float0_zeros
-from .varying import check_pulled
+from .varying import TRANSPOSED_SUMS, check_pulled, check_sums
 
 
 def value_and_grad(
@@ -119,6 +119,7 @@ def _value_and_grad(
             graph = watched.grad(staged.graph, flags, n_beside, with_value, seeds)
         operands = staged.operands(arrays)
         check_pulled(function_name(fun), operands, flags)
+        check_sums(function_name(fun), graph, TRANSPOSED_SUMS)
         outputs = _executed(graph, operands, budget)
         if staged.written:
             outputs = _settled(staged, outputs, with_value)

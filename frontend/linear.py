@@ -31,7 +31,7 @@ from .pulled import Pulled, sources
 from .ref_args import check_no_tangents, read_refs, write_refs
 from .staging import function_name, split_outputs, stage, types_of
 from .tangents import cotangent_leaves, float0_zeros, tangent_leaves, zero_tangent, zeros_of
-from .varying import axes_of, check_cotangents, check_pulled
+from .varying import axes_of, check_cotangents, check_pulled, check_sums
 
 
 @boundary
@@ -81,6 +81,7 @@ def _at_point(
     operands = staged.operands(leaves)
     if kind is PullBack:
         check_pulled(function_name(fun), operands, staged.active(moves))
+        check_sums(function_name(fun), parts.linear)
     outputs = staged.settle(execute(parts.primal, operands))
     out, aux = split_outputs(staged, outputs[:n])
     carried = [i for i, _ in staged.in_backward(leaves)] if staged.carried else []
@@ -333,6 +334,7 @@ def linear_transpose(
     operands = (*staged.captured, *leaves)
     check_pulled(function_name(fun), operands, staged.active([True] * len(leaves)))
     graph = staged.graph
+    check_sums(function_name(fun), graph)
     _check_one_field(types, graph.output_types)
     pull_back = Transposed(
         graph=Graph(

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from ..ir.builder import Builder
-from ..ir.errors import MissingRule, UsageError
+from ..ir.errors import UsageError
 from ..ir.graph import Equation, Graph
 from ..ir.ops import shard_map as ops
 from ..ir.ops.collective import axis_index
@@ -23,7 +23,7 @@ from .collective_rules import MESH, axis_names
 from .export import eval_graph
 from .export_rules import binds
 from .importer import Params, graph_of_open, records
-from .jax_compat import current_trace, extended_axes, newly_manual_axes, typeof
+from .jax_compat import axis_sizes, current_trace, extended_axes, newly_manual_axes, typeof
 from .jax_compat_rules import noting_axes, set_mesh
 from .locations import find_site
 
@@ -154,12 +154,6 @@ def _record_pvary(b: Builder, inputs: Atoms, params: Params) -> Atoms:
 
 @records("psum_invariant")
 def _record_psum_invariant(b: Builder, inputs: Atoms, params: Params) -> Atoms:
-    if MESH.get() is None:
-        raise MissingRule(
-            "psum is differentiated inside of a shard_map, where covector does not know which "
-            "values differ between devices",
-            hint="differentiate the whole shard_map, use jax.grad inside of it, or check_vma=False",
-        )
     axes = axis_names(params["axes"])
     return tuple(y for x in inputs for y in b.emit(ops.psum_invariant, x, axes=axes))
 
@@ -168,9 +162,7 @@ def _record_psum_invariant(b: Builder, inputs: Atoms, params: Params) -> Atoms:
 def _record_all_gather_invariant(b: Builder, inputs: Atoms, params: Params) -> Atoms:
     """The parts of all devices, as a value that is the same on all: a sum of parts, each in its
     place. So is the transpose right, in which a device takes its own part of the cotangent."""
-    sizes = MESH.get()
-    if sizes is None:
-        raise MissingRule("all_gather_invariant is supported only inside of a shard_map")
+    sizes = MESH.get() or axis_sizes()
     axes, dim = axis_names(params["axis_name"]), params["all_gather_dimension"]
     place = b.literal(0, INDEX)
     for axis in axes:

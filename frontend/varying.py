@@ -9,12 +9,18 @@ That is where JAX's derivatives sum cotangents over devices, and ours cannot kno
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import jax
 
-from ..ir.errors import UsageError
+from ..ir.errors import MissingRule, UsageError
+from ..ir.graph import Graph
+from ..ir.ops.collective import psum
+from ..ir.ops.shard_map import psum_invariant, pvary, shard_map
+from ..ir.primitive import Primitive
 from .jax_compat_rules import declare_varying, notes_axes, varying_axes
+
+HINT = "differentiate the whole shard_map, use jax.grad inside of it, or check_vma=False"
 
 
 def together(values: Sequence[Any]) -> Sequence[Any]:
@@ -74,6 +80,33 @@ def check_pulled(name: str, operands: Sequence[Any], is_active: Sequence[bool]) 
             _check(name, axes - varying_axes(x))
 
 
+LINEAR_SUMS: Final = (psum_invariant, psum)
+"""Sums over devices that are to be transposed: of values, and of tangents of a maximum."""
+TRANSPOSED_SUMS: Final = (pvary, psum)
+"""What they leave, once they are: outside of a shard_map nothing else leaves that."""
+
+
+def check_sums(name: str, graph: Graph, sums: Sequence[Primitive] = LINEAR_SUMS) -> None:
+    """Raise MissingRule where a sum over devices is transposed: JAX sums cotangents where what is
+    the same on all devices meets what differs, and ours does not know where that is."""
+    if not notes_axes():
+        return
+    todo, seen = [graph], {graph}
+    while todo:
+        for eqn in todo.pop().equations:
+            if eqn.primitive in sums:
+                raise MissingRule(
+                    f"{name} sums over devices, and is differentiated inside of a shard_map, where "
+                    "covector does not know which values differ between them",
+                    eqn,
+                    hint=HINT,
+                )
+            if eqn.primitive is not shard_map:  # what is inside says it
+                new = [region for region in eqn.running() if region not in seen]
+                seen.update(new)
+                todo += new
+
+
 def axes_of(values: Sequence[Any]) -> frozenset[Any] | None:
     """The axes along which some of these values differ, where that is noted."""
     return frozenset().union(*map(varying_axes, values)) if notes_axes() else None
@@ -91,5 +124,5 @@ def _check(name: str, missing: frozenset[Any]) -> None:
             f"{name} is differentiated inside of a shard_map by a value that is the same along "
             f"{', '.join(sorted(map(str, missing)))}, where others differ: covector does not "
             "know where its cotangents are to be summed",
-            hint="differentiate the whole shard_map, use jax.grad inside of it, or check_vma=False",
+            hint=HINT,
         )

@@ -101,3 +101,18 @@ def test_rules_may_hold_what_they_close_over() -> None:
     with jax.check_tracer_leaks():
         found = covector.jit(outer)(2.0, 3.0)
     np.testing.assert_allclose(found, 3 * np.sin(2.0) * np.cos(2.0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("m", [covector, jax])
+def test_copies_are_new_arrays(m: Any) -> None:
+    """Of tangents and cotangents, too: each can be given away without the other."""
+    x, given = jnp.ones(3), jnp.arange(3.0)
+    copied = lambda x: jnp.array(x, copy=True)  # noqa: E731
+    out, pull = m.vjp(copied, x)
+    moved = (
+        out, *m.jvp(copied, (x,), (given,)), pull(given)[0], m.linearize(copied, x)[1](given),
+        m.linear_transpose(copied, x)(given)[0], m.vmap(copied)(given),
+    )  # fmt: skip
+    assert not any(y is x or y is given for y in moved)
+    jax.jit(lambda y: y + 1, donate_argnums=0)(moved[3])
+    np.testing.assert_array_equal(given, np.arange(3.0))

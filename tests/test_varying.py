@@ -44,6 +44,10 @@ def tripled(x: Any) -> Any:
 tripled.defjvp(lambda p, t: (tripled(p[0]), 3.0 * t[0]))
 
 
+def summed(x: Any) -> Any:
+    return jax.lax.psum(x, "i")
+
+
 CALLS: dict[str, Callable[[Any], Callable[[Any], Any]]] = {
     "jit": lambda m: m.jit(jax.nn.relu),
     "constants": lambda m: m.jit(lambda x: jnp.where(x > 2, x, 0.0) * 2 + jnp.ones(2)),
@@ -56,6 +60,17 @@ CALLS: dict[str, Callable[[Any], Callable[[Any], Any]]] = {
     "while": lambda m: m.jit(counted),
     "where it is": lambda m: m.jit(lambda x: x * jax.lax.axis_index("i")),
     "hessian": lambda m: lambda x: m.hessian(lambda y: jnp.sum(y**3))(x) @ x,
+    "sum": lambda m: m.jit(lambda x: x * summed(jnp.sin(x)) - jax.lax.pmean(x, "i")),
+    "sum of sum": lambda m: m.jit(lambda x: x + summed(summed(x))),
+    "vmap of sum": lambda m: m.vmap(lambda x: x * summed(x)),
+    "jvp of sum": lambda m: lambda x: m.jvp(lambda y: y * summed(y**2), (x,), (x,))[1],
+    "jacfwd of sum": lambda m: lambda x: m.jacfwd(lambda y: y * summed(y))(x) @ x,
+    "linear sum": lambda m: lambda x: m.linearize(lambda y: y * summed(y), x)[1](x),
+    "loop of sums": lambda m: m.jit(
+        lambda x: jax.lax.scan(lambda c, _: (c + summed(c * x), None), x, None, 3)[0]
+    ),
+    "fixed sum": lambda m: m.grad(lambda x: (x * jax.lax.stop_gradient(summed(x))).sum()),
+    "jax.grad of jit": lambda m: jax.grad(m.jit(lambda x: (summed(jnp.sin(x)) * x).sum())),
 }
 
 
@@ -82,6 +97,24 @@ def test_sums_over_devices_are_refused(transform: str) -> None:
         ValueError, match="by a value that is the same along i, where others differ"
     ):
         over_devices(pulled, P(), P("i"))(W, X)
+
+
+PULLED: dict[str, Callable[[Any], Any]] = {
+    "grad": covector.grad(lambda x: summed(x.sum())),
+    "grad of a maximum": covector.grad(lambda x: jax.lax.pmax(x.sum(), "i")),
+    "vjp": lambda x: covector.vjp(lambda x: x * summed(x), x)[1](x)[0],
+    "vjp of a maximum": lambda x: covector.vjp(lambda x: jax.lax.pmax(x, "i"), x)[1](x)[0],
+    "linear_transpose": lambda x: covector.linear_transpose(summed, x)(x)[0],
+    "of a loop": covector.grad(
+        lambda x: jax.lax.scan(lambda c, _: (c * summed(c), None), x, None, 3)[0].sum()
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PULLED)
+def test_sums_that_would_be_transposed_are_refused(name: str) -> None:
+    with pytest.raises(NotImplementedError, match=r"sums over devices, and is diff"):
+        over_devices(PULLED[name])(X)
 
 
 @pytest.mark.parametrize("transform", ["vjp", "linear_transpose"])

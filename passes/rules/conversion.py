@@ -43,13 +43,10 @@ def transpose_reduce_precision(b: Builder, eqn: Equation, ct: Operand) -> Operan
 
 
 @unary_transpose(e.copy)
-def transpose_copy(b: Builder, eqn: Equation, ct: Operand) -> Operand:
-    return ct
-
-
 @unary_transpose(e.copy_p)
-def transpose_copy_p(b: Builder, eqn: Equation, ct: Operand) -> Operand:
-    return ct
+def transpose_copy(b: Builder, eqn: Equation, ct: Operand) -> Operand:
+    """A copy, too: whoever gets the cotangent may give away the one that came in."""
+    return b.emit(eqn.primitive, ct)[0]
 
 
 @unary_transpose(e.real)

@@ -14,6 +14,7 @@ from .importer import Params, graph_of, records, records_with_cells
 from .jax_compat_rules import jvp_rule_from_params, vjp_rule_from_params
 from .lent import lent_to_rule, region_lent
 from .ref_rules import kinds_of, no_refs_in_jvp, written_among
+from .rule_traces import Called
 from .vjp_rules import VjpRules
 
 
@@ -26,7 +27,7 @@ def _record_custom_jvp(b: Builder, inputs: tuple[Any, ...], params: Params) -> t
         custom_jvp_call,
         *inputs,
         graph=_function(params, lent),
-        jvp=jvp_thunk(jvp, types, params["symbolic_zeros"], lent),
+        jvp=jvp_thunk(jvp, Called(types, params["symbolic_zeros"], lent)),
         num_consts=len(lent) + params["num_consts"],
         symbolic_zeros=params["symbolic_zeros"],
     )
@@ -40,10 +41,8 @@ def _record_custom_vjp(b: Builder, inputs: tuple[Any, ...], params: Params) -> t
     types = [x.type for x in inputs[len(lent) :]]
     kinds = kinds_of({i: x for i, x in enumerate(inputs) if isinstance(x, Cell)})
     seconds = arrays_carried(inputs)
-    rules = VjpRules(
-        fwd, bwd, params["out_trees"], types, params["symbolic_zeros"], lent, kinds=kinds,
-        carried=tuple(seconds), backward_aliases=lent_to_rule(bwd, lent),
-    )  # fmt: skip
+    call = Called(types, params["symbolic_zeros"], lent, kinds=kinds, carried=tuple(seconds))
+    rules = VjpRules(fwd, bwd, params["out_trees"], call, lent_to_rule(bwd, lent))
     graph = _function(params, lent)
     outputs = b.emit(
         custom_vjp_call,

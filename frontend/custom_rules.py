@@ -1,19 +1,19 @@
 """Functions with derivative rules of their own: jax.custom_jvp and jax.custom_vjp, as recorded.
 
 The function is traced at once; its rules stay Python, as thunks, until a derivative asks for them
-(the protocol of the thunks is stated in ir/ops/call.py). They reach us in two ways: as JAX's flat
-functions while we record, or in an equation that JAX has traced (custom_equations).
+(the protocol of the thunks is stated in ir/ops/call.py). Called on what is being differentiated,
+its rule is traced at once, and the function is not (run_by_rules). They reach us in two ways: as
+JAX's flat functions while we record, or in an equation that JAX has traced (custom_equations).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..ir.graph import Graph, Thunk
 from ..ir.ops.call import Flags, custom_jvp_call, custom_vjp_call
 from ..ir.primitive import Primitive
-from ..ir.types import TensorType
 from .captures import closure_tracers
 from .carried import arrays_carried, carrying, write_seconds
 from .cells import is_ref
@@ -34,7 +34,6 @@ from .known import Later
 from .leaks import lend
 from .no_numbers import emptied, places_of_float0
 from .ref_rules import (
-    Kinds,
     check_closed_over,
     kinds_of,
     leave_contents,
@@ -43,6 +42,7 @@ from .ref_rules import (
 )
 from .rule_batches import with_batch_axes
 from .rule_traces import (
+    Called,
     absent,
     as_called_now,
     is_absent,
@@ -52,6 +52,7 @@ from .rule_traces import (
     trace_rule,
     with_numbers,
 )
+from .run_by_rules import MakeRules, by_its_rule
 from .trace import GraphTrace, trace_flat
 from .vjp_rules import VjpRules
 
@@ -61,15 +62,8 @@ def record_custom_jvp(
 ) -> list[Any]:
     """Record a call of a jax.custom_jvp function; its outputs as tracers."""
 
-    def make_rules(
-        types: list[TensorType],
-        consts: Sequence[Any],
-        values: Sequence[Later] | None,
-        primal: Primal,
-        numbers: Mapping[int, Any],
-        *_: Any,
-    ) -> dict[str, Thunk]:
-        return {"jvp": jvp_thunk(jvp, types, symbolic_zeros, consts, values, primal, numbers)}
+    def make_rules(call: Called) -> dict[str, Thunk]:
+        return {"jvp": jvp_thunk(jvp, call)}
 
     return _record(trace, custom_jvp_call, (fun, jvp), tracers, symbolic_zeros, make_rules)
 
@@ -85,20 +79,8 @@ def record_custom_vjp(
 ) -> list[Any]:
     """Record a call of a jax.custom_vjp function; its outputs as tracers."""
 
-    def make_rules(
-        types: list[TensorType],
-        consts: Sequence[Any],
-        values: Sequence[Later] | None,
-        primal: Primal,
-        numbers: Mapping[int, Any],
-        kinds: Kinds,
-        carried: tuple[int, ...],
-    ) -> dict[str, Thunk]:
-        rules = VjpRules(
-            fwd, bwd, out_trees, types, symbolic_zeros, consts, values, primal, kinds, carried,
-            closure_tracers(bwd, inside=trace), numbers,
-        )  # fmt: skip
-        return rules.thunks()
+    def make_rules(call: Called) -> dict[str, Thunk]:
+        return VjpRules(fwd, bwd, out_trees, call, closure_tracers(bwd, inside=trace)).thunks()
 
     return _record(trace, custom_vjp_call, (fun, fwd, bwd), tracers, symbolic_zeros, make_rules)
 
@@ -109,7 +91,7 @@ def _record(
     functions: tuple[Any, ...],
     tracers: Sequence[Any],
     symbolic_zeros: bool,
-    make_rules: Callable[..., dict[str, Thunk]],
+    make_rules: MakeRules,
 ) -> list[Any]:
     """Trace the first of `functions`, and record its call together with its rules, the others.
 
@@ -129,20 +111,24 @@ def _record(
     without = {i: tracers[i] for i in places_of_float0(tracers)}
     key = (*function_key(*functions), tuple(types), *without, symbolic_zeros, trace_context())
     values = [Later(trace, atom) for atom in atoms] if trace.known is not None else None
-    is_shared = (
-        not refs and is_hashable(key) and (values is None or all(map(_is_library, functions)))
-    )
+    is_library = all(map(_is_library, functions))
+    is_shared = not refs and is_hashable(key) and (values is None or is_library)
     before = trace.shared.get(key) if is_shared else None
-    params: dict[str, Any]
+    params: dict[str, Any] | None
     empty: list[int]  # which outputs are arrays of float0
     if before is not None:
         params, stored, empty = before
         restore(fun, stored)
         return emptied(trace.emit(primitive, *atoms, **params), empty)
+    numbers = without | ({} if values is None or is_shared else numbers_among(tracers))
+    if trace.moving is not None and not is_library and not refs:
+        call = Called(types, symbolic_zeros, values=values, numbers=numbers)
+        params = by_its_rule(trace, primitive, functions, atoms, call, make_rules)
+        if params is not None:
+            return emptied(trace.emit(primitive, *atoms, **params), call.returned.empty)
     empty = []
     maps: list[Any] = []
     closed_over = closure_tracers(*functions[1:], inside=trace, maps=maps)
-    numbers = without | ({} if values is None or is_shared else numbers_among(tracers))
 
     def flat_function(*values: Any) -> list[Any]:
         outputs = with_batch_axes(fun, fun.call_wrapped(*with_numbers(values, numbers)))
@@ -158,8 +144,10 @@ def _record(
     lend(consts)
     seconds = arrays_carried([trace.operand(x) if is_ref(x) else x for x in tracers])
     rules = make_rules(
-        types, consts, None if is_shared else values, Primal(made.graph, consts), numbers,
-        kinds_of(refs), tuple(seconds),
+        Called(
+            types, symbolic_zeros, consts, None if is_shared else values,
+            Primal(made.graph, consts), numbers, kinds_of(refs), tuple(seconds),
+        )
     )  # fmt: skip
     let_read(rules.values(), maps)
     params = {
@@ -167,7 +155,7 @@ def _record(
         **rules,
         "num_consts": len(consts),
         "symbolic_zeros": symbolic_zeros,
-    }  # fmt: skip
+    }
     if seconds:
         params["carried"] = len(seconds)
     if not consts and is_shared:
@@ -188,21 +176,9 @@ def _is_library(flat_function: Any) -> bool:
 # -- forward rules -------------------------------------------------------------------------------
 
 
-def jvp_thunk(
-    jvp: Any,
-    types: Sequence[TensorType],
-    symbolic_zeros: bool,
-    aliases: Sequence[Any] = (),
-    values: Sequence[Later] | None = None,
-    primal: Primal | None = None,
-    numbers: Mapping[int, Any] | None = None,
-) -> Thunk:
-    """The rule of a custom_jvp function of inputs of these types, after what it closes over.
-
-    `values` are the inputs' values, if Python may branch on them. `primal` is the function.
-    `numbers` are inputs that the rule gets as they are: numbers of Python's, arrays of float0.
-    """
-    n_consts, n = len(aliases), len(types)
+def jvp_thunk(jvp: Any, call: Called) -> Thunk:
+    """The rule of a custom_jvp function that is called so."""
+    n_consts, n, primal = len(call.consts), len(call.types), call.primal
 
     def make(nonzero: Flags) -> tuple[Graph, Flags]:
         flagged = nonzero[n_consts:]
@@ -211,13 +187,14 @@ def jvp_thunk(
         def flat_rule(*values: Any) -> list[Any]:
             given = iter(values[n:])
             tangents = [
-                next(given) if f else absent(t, symbolic_zeros)
-                for f, t in zip(flagged, types, strict=True)
+                next(given) if f else absent(t, call.symbolic_zeros)
+                for f, t in zip(flagged, call.types, strict=True)
             ]
             reset_stores(jvp)
-            outputs = jvp.call_wrapped(*with_numbers(values[:n], numbers), *tangents)
+            outputs = jvp.call_wrapped(*with_numbers(values[:n], call.numbers), *tangents)
             outputs = with_batch_axes(jvp, outputs, repeats=2)
             primals, dys = outputs[: len(outputs) // 2], outputs[len(outputs) // 2 :]
+            call.returned.note(primals)
             if primal is not None and primal.n_more(primals):
                 dys = [None] * primal.n_more(primals) + dys
                 primals = primal(values[:n])
@@ -226,9 +203,11 @@ def jvp_thunk(
                 dy for dy, is_nonzero in zip(dys, out_nonzero, strict=True) if is_nonzero
             ]
 
-        tangent_types = [t for t, f in zip(types, flagged, strict=True) if f]
-        known = known_of(values, len(tangent_types))
-        made = trace_rule(flat_rule, [*types, *tangent_types], flat_name(jvp), aliases, known)
+        tangent_types = [t for t, f in zip(call.types, flagged, strict=True) if f]
+        made = trace_rule(
+            flat_rule, [*call.types, *tangent_types], flat_name(jvp), call.consts,
+            known_of(call.values, len(tangent_types)), moving=call.moving,
+        )  # fmt: skip
         return made.graph, tuple(out_nonzero)
 
     return Thunk(flat_name(jvp), as_called_now(make))

@@ -52,7 +52,7 @@ def jvp(
     dxs, active = tangent_leaves(primals, tangents, types, "jvp")
     staged = stage(
         fun, leaves, in_tree, types=types, has_aux=has_aux, known=leaves,
-        as_given=[not has_tangent(t) for t in types], takes_refs=True,
+        as_given=[not has_tangent(t) for t in types], takes_refs=True, moves=active,
     )  # fmt: skip
     primal = with_forward_rules(staged.graph) if custom_vjp == "transpose" else staged.graph
     with as_jax_errors():

@@ -108,6 +108,7 @@ def _value_and_grad(
         staged = stage(
             fun, arrays, in_tree, types=types, has_aux=has_aux, known=arrays, held=held,
             active=active, as_given=[not m for m in moves], takes_refs=True, carries=True,
+            moves=moves,
         )  # fmt: skip
         check_scalar_output(fun, staged, holomorphic)
         flags = staged.active(moves)

@@ -47,6 +47,7 @@ from .tracers import GraphTracer, RefTracer, held_now, type_of_tracer
 
 if TYPE_CHECKING:
     from .known import KnownValues
+    from .moving import Moving
 
 __all__ = ["GraphTrace", "GraphTracer", "RefTracer", "type_of_tracer"]
 
@@ -62,6 +63,7 @@ class GraphTrace(Trace):  # type: ignore[misc]
     traced late, and may have closed over what was being traced then).
     known: where the concrete values of this recording can be had, if Python may ask for them.
     lent: the identities of tracers that rules hold on to, see `leaks`.
+    moving: which values are being differentiated, if Python may see which functions run.
     shared: what one recording, with all that is nested in it, traces only once.
     still: the inputs by which nobody can differentiate.
     eager: whether in JAX the operations would be run one by one, nothing being jitted.
@@ -71,7 +73,7 @@ class GraphTrace(Trace):  # type: ignore[misc]
 
     __slots__ = (
         "_arrays", "_collected", "_naming", "aliases", "builder", "captured", "carries", "cells",
-        "eager", "finished", "inputs", "known", "lent", "name", "refs", "shared", "still",
+        "eager", "finished", "inputs", "known", "lent", "moving", "name", "refs", "shared", "still",
     )  # fmt: skip
 
     def __init__(self, name: str, outer: GraphTrace | None = None) -> None:
@@ -90,6 +92,7 @@ class GraphTrace(Trace):  # type: ignore[misc]
         self.still: set[Value] = set()
         self.finished = self.carries = self.eager = False
         self.known: KnownValues | None = None
+        self.moving: Moving | None = None
         self._arrays: dict[int, tuple[Any, Atom]] = {}
         self._naming: Naming | None = None
         self._collected = collected_names()

@@ -69,11 +69,11 @@ def _at_point(
     """Run the primal half of a function; its output, and the linear half as a pytree."""
     leaves, in_tree = jax.tree.flatten((primals, {}))
     types = types_of(fun, leaves, in_tree)
+    moves = [has_tangent(t) and not is_ref(x) for x, t in zip(leaves, types, strict=True)]
     staged = stage(
-        fun, leaves, in_tree, types=types, has_aux=has_aux, known=leaves,
+        fun, leaves, in_tree, types=types, has_aux=has_aux, known=leaves, moves=moves,
         as_given=[not has_tangent(t) for t in types], takes_refs=True, carries=kind is PullBack,
     )  # fmt: skip
-    moves = [has_tangent(t) and not is_ref(x) for x, t in zip(leaves, types, strict=True)]
     with as_jax_errors():
         parts = watched.linearize(staged.graph, staged.active(moves))
     n, n_out = staged.n_results, staged.n_out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ from ..ir.graph import Thunk
 from ..ir.ops.call import Flags
 from ..ir.types import TensorType
 from .avals import to_aval
+from .checked_rules import Primal
 from .collective_rules import MESH
 from .compiler_attributes import under_these_attributes
 from .jax_compat import axis_sizes, extended_axes
@@ -24,12 +26,51 @@ from .jax_compat_rules import (
     tracing_settings,
     under_settings,
 )
-from .known import KnownValues
+from .known import KnownValues, Later
+from .moving import Moving
+from .no_numbers import places_of_float0
 from .ref_rules import (
     Kinds,
     check_closed_over,
 )
 from .trace import Recording, trace_flat
+
+
+@dataclass
+class Returned:
+    """What a rule, when it was last traced, returned for the function's own outputs: how many, and
+    which of them are arrays of float0."""
+
+    n_outputs: int = 0
+    empty: list[int] = field(default_factory=list)
+
+    def note(self, outputs: Sequence[Any]) -> None:
+        self.n_outputs, self.empty = len(outputs), places_of_float0(outputs)
+
+
+@dataclass(frozen=True)
+class Called:
+    """How a function with rules is called, for its rules.
+
+    types: of its inputs. consts: what it and its rules close over, the leading inputs.
+    values: what is known of the inputs, if Python may branch on them.
+    primal: the function, if it was traced.
+    numbers: inputs that it gets as they are: numbers of Python's, arrays of float0.
+    kinds: by position, inputs that are mutable arrays; `carried` those that have second values.
+    moving: what is being differentiated in its rules.
+    returned: where its rules note what they return.
+    """
+
+    types: Sequence[TensorType]
+    symbolic_zeros: bool
+    consts: Sequence[Any] = ()
+    values: Sequence[Later] | None = None
+    primal: Primal | None = None
+    numbers: Mapping[int, Any] = field(default_factory=dict)
+    kinds: Kinds = field(default_factory=dict)
+    carried: tuple[int, ...] = ()
+    moving: Moving | None = None
+    returned: Returned = field(default_factory=Returned)
 
 
 def trace_rule(
@@ -39,13 +80,17 @@ def trace_rule(
     aliases: Sequence[Any],
     known: KnownValues | None,
     kinds: Kinds | None = None,
+    moving: Moving | None = None,
 ) -> Recording:
-    """Record a rule, which may read `aliases`; `kinds` are those of inputs that are mutable arrays.
+    """Record a rule, which may read `aliases`; `kinds` are those of inputs that are mutable arrays,
+    `moving` says what is being differentiated.
 
     Raises ClosedOverError if it reads a value of another recording: a function that JAX has traced
     does not tell which of its operands that is.
     """
-    made = trace_flat(flat_rule, types, name=name, aliases=aliases, known=known, refs=kinds)
+    made = trace_flat(
+        flat_rule, types, name=name, aliases=aliases, known=known, refs=kinds, moving=moving
+    )
     check_closed_over(name, made.written)
     if made.captured:
         types_read = ", ".join(str(v.type) for v in made.graph.inputs[: len(made.captured)])

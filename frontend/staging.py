@@ -20,6 +20,7 @@ from .avals import type_of
 from .cells import is_ref
 from .jax_compat import Tracer
 from .known import KnownValues
+from .moving import moving_leaves
 from .no_numbers import FLOAT0, flatten_numbers, is_float0
 from .ref_args import (
     StandIn,
@@ -49,6 +50,7 @@ def stage(
     as_given: Sequence[bool] = (),
     takes_refs: bool = False,
     carries: bool = False,
+    moves: Sequence[bool] | None = None,
     caller: str = _ANY,
 ) -> Staged:
     """Trace `fun(*args, **kwargs)`, with `(args, kwargs)` nested as `in_tree`.
@@ -62,7 +64,8 @@ def stage(
     With `has_aux`, fun returns a pair (output, auxiliary output).
     `takes_refs` says that the caller reads and writes mutable arrays, see `Staged.operands` and
     `Staged.settle`; UsageError is raised for them otherwise. `carries` says that it also has them
-    written by backward rules, see `Staged.carried`.
+    written by backward rules, see `Staged.carried`. `moves` says by which leaves the derivative is
+    taken that it is traced for, if it is for one.
     """
     trees: list[Any] = []
 
@@ -100,6 +103,7 @@ def stage(
         refs=refs,
         caller=caller,
         carries=carries,
+        moving=moving_leaves(leaves, moves) if known is not None else None,
     )
     staged = Staged(
         recording.graph, recording.captured, trees[0], trees[1], values, recording.written

@@ -22,6 +22,7 @@ from .leaks import check_leaks
 
 if TYPE_CHECKING:
     from .known import KnownValues
+    from .moving import Moving
 
 __all__ = ["GraphTrace", "GraphTracer", "Recording", "recording_trace", "trace_flat"]
 
@@ -55,6 +56,7 @@ def trace_flat(
     refs: Mapping[int, Any] | None = None,
     caller: str = "a transformation",
     carries: bool = False,
+    moving: Moving | None = None,
 ) -> Recording:
     """Record a function of flat arrays that returns a flat sequence.
 
@@ -64,7 +66,8 @@ def trace_flat(
     which nobody can differentiate. `refs` are, by position, inputs that are mutable arrays: of
     these, `in_types` has the types of what they hold. Where it is None, UsageError is raised if the
     function writes to one that lives outside of it. `caller` is what it is traced for, in errors.
-    `carries` says that backward rules may write to mutable arrays (carried).
+    `carries` says that backward rules may write to mutable arrays (carried). `moving` says what is
+    being differentiated.
     """
     trace = GraphTrace(name, outer)
     trace.carries = carries
@@ -80,6 +83,9 @@ def trace_flat(
         known.bind(values, trace.captured)
         trace.known = known
         trace.eager = is_eager()
+    if moving is not None:
+        moving.bind(values)
+        trace.moving = moving
     with set_current_trace(trace), room_for_calls():
         tracers = [GraphTracer(trace, v) for v in values]
         for i, ref in (refs or {}).items():

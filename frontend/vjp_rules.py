@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..ir.graph import Graph, Literal, Thunk
 from ..ir.ops.call import Flags
-from ..ir.types import TensorType
 from ..passes import asking
-from .checked_rules import Primal
 from .flat_functions import (
     flat_name,
     reset_stores,
@@ -21,7 +19,6 @@ from .jax_compat_rules import (
 from .known import KnownValues, Later, Place
 from .no_numbers import emptied, places_of_float0
 from .ref_rules import (
-    Kinds,
     check_writes,
     contents_of,
     held_after,
@@ -30,6 +27,7 @@ from .ref_rules import (
 )
 from .rule_batches import with_batch_axes
 from .rule_traces import (
+    Called,
     absent,
     as_called_now,
     is_absent,
@@ -52,28 +50,19 @@ class VjpRules:
         fwd: Any,
         bwd: Any,
         out_trees: Callable[[], Any],
-        types: Sequence[TensorType],
-        symbolic_zeros: bool,
-        aliases: Sequence[Any] = (),
-        values: Sequence[Later] | None = None,
-        primal: Primal | None = None,
-        kinds: Kinds | None = None,
-        carried: tuple[int, ...] = (),
+        call: Called,
         backward_aliases: Sequence[Any] = (),
-        numbers: Mapping[int, Any] | None = None,
     ) -> None:
-        self.numbers = numbers
-        self.kinds, self.carried = kinds or {}, carried
-        self.fwd, self.bwd, self.out_trees = fwd, bwd, out_trees
-        self.types, self.symbolic_zeros, self.aliases = list(types), symbolic_zeros, list(aliases)
-        self.n_own = len(self.types)
-        self.types += [types[i] for i in carried]
+        self.fwd, self.bwd, self.out_trees, self.call = fwd, bwd, out_trees, call
+        self.kinds, self.carried = call.kinds, call.carried
+        self.n_own = len(call.types)
+        self.types = [*call.types, *(call.types[i] for i in call.carried)]
         self.backward_aliases = list(backward_aliases)
-        self.values, self.primal = values, primal
         self._n_outputs = self._n_more = 0
         self._empty: list[int] = []  # residuals that are arrays of float0
         self._held: dict[int, int] = {}  # by position, residuals that are mutable arrays: which
         self._thunk: Thunk | None = None
+        self._last: tuple[Flags, Recording] | None = None
 
     def thunks(self) -> dict[str, Thunk]:
         """Both, as parameters of an equation."""
@@ -88,21 +77,29 @@ class VjpRules:
         return self._forward(nonzero).graph
 
     def _forward(self, nonzero: Flags) -> Recording:
-        flagged = nonzero[len(self.aliases) : len(self.aliases) + self.n_own]
+        """The forward rule, recorded once: the backward rule that follows is for this recording."""
+        if self._last is None or self._last[0] != nonzero:
+            self._last = nonzero, self._record_forward(nonzero)
+        return self._last[1]
+
+    def _record_forward(self, nonzero: Flags) -> Recording:
+        call = self.call
+        flagged = nonzero[len(call.consts) : len(call.consts) + self.n_own]
 
         def flat_forward(*taken: Any) -> list[Any]:
             values, seconds = taken[: self.n_own], taken[self.n_own :]
             reset_stores(self.fwd)
-            given = with_numbers(values, self.numbers)
+            given = with_numbers(values, call.numbers)
             pairs = [x for pair in zip(given, flagged, strict=True) for x in pair]
             results = list(self.fwd.call_wrapped(*pairs))
             _, _, forwarded = self.out_trees()
             n_own = sum(i is None for i in forwarded)
             own = iter(results[:n_own])
             outputs = with_batch_axes(self.fwd, results[n_own:], n_own)
-            if self.primal is not None and self.primal.n_more([*outputs, *self.kinds]):
-                self._n_more = self.primal.n_more([*outputs, *self.kinds])
-                outputs = self.primal(values)[: self._n_more] + outputs
+            call.returned.note(outputs)
+            if call.primal is not None and call.primal.n_more([*outputs, *self.kinds]):
+                self._n_more = call.primal.n_more([*outputs, *self.kinds])
+                outputs = call.primal(values)[: self._n_more] + outputs
             outputs = [*outputs, *take_contents(values, self.kinds), *seconds]
             self._n_outputs = len(outputs)
             inputs = given[n_errors_before(self.fwd) :]
@@ -111,12 +108,14 @@ class VjpRules:
             self._held, residuals = contents_of(residuals, values)
             return [*outputs, *self.backward_aliases, *residuals]
 
-        name, known = flat_name(self.fwd), known_of(self.values, len(self.carried))
-        made = trace_rule(flat_forward, self.types, name, self.aliases, known, self.kinds or None)
-        if self.kinds and self.primal is not None:
+        name, known = flat_name(self.fwd), known_of(call.values, len(self.carried))
+        made = trace_rule(
+            flat_forward, self.types, name, call.consts, known, self.kinds or None, call.moving
+        )
+        if self.kinds and call.primal is not None:
             graph = made.graph
             left = graph.outputs[: self._n_outputs - len(self.carried)]
-            check_writes(name, self.primal.graph, graph, left, self.kinds, len(self.aliases))
+            check_writes(name, call.primal.graph, graph, left, self.kinds, len(call.consts))
         return made
 
     def backward(self, nonzero: Flags, ct_nonzero: Flags) -> tuple[Graph, Flags]:
@@ -132,7 +131,7 @@ class VjpRules:
             given = iter(values[len(residuals) :])
             n_own = len(outputs) - n_kinds - n_carried
             cts = [
-                next(given) if f else absent(y.type, self.symbolic_zeros)
+                next(given) if f else absent(y.type, self.call.symbolic_zeros)
                 for f, y in zip(ct_nonzero[:n_own], outputs, strict=False)
             ]
             others = [next(given) if f else None for f in ct_nonzero[n_own:]]
@@ -175,7 +174,7 @@ class VjpRules:
         """What is known of residuals and cotangents: from where the rule is asked for, and of the
         residuals from the forward rule."""
         found: list[Any] | None = None
-        if self.values is not None and recording.trace is not None:
+        if self.call.values is not None and recording.trace is not None:
             n_kept = self._n_outputs + len(self.backward_aliases)
             residuals = recording.graph.outputs[n_kept:]
             found = [*(Later(recording.trace, x) for x in residuals), *[None] * n_cts]

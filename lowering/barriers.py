@@ -14,6 +14,8 @@ from typing import Any, Final
 
 from jaxlib.version import __version__ as JAXLIB
 
+from ..ir.versions import version_parts
+
 _REPAIRED: Final = (0, 11, 1)
 _DISABLED: Final = "xla_disable_hlo_passes"
 _LEFT_OUT: Final = ("cse_barrier_expander", "small-while-loop-hoisting")
@@ -21,7 +23,7 @@ _LEFT_OUT: Final = ("cse_barrier_expander", "small-while-loop-hoisting")
 
 def loses_barriers(platform: str, version: str = JAXLIB) -> bool:
     """Whether a compile that nobody repairs, as `jax.jit`'s, drops barriers too early."""
-    return platform == "cpu" and _parts(version) < _REPAIRED
+    return platform == "cpu" and version_parts(version) < _REPAIRED
 
 
 def barrier_options(
@@ -33,12 +35,3 @@ def barrier_options(
     disabled = [name for name in str(options.get(_DISABLED, "")).split(",") if name]
     disabled += [name for name in _LEFT_OUT if name not in disabled]
     return {**options, _DISABLED: ",".join(disabled)}
-
-
-def _parts(version: str) -> tuple[int, ...]:
-    """0.11.0.dev20 as (0, 11, 0)."""
-    parts = []
-    for part in version.split(".")[:3]:
-        digits = part[: len(part) - len(part.lstrip("0123456789"))]
-        parts.append(int(digits or 0))
-    return tuple(parts)

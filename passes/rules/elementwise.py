@@ -19,6 +19,7 @@ from ...ir.primitive import Primitive
 from ...ir.types import TensorType, dtype_category, is_complex
 from .. import tables
 from ..tables import Operands
+from .weakness import is_slope_weak, typed_slope
 
 Push = Callable[..., Operand]
 Entry = Push | str | None
@@ -70,20 +71,32 @@ def push_logistic(b: Builder, t: Operand, z: Operand, x: Operand, **p: Any) -> O
 # -- branch cuts: 1 / sqrt(a b) is 1 / sqrt(a) / sqrt(b) only on the principal branch ------------
 
 
+def push_asin(b: Builder, t: Operand, z: Operand, x: Operand) -> Operand:
+    return b.mul(t, typed_slope(b, e.asin, b.rsqrt(b.one_minus_square(x))))
+
+
+def push_acos(b: Builder, t: Operand, z: Operand, x: Operand) -> Operand:
+    return b.mul(t, typed_slope(b, e.acos, b.neg(b.rsqrt(b.one_minus_square(x)))))
+
+
 def push_acosh(b: Builder, t: Operand, z: Operand, x: Operand) -> Operand:
     if is_complex(x.type.dtype):
-        return b.mul(t, b.mul(b.rsqrt(b.sub(x, 1)), b.rsqrt(b.add(x, 1))))
+        one = b.literal(1, x.type)
+        return b.mul(t, b.mul(b.rsqrt(b.sub(x, one)), b.rsqrt(b.add(x, one))))
     return b.mul(t, b.rsqrt(b.neg(b.one_minus_square(x))))
 
 
 def push_asinh(b: Builder, t: Operand, z: Operand, x: Operand) -> Operand:
     """1 / sqrt(1 + x^2) = 1 / (sqrt(1 + ix) sqrt(1 - ix))."""
     if not is_complex(x.type.dtype):
-        return b.mul(t, b.rsqrt(b.add(b.square(x), 1)))
-    re, im = b.real(x), b.imag(x)
-    upper = b.rsqrt(b.complex(b.sub(1, im), re))
-    lower = b.rsqrt(b.complex(b.add(im, 1), b.neg(re)))
-    return b.mul(t, b.mul(upper, lower))
+        slope = b.rsqrt(b.add(b.square(x), b.literal(1, x.type)))
+    else:
+        re, im = b.real(x), b.imag(x)
+        one = b.literal(1, im.type)
+        upper = b.rsqrt(b.complex(b.sub(one, im), re))
+        lower = b.rsqrt(b.complex(b.add(im, one), b.neg(re)))
+        slope = b.mul(upper, lower)
+    return b.mul(t, typed_slope(b, e.asinh, slope))
 
 
 # -- kinks ---------------------------------------------------------------------------------------
@@ -110,9 +123,9 @@ def conj(b: Builder, x: Operand) -> Operand:
     return b.conj(x, input_dtype=x.type.dtype)
 
 
-def share(b: Builder, is_won: Operand, x: Operand, y: Operand) -> Operand:
-    """1 where one of x and y has won, 1/2 where they are equal, else 0; strongly typed."""
-    won = b.convert(is_won, x.type.dtype)
+def share(b: Builder, is_won: Operand, x: Operand, y: Operand, weak: bool = False) -> Operand:
+    """1 where one of x and y has won, 1/2 where they are equal, else 0."""
+    won = b.convert(is_won, x.type.dtype, weak)
     return b.select_n(b.eq(x, y), won, b.full(won.type, 0.5))
 
 
@@ -121,6 +134,17 @@ def wins(
 ) -> Operand:
     """Whether z, one of x and y, is that one: by comparison, which complex numbers do not have."""
     return b.eq(one, z) if is_complex(z.type.dtype) else compare(x, y)
+
+
+def push_extremum(primitive: Primitive, is_greater: bool, place: int) -> Push:
+    """t, or half of it where both operands are equal, where the one at this place is chosen."""
+
+    def push(b: Builder, t: Operand, z: Operand, x: Operand, y: Operand) -> Operand:
+        compare = b.gt if is_greater == (place == 0) else b.lt
+        is_won = wins(b, compare, x, y, (x, y)[place], z)
+        return b.mul(t, share(b, is_won, x, y, is_slope_weak(primitive, z.type)))
+
+    return push
 
 
 def push_divisor(b: Builder, t: Operand, z: Operand, x: Operand, y: Operand) -> Operand:
@@ -177,8 +201,8 @@ PUSH: dict[Primitive, tuple[Entry, ...]] = {
     e.sin: (lambda b, t, z, x, **p: b.mul(t, b.cos(x, **p)),),
     e.cos: (lambda b, t, z, x, **p: b.mul(t, b.neg(b.sin(x, **p))),),
     e.tan: (lambda b, t, z, x, **p: b.mul(t, b.add(b.square(z), 1)),),
-    e.asin: (lambda b, t, z, x: b.mul(t, b.rsqrt(b.one_minus_square(x))),),
-    e.acos: (lambda b, t, z, x: b.mul(t, b.neg(b.rsqrt(b.one_minus_square(x)))),),
+    e.asin: (push_asin,),
+    e.acos: (push_acos,),
     e.atan: (lambda b, t, z, x: b.div(t, b.add(b.square(x), 1)),),
     e.atan2: (
         lambda b, t, z, x, y: b.mul(t, b.div(y, squares(b, x, y))),
@@ -201,14 +225,8 @@ PUSH: dict[Primitive, tuple[Entry, ...]] = {
     e.nextafter: (lambda b, t, z, x, y: t, lambda b, t, z, x, y: Zero(z.type)),
     e.abs_: (push_abs,),
     e.sign: (push_sign,),
-    e.max_: (
-        lambda b, t, z, x, y: b.mul(t, share(b, wins(b, b.gt, x, y, x, z), x, y)),
-        lambda b, t, z, x, y: b.mul(t, share(b, wins(b, b.lt, x, y, y, z), x, y)),
-    ),
-    e.min_: (
-        lambda b, t, z, x, y: b.mul(t, share(b, wins(b, b.lt, x, y, x, z), x, y)),
-        lambda b, t, z, x, y: b.mul(t, share(b, wins(b, b.gt, x, y, y, z), x, y)),
-    ),
+    e.max_: (push_extremum(e.max_, True, 0), push_extremum(e.max_, True, 1)),
+    e.min_: (push_extremum(e.min_, False, 0), push_extremum(e.min_, False, 1)),
 }
 
 

@@ -10,13 +10,22 @@ import ml_dtypes
 from ...ir.builder import Builder, Operand
 from ...ir.ops import special as s
 from ...ir.primitive import Primitive
-from .elementwise import Entry, define_pushes, ones, scaled, strong
+from .elementwise import Entry, Push, define_pushes, ones, scaled, strong
 from .incomplete_gamma import shape_curvature
+from .weakness import is_slope_weak
 
 
-def gauss(b: Builder, x: Operand, factor: float, accuracy: Any = None) -> Operand:
-    """factor exp(-x^2), strongly typed."""
-    return b.mul(b.exp(b.neg(b.square(strong(b, x))), accuracy=accuracy), factor)
+def push_erf(sign: int) -> Push:
+    """Of erf, or of erfc with sign -1: 2/sqrt(pi) exp(-x^2)."""
+    primitive = s.erf if sign > 0 else s.erfc
+
+    def push(b: Builder, t: Operand, z: Operand, x: Operand, accuracy: Any = None) -> Operand:
+        if not is_slope_weak(primitive, x.type.with_shape(())):
+            x = strong(b, x)
+        gauss = b.exp(b.neg(b.square(x)), accuracy=accuracy)
+        return b.mul(t, b.mul(gauss, sign * 2 / math.sqrt(math.pi)))  # strong beside an array
+
+    return push
 
 
 def gamma_density(b: Builder, a: Operand, x: Operand) -> Operand:
@@ -66,8 +75,8 @@ def push_i1e(b: Builder, t: Operand, z: Operand, x: Operand) -> Operand:
 
 
 PUSH: dict[Primitive, tuple[Entry, ...]] = {
-    s.erf: (lambda b, t, z, x: b.mul(t, gauss(b, x, 2 / math.sqrt(math.pi))),),
-    s.erfc: (lambda b, t, z, x, **p: b.mul(t, gauss(b, x, -2 / math.sqrt(math.pi), **p)),),
+    s.erf: (push_erf(1),),
+    s.erfc: (push_erf(-1),),
     s.erf_inv: (lambda b, t, z, x: b.mul(t, b.mul(b.exp(b.square(z)), math.sqrt(math.pi) / 2)),),
     s.lgamma: (lambda b, t, z, x: b.mul(t, b.digamma(x)),),
     s.digamma: (lambda b, t, z, x: b.mul(t, b.polygamma(1, x)),),

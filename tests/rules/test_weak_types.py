@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import pytest
 from harness import Case, in_dtype, weak
 from sampled import SAMPLED, sample
 from sampled_laws import is_in_jax
@@ -18,14 +20,16 @@ from covector.frontend.export import eval_graph
 from covector.ir.primitive import PRIMITIVES
 from covector.ir.types import has_tangent
 
-AS_JAX_HAS_IT_LATER = ["acos", "asin", "asinh", "erf", "erfc", "max", "min"]
-"""From JAX 0.12 on."""
 COMPLEX = (
-    "abs", "add", "cos", "div", "exp", "expm1", "log", "logistic", "mul", "neg", "pow",
-    "rsqrt", "sin", "sqrt", "square", "sub", "tan", "tanh",
+    "abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atanh", "cos", "cosh", "div", "exp",
+    "expm1", "log", "logistic", "mul", "neg", "pow", "rsqrt", "sin", "sinh", "sqrt", "square",
+    "sub", "tan", "tanh",
 )  # fmt: skip
 """Whose operands may be complex too."""
-SECOND = ["regularized_incomplete_beta", "scatter_mul", "qr", "pow"]
+SECOND = [
+    "acos", "asin", "asinh", "erf", "erfc", "max", "min", "pow", "qr",
+    "regularized_incomplete_beta", "scatter_mul",
+]  # fmt: skip
 
 
 def weakly_typed(name: str, dtype: str = "") -> Iterator[Case]:
@@ -71,9 +75,7 @@ def smooth(case: Case, xs: Any) -> Callable[..., list[Any]]:
 def test_derivatives_of_weakly_typed_arrays() -> None:
     assert MODULES
     compared = 0
-    known = AS_JAX_HAS_IT_LATER if jax.__version_info__ < (0, 12) else []
-    names = [*(SAMPLED.keys() - set(known))]
-    cases = [case for name in names for case in weakly_typed(name)]
+    cases = [case for name in SAMPLED for case in weakly_typed(name)]
     cases += [case for name in COMPLEX for case in weakly_typed(name, "c64")]
     for case in cases:
         xs = [to_struct(t) for t in case.operands]
@@ -87,7 +89,7 @@ def test_derivatives_of_weakly_typed_arrays() -> None:
             made = covector.make_ir(derivatives(covector, case))(xs, ts, cts)
         compared += 1
         assert [t.weak for t in made.main.output_types] == [a.weak_type for a in want], case
-    assert compared > 120
+    assert compared > 250
 
 
 def test_second_derivatives_of_weakly_typed_arrays() -> None:
@@ -102,7 +104,25 @@ def test_second_derivatives_of_weakly_typed_arrays() -> None:
             made = covector.make_ir(curvature(covector, case))(xs, moving, cts)
         compared += 1
         assert [t.weak for t in made.main.output_types] == [a.weak_type for a in want], case
-    assert compared > 4
+    assert compared > 20
+
+
+@pytest.mark.parametrize("shape", [(), (3,)], ids=["number", "array"])
+def test_functions_made_of_what_versions_differ_in(shape: tuple[int, ...]) -> None:
+    functions: list[Callable[[Any], Any]] = [
+        lambda x: jnp.clip(x, -1.0, 1.0),
+        lambda x: jnp.hypot(x, 2.0 * x),
+        lambda x: jnp.maximum(x, 0.3),
+        lambda x: jax.nn.gelu(x, approximate=False),
+        jax.scipy.stats.norm.cdf, jax.nn.relu6, jnp.arcsin, jnp.arcsinh,
+    ]  # fmt: skip
+    x = jnp.broadcast_to(0.5, shape)
+    assert x.weak_type
+    for function in functions:
+        want, got = (api.vjp(function, x)[1](function(x))[0] for api in (jax, covector))
+        assert got.weak_type == want.weak_type, function
+        want, got = (api.jvp(function, (x,), (x,))[1] for api in (jax, covector))
+        assert got.weak_type == want.weak_type, function
 
 
 def curvature(api: Any, case: Case) -> Callable[..., Any]:

@@ -12,6 +12,7 @@ from jax.experimental.layout import Format
 
 from ..ir.errors import ArgumentError, UsageError
 from ..ir.types import TensorType, dtype_category
+from .avals import check_no_strings
 from .cells import is_ref
 from .jax_compat import default_devices
 
@@ -173,6 +174,7 @@ def check_grad_inputs(
 
 def check_input(caller: str, t: TensorType, holomorphic: bool, allow_int: bool) -> None:
     """Raise ArgumentError unless reverse mode by an input of this type is defined."""
+    check_no_strings(t)
     category, dtype = dtype_category(t.dtype), str(t.dtype)
     if holomorphic and category != "complex":
         raise ArgumentError(

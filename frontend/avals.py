@@ -8,7 +8,7 @@ import jax
 import jax.export
 import numpy as np
 
-from ..ir.errors import UsageError
+from ..ir.errors import ArgumentError, UsageError
 from ..ir.types import BOOL, ExtendedDtype, TensorType
 from ..lowering.jax_compat import key_dtype
 from .generators import tag_of
@@ -98,6 +98,16 @@ def type_of(x: Any) -> TensorType:
             hint="pass the array itself, and index it in the function",
         ) from None
     return to_type(aval.inner_aval if isinstance(aval, AbstractRef) else aval)
+
+
+def check_no_strings(type: TensorType) -> TensorType:
+    """The type. Raises ArgumentError for an array of strings."""
+    if type.dtype.kind == "T":
+        raise ArgumentError(
+            f"Argument with dtype {type.dtype} is not a valid JAX type: no program computes with "
+            "strings"
+        )
+    return type
 
 
 def as_weak(x: Any, weak: bool = True) -> Any:

@@ -16,7 +16,7 @@ from ..ir.types import TensorType
 from ..lowering.call_spec import Call
 from ..lowering.jax_compat import boundary, settings
 from .aux_outputs import flatten_aux
-from .avals import type_of
+from .avals import check_no_strings, type_of
 from .cells import is_ref
 from .jax_compat import Tracer
 from .known import KnownValues
@@ -161,12 +161,12 @@ def types_of(
 ) -> list[TensorType]:
     """The types of the leaves of `(args, kwargs)`. Raises ArgumentError for one that has none."""
     try:
-        return [type_of(x) for x in leaves]
+        return [check_no_strings(type_of(x)) for x in leaves]
     except TypeError as error:
         claim = str(error).rstrip(".")
     for name, x in zip(names or leaf_names(fun, in_tree), leaves, strict=True):
         try:
-            type_of(x)
+            check_no_strings(type_of(x))
         except TypeError:
             claim += f": it is the argument {name} of {function_name(fun)}"
             break

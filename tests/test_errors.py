@@ -41,7 +41,15 @@ def f_jvp(m: Any) -> Any:
 
 ONES = np.ones(3, np.float32)
 
+
 # What is called, how, the type of the error, what it says.
+def strings() -> Any:
+    if not hasattr(np.dtypes, "StringDType"):
+        pytest.skip("this NumPy has no dtype of strings")
+    words: Any = np.array(["a", "b"], dtype=np.dtypes.StringDType())
+    return jax.device_put(words, jax.devices("cpu")[0])
+
+
 MISTAKES: list[Mistake] = [
     ("grad of no function", lambda m: m.grad(3), TypeError, ("callable", "3")),
     ("grad of a generator", lambda m: m.grad(numbers), TypeError, ("generator",)),
@@ -175,6 +183,13 @@ MISTAKES: list[Mistake] = [
     ("jit of no function", lambda m: m.jit(3), TypeError, ("callable",)),
     ("jit of a generator", lambda m: m.jit(numbers), TypeError, ("generator",)),
     ("jit of a string", lambda m: m.jit(double)("x"), TypeError, ("str",)),
+    (
+        "jit of strings",
+        lambda m: m.jit(lambda x: x)(strings()),
+        TypeError,
+        ("strings", "argument x"),
+    ),
+    ("grad by strings", lambda m: m.grad(double)(strings()), TypeError, ("strings",)),
     (
         "jit, static list",
         lambda m: m.jit(first, static_argnums=1)(ONES, []),

@@ -15,6 +15,11 @@ from .generators import tag_of
 from .jax_compat import ShapedArray, eval_context, generator_of, is_extended, typeof
 from .jax_compat_refs import AbstractRef, RefViewError
 
+
+class SymbolicSizesError(UsageError):
+    """A shape has the symbolic dimensions of jax.export."""
+
+
 _TYPES: Final[dict[Any, TensorType]] = {}
 AVALS: Final[dict[TensorType, Any]] = {}
 
@@ -31,16 +36,16 @@ def to_type(aval: Any) -> TensorType:
 
 
 def _make_type(shape: tuple[Any, ...], dtype: Any, weak: bool) -> TensorType:
-    """A type. Raises UsageError for shapes with the symbolic dimensions of jax.export."""
+    """A type. Raises SymbolicSizesError for sizes that are not known."""
     try:
         return TensorType(shape, dtype, weak)
     except Exception:
         if not any(map(jax.export.is_symbolic_dim, shape)):
             raise
-    raise UsageError(
+    raise SymbolicSizesError(
         f"a shape has symbolic dimensions, {shape}: programs are of known sizes",
-        hint="export a function for each size, or one compiled by jax.jit without transformations "
-        "of covector's",
+        hint="export a function for each size; jit, vmap and derivatives, without options that are "
+        "covector's alone, leave such functions to JAX",
     )
 
 

@@ -18,6 +18,7 @@ from ..lowering.jax_compat_calls import configuration
 from ..lowering.plan import is_written_out
 from ..passes.outline import check_goal
 from .arguments import check_callable, check_inner, check_values, device_asked_for
+from .avals import SymbolicSizesError
 from .captured import arrays_of, lifted
 from .error_types import TracingForbiddenError
 from .execute import build, is_tracing, program_hash, runner
@@ -92,7 +93,29 @@ def jit(
     function, tell = fun, listener(explain)
     spec = CallSpec.resolve(fun, static_argnums, static_argnames, donate_argnums, donate_argnames)
 
+    def by_jax(error: SymbolicSizesError) -> Any:
+        """JAX's function, for sizes that are left open; the error, with options of ours."""
+        if passes or memory_budget is not None or optimize != "run-time":
+            raise error
+        how = {"in_shardings": in_shardings, "out_shardings": out_shardings, "device": device}
+        make: Any = jax.jit
+        return make(
+            function, static_argnums=static_argnums, static_argnames=static_argnames,
+            donate_argnums=donate_argnums, donate_argnames=donate_argnames,
+            keep_unused=keep_unused, inline=inline, backend=backend,
+            compiler_options=compiler_options,
+            **{name: place for name, place in how.items() if place is not None},
+        )  # fmt: skip
+
     def plan(call: Call) -> Plan | Done:
+        try:
+            return plan_of_known_sizes(call)
+        except SymbolicSizesError as error:
+            theirs = by_jax(error)
+        args, kwargs = call.rebuild(call.leaves)
+        return Done(theirs(*args, **kwargs))
+
+    def plan_of_known_sizes(call: Call) -> Plan | Done:
         if settings.jax_no_tracing:
             raise TracingForbiddenError(
                 f"{function_name(function)} has to be traced for these arguments, and no_tracing "
@@ -124,7 +147,13 @@ def jit(
 
     def trace(*args: Any, **kwargs: Any) -> Traced:
         """Stage for these arguments (arrays or jax.ShapeDtypeStruct)."""
-        call = spec.split(args, kwargs)
+        try:
+            return trace_of_known_sizes(spec.split(args, kwargs))
+        except SymbolicSizesError as error:
+            theirs = by_jax(error)
+        return theirs.trace(*args, **kwargs)  # type: ignore[no-any-return]
+
+    def trace_of_known_sizes(call: Call) -> Traced:
         staged, name = stage_call(function, call, takes_refs=True), function_name(function)
         places = asked_for(name, call, staged, asked)
         return Traced(staged, call, name, passes, budget, optimize, wanted, places)

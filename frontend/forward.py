@@ -17,10 +17,12 @@ from .error_types import as_jax_errors
 from .execute import execute
 from .ref_args import check_no_tangents, read_refs, tangents_of_refs, write_refs
 from .staging import function_name, split_outputs, stage, types_of
+from .symbolic_sizes import or_by_jax
 from .tangents import tangent_leaves, zero_tangent
 
 
 @boundary
+@or_by_jax(jax.jvp, only_ours=("custom_vjp",))
 def jvp(
     fun: Callable[..., Any],
     primals: Sequence[Any],

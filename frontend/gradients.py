@@ -21,12 +21,13 @@ from .arguments import (
     check_reduce_axes,
     check_scalar_output,
 )
-from .avals import type_of
+from .avals import SymbolicSizesError, type_of
 from .error_types import as_jax_errors
 from .execute import execute
 from .ref_args import check_no_tangents, write_refs
 from .staged import Staged
 from .staging import divide, function_name, stage, wraps
+from .symbolic_sizes import or_by_jax
 from .tangents import float0_zeros
 from .varying import TRANSPOSED_SUMS, check_pulled, check_sums
 
@@ -94,7 +95,14 @@ def _value_and_grad(
     check_callable(fun, "value_and_grad" if with_value else "grad")
     budget = None if memory_budget is None else read_size(memory_budget)
 
+    def by_jax(*args: Any, **kwargs: Any) -> Any:
+        if budget is not None:
+            raise SymbolicSizesError("a memory budget is for a program of known sizes")
+        options = (argnums, has_aux, holomorphic, allow_int)
+        return jax.value_and_grad(fun, *options)(*args, **kwargs)
+
     @wraps(fun, "Value and gradient")
+    @or_by_jax(by_jax)
     def value_and_grad_fun(*args: Any, **kwargs: Any) -> Any:
         wanted = check_argnums(fun, argnums, len(args))
         leaves, in_tree = jax.tree.flatten((args, kwargs))

@@ -30,11 +30,13 @@ from .modules import to_jaxpr
 from .pulled import Pulled, sources
 from .ref_args import check_no_tangents, read_refs, write_refs
 from .staging import function_name, split_outputs, stage, types_of
+from .symbolic_sizes import or_by_jax
 from .tangents import cotangent_leaves, float0_zeros, tangent_leaves, zero_tangent, zeros_of
 from .varying import axes_of, check_cotangents, check_pulled, check_sums
 
 
 @boundary
+@or_by_jax(jax.linearize)
 def linearize(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     """(fun(*primals), the linear function that maps tangents to output tangents there).
 
@@ -46,6 +48,7 @@ def linearize(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> 
 
 
 @boundary
+@or_by_jax(jax.vjp)
 def vjp(
     fun: Callable[..., Any], *primals: Any, has_aux: bool = False, reduce_axes: Sequence[Any] = ()
 ) -> Any:
@@ -315,6 +318,7 @@ class Transposed(PullBack):
 
 
 @boundary
+@or_by_jax(jax.linear_transpose)
 def linear_transpose(
     fun: Callable[..., Any], *primals: Any, reduce_axes: Sequence[Any] = ()
 ) -> Callable[..., Any]:

@@ -28,6 +28,7 @@ from .no_numbers import nest_mapped, shown
 from .ref_args import check_not_mapped
 from .staged import Staged
 from .staging import divide, function_name, leaf_names, stage, wraps
+from .symbolic_sizes import or_by_jax
 
 
 def vmap(
@@ -106,7 +107,8 @@ def vmap(
         outputs = staged.settle(execute(graph, staged.operands(leaves)))
         return nest_mapped(staged.out_tree, outputs, wanted, size)
 
-    return wraps(fun, "Vectorized version")(vmap_fun)
+    by_jax = lambda *args, **kwargs: mapped_by_its_types(fun, *its_own)(*args, **kwargs)  # noqa: E731
+    return wraps(fun, "Vectorized version")(or_by_jax(by_jax)(vmap_fun))
 
 
 def flat_axes(what: str, axes: Any, tree: Any) -> list[int | None]:

@@ -21,6 +21,7 @@ from .jax_compat import (
     base_shape_dtype,
     host_parts,
     module_bytes,
+    module_of,
     parse_module,
     private_primitives,
     run_mlir_passes,
@@ -119,8 +120,7 @@ def lower_with_host_parts(
     with wide_types(avals):
         traced = jax.jit(bind, keep_unused=True).trace(*specs)
         lowered = traced.lower(lowering_platforms=tuple(platforms))
-    module = lowered.compiler_ir("stablehlo")
-    copy = parse_module(module_bytes(module))  # the original belongs to JAX's cache
+    copy = parse_module(module_bytes(module_of(lowered)))  # the original belongs to JAX's cache
     run_mlir_passes(copy, "strip-debuginfo")
     return module_bytes(copy), host_parts(lowered)
 

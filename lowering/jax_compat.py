@@ -30,7 +30,7 @@ from jax._src import (
 )
 
 # UnloadedMeshExecutable compiles a module the way jax.jit does;
-# private_mlir writes modules as bytes.
+# private_mlir writes modules as bytes, and finds the sizes in them.
 from jax._src.interpreters import mlir as private_mlir
 from jax._src.interpreters import pxla
 
@@ -218,6 +218,15 @@ def host_parts(lowered: Any) -> HostParts:
     found = lowered._lowering.compile_args
     names = ("ordered_effects", "unordered_effects", "host_callbacks", "keepalive")
     return HostParts(*(tuple(found[name] or ()) for name in names))
+
+
+def module_of(lowered: Any) -> ir.Module:
+    """The StableHLO of what `jax.jit(f).lower(...)` returned, which is JAX's own object. Programs
+    that were exported for sizes left open, and are called in it, get the sizes that they have."""
+    module = lowered.compiler_ir("stablehlo")
+    state = lowered._lowering.compile_args.get("shape_poly_state")
+    is_open = state is not None and state.uses_dim_vars
+    return private_mlir.refine_polymorphic_shapes(module) if is_open else module
 
 
 # --- compiling

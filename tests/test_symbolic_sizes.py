@@ -59,6 +59,23 @@ def test_exported_for_all_sizes(name: str) -> None:
         )
 
 
+def test_exported_programs_of_open_sizes_are_called_in_programs() -> None:
+    """At sizes that are known then."""
+
+    def scaled(x: Any) -> Any:
+        return jnp.sin(x) * jnp.arange(1, x.shape[0] + 1, dtype=x.dtype)[:, None]
+
+    exported = export.export(jax.jit(scaled))(rows())
+    for n in (1, 3):
+        x = jnp.arange(4.0 * n).reshape(n, 4)
+        np.testing.assert_allclose(covector.jit(exported.call)(x), scaled(x), rtol=1e-6)
+        np.testing.assert_allclose(
+            covector.jit(lambda x: 2 * exported.call(x[1:]))(jnp.concatenate([x, x])),
+            2 * scaled(jnp.concatenate([x[1:], x])),
+            rtol=1e-6,
+        )
+
+
 ONLY_OURS: dict[str, Callable[[], Any]] = {
     "passes": lambda: covector.jit(jnp.sin, passes="cse"),
     "memory_budget": lambda: covector.jit(jnp.sin, memory_budget="1MiB"),

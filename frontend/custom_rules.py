@@ -52,7 +52,7 @@ from .rule_traces import (
     trace_rule,
     with_numbers,
 )
-from .run_by_rules import MakeRules, by_its_rule
+from .run_by_rules import MakeRules, call_by_its_rule
 from .trace import GraphTrace, trace_flat
 from .vjp_rules import VjpRules
 
@@ -114,7 +114,7 @@ def _record(
     is_library = all(map(_is_library, functions))
     is_shared = not refs and is_hashable(key) and (values is None or is_library)
     before = trace.shared.get(key) if is_shared else None
-    params: dict[str, Any] | None
+    params: dict[str, Any]
     empty: list[int]  # which outputs are arrays of float0
     if before is not None:
         params, stored, empty = before
@@ -123,9 +123,9 @@ def _record(
     numbers = without | ({} if values is None or is_shared else numbers_among(tracers))
     if trace.moving is not None and not is_library and not refs:
         call = Called(types, symbolic_zeros, values=values, numbers=numbers)
-        params = by_its_rule(trace, primitive, functions, atoms, call, make_rules)
-        if params is not None:
-            return emptied(trace.emit(primitive, *atoms, **params), call.returned.empty)
+        found = call_by_its_rule(trace, primitive, functions, atoms, call, make_rules)
+        if found is not None:
+            return found
     empty = []
     maps: list[Any] = []
     closed_over = closure_tracers(*functions[1:], inside=trace, maps=maps)

@@ -83,6 +83,10 @@ class Moving:
                 stack += ahead
         return memo[level, atom]
 
+    def note_still(self, atoms: Sequence[Atom], level: int) -> None:
+        """Say that these do not move at this level: a rule gave no tangents for them."""
+        self._memo.update({(level, x): False for x in atoms if isinstance(x, Value)})
+
     def _input_moves(self, trace: GraphTrace, value: Value, level: int) -> bool:
         if self._flags is not None:
             if level == 0:

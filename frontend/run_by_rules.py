@@ -19,22 +19,24 @@ from ..passes.dce import dce_graph
 from .captures import closure_tracers
 from .flat_functions import flat_name, reset_stores
 from .moving import moving_operands
+from .no_numbers import emptied
 from .rule_traces import Called
 from .trace import GraphTrace
 
 MakeRules = Callable[[Called], dict[str, Thunk]]
 
 
-def by_its_rule(
+def call_by_its_rule(
     trace: GraphTrace,
     primitive: Primitive,
     functions: Sequence[Any],
     atoms: Sequence[Atom],
     call: Called,
     make_rules: MakeRules,
-) -> dict[str, Any] | None:
-    """The parameters of the call, from its rule. None where the function has to run: it is called
-    on nothing that moves, closes over something, or its rule makes results from tangents."""
+) -> list[Any] | None:
+    """Record the call from its rule; its outputs as tracers. None where the function has to run: it
+    is called on nothing that moves, closes over something, or its rule makes results from tangents.
+    """
     moving = trace.moving
     level = None if moving is None else moving.level_of(trace, atoms)
     if moving is None or level is None or closure_tracers(*functions, inside=trace):
@@ -42,30 +44,36 @@ def by_its_rule(
     flags = tuple([moving.moves(trace, x, level) for x in atoms])
     rules = make_rules(replace(call, moving=moving_operands(trace, atoms, level)))
     try:
-        graph = _primal_half(rules, primitive, flags, call)
+        found = _primal_half(rules, primitive, flags, call)
     except ClosedOverError:  # which the derivative raises again, where the rule is needed
-        graph = None
-    if graph is None:
+        found = None
+    if found is None:
         for function in functions:
             reset_stores(function)
         return None
-    return {
-        "graph": graph.renamed(flat_name(functions[0])), **rules,
-        "num_consts": 0, "symbolic_zeros": call.symbolic_zeros,
-    }  # fmt: skip
+    graph, out_moves = found
+    outputs = trace.emit(
+        primitive, *atoms, graph=graph.renamed(flat_name(functions[0])), **rules, num_consts=0,
+        symbolic_zeros=call.symbolic_zeros,
+    )  # fmt: skip
+    moving.note_still([x.atom for x, m in zip(outputs, out_moves, strict=True) if not m], level)
+    return emptied(outputs, call.returned.empty)
 
 
 def _primal_half(
     rules: dict[str, Thunk], primitive: Primitive, flags: Flags, call: Called
-) -> Graph | None:
-    """What a rule does for the function's own results, asked as derivative passes will ask it."""
+) -> tuple[Graph, Sequence[bool]] | None:
+    """What a rule does for the function's own results, asked as derivative passes will ask it; and
+    which of these have tangents."""
+    out_moves: Flags | None = None
     if primitive is custom_jvp_call:
         asked = flags if call.symbolic_zeros else inexact_flags(call.types)
-        made, _ = rules["jvp"](asked)
+        made, out_moves = rules["jvp"](asked)
     else:
         made = rules["fwd"](flags)
     n = call.returned.n_outputs
     pruned, needed = dce_graph(made, [i < n for i in range(len(made.outputs))])
     if any(needed[len(call.types) :]):
         return None
-    return Graph(made.inputs[: len(call.types)], pruned.equations, pruned.outputs, made.name)
+    primal = Graph(made.inputs[: len(call.types)], pruned.equations, pruned.outputs, made.name)
+    return primal, out_moves or inexact_flags(primal.output_types)

@@ -150,6 +150,26 @@ def test_results_that_are_made_from_tangents() -> None:
         np.testing.assert_allclose((value, tangent), (np.sin(0.5), 2 * np.cos(0.5)), rtol=1e-6)
 
 
+def test_results_without_a_tangent_do_not_move() -> None:
+    ran: Ran = []
+
+    @jax.custom_jvp
+    def f(x: Any) -> Any:
+        ran.append("f")
+        return x * 2
+
+    def f_jvp(primals: Any, tangents: Any) -> Any:
+        ran.append("rule")
+        zero = jax.custom_derivatives.SymbolicZero(jax.core.ShapedArray((), jnp.float32))
+        return primals[0] * 2, zero
+
+    f.defjvp(f_jvp, symbolic_zeros=True)
+    for api in (jax, covector):
+        ran.clear()
+        assert float(api.grad(lambda x: f(f(x)) + x * x)(3.0)) == 6.0
+        assert ran == ["rule", "f"]
+
+
 def test_outputs_without_derivative_and_several_arguments() -> None:
     """Integers among inputs and outputs, numbers of Python's as they are."""
 

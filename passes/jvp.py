@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..ir.builder import Builder, Zero
-from ..ir.graph import Equation, Graph, Value, memoised_with_forced
+from ..ir.graph import Atom, Equation, Graph, Value, memoised_with_forced
 from ..ir.module import Module
+from ..ir.ops.elementwise import convert_element_type
 from ..ir.types import has_tangent
 from .base import Pass
 from .counting import new_equations
@@ -65,9 +66,19 @@ def _jvp(
         for i, v in enumerate(graph.outputs)
     ]
     out_nonzero = tuple(t is not None for t in outs)
-    outputs = (*graph.outputs, *(t for t in outs if t is not None))
+    primals = [_as_returned(b, graph, v) for v in graph.outputs]
+    outputs = (*primals, *(t for t in outs if t is not None))
     result = b.graph((*graph.inputs, *tangent_inputs), outputs, f"{graph.name}.jvp")
     return result, out_nonzero
+
+
+def _as_returned(b: Builder, graph: Graph, primal: Atom) -> Atom:
+    """A primal output, strongly typed where the rule of a custom function returned it so, though
+    the function returns it weakly typed: as JAX returns it. (Others read it as weak as it was.)"""
+    made = b.definition(primal) if primal.type.weak else None
+    if made is None or made.primitive is not convert_element_type or made in graph.equations:
+        return primal
+    return made.inputs[0] if made.inputs[0].type is primal.type.strong else primal
 
 
 def push(b: Builder, eqn: Equation, tangents: dict[Any, Any]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from custom_programs import X, Y, clipped, primitives, scaled_sin
 from laws import Checked, assert_close, interpret, made
 
+import covector
 from covector import parse
 from covector.ir.errors import CovectorError, PassError
 from covector.ir.graph import Graph, Thunk
@@ -213,3 +214,26 @@ def test_materialize_makes_graphs_of_rules() -> None:
     linear = linearize_graph(made(clipped, X, Y).main, (True, False)).linear
     shown = run_passes(module_of(linear), "materialize").main
     assert isinstance(shown.equations[-1].params["bwd"], Graph)
+
+
+@jax.custom_jvp
+def doubled(x: Any) -> Any:
+    return x * 2.0
+
+
+doubled.defjvp(lambda xs, dxs: (jnp.float32(2.0) * xs[0], dxs[0] * 2.0))
+
+
+@pytest.mark.parametrize("function", [doubled, jax.jit(doubled), jnp.linalg.det])
+def test_primals_are_as_weakly_typed_as_the_rule_returns_them(function: Any) -> None:
+    """The function returns a weakly typed number, its rule a strongly typed one."""
+    x = jnp.broadcast_to(2.0, (3, 3) if function is jnp.linalg.det else ())
+    assert covector.jit(function)(x).weak_type == function(x).weak_type
+    for transform in (
+        lambda api: api.jvp(function, (x,), (x,))[0],
+        lambda api: api.vjp(function, x)[0],
+        lambda api: api.linearize(function, x)[0],
+        lambda api: api.jit(lambda x: api.vjp(function, x)[0])(x),
+        lambda api: api.jvp(lambda x: api.vjp(function, x)[0], (x,), (x,))[0],
+    ):
+        assert transform(covector).weak_type == transform(jax).weak_type

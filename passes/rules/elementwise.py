@@ -19,7 +19,7 @@ from ...ir.primitive import Primitive
 from ...ir.types import TensorType, dtype_category, is_complex
 from .. import tables
 from ..tables import Operands
-from .weakness import is_slope_weak, typed_slope
+from ..weakness import is_slope_weak, typed_slope
 
 Push = Callable[..., Operand]
 Entry = Push | str | None

@@ -10,9 +10,9 @@ import ml_dtypes
 from ...ir.builder import Builder, Operand
 from ...ir.ops import special as s
 from ...ir.primitive import Primitive
+from ..weakness import is_slope_weak
 from .elementwise import Entry, Push, define_pushes, ones, scaled, strong
 from .incomplete_gamma import shape_curvature
-from .weakness import is_slope_weak
 
 
 def push_erf(sign: int) -> Push:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
-from ...ir.builder import Builder, Operand
-from ...ir.ops import elementwise as e
-from ...ir.ops import special as s
-from ...ir.primitive import Primitive
-from ...ir.types import TensorType
-from ...ir.versions import Version, installed
+from ..ir.builder import Builder, Operand
+from ..ir.ops import elementwise as e
+from ..ir.ops import special as s
+from ..ir.primitive import Primitive
+from ..ir.types import TensorType
+from ..ir.versions import Version, installed
 
 
 class Weak(Enum):

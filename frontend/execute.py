@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import Any, Final, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from ..ir.errors import NotAvailable, error_behind
 from ..ir.graph import Atom, Constant, Graph, Literal, memoised, walk_graphs
@@ -89,7 +90,8 @@ def _computed(graph: Graph) -> tuple[Graph, _Sources]:
 
 def _run(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
     try:
-        outputs = list(runner(graph)(*arguments))
+        run = runner(graph)
+        outputs = _of_their_own(run, list(run(*arguments)), arguments)
         if may_raise(graph):  # then what it raises belongs to this call
             jax.block_until_ready(outputs)
         return outputs
@@ -98,6 +100,15 @@ def _run(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
         if failure is None:
             raise
         raise failure from None
+
+
+def _of_their_own(run: _Program, outputs: list[Any], arguments: Sequence[Any]) -> list[Any]:
+    """What a program computes, as new arrays, which whoever gets them may give away: also where it
+    is an argument in other words, as x is the gradient of the sum of w * x by w."""
+    for i in run.passed_on:
+        if any(outputs[i] is x for x in (*run.captured, *arguments)):
+            outputs[i] = jnp.copy(outputs[i])
+    return outputs
 
 
 def may_raise(graph: Graph) -> bool:
@@ -131,12 +142,14 @@ def clean(graph: Graph) -> Graph:
     return made
 
 
-def runner(graph: Graph) -> Runner:
+def runner(graph: Graph) -> _Program:
     """A callable of flat arrays. Equal programs share what they know of being run."""
 
-    def make() -> tuple[Graph, list[Any], str]:
+    def make() -> tuple[Graph, list[Any], str, tuple[int, ...]]:
         program, captured = lifted(tidy(graph), _any_array)
-        return program, arrays_of(captured), program_hash(program)
+        given = set(program.inputs)
+        passed_on = tuple([i for i, x in enumerate(program.outputs) if x in given])
+        return program, arrays_of(captured), program_hash(program), passed_on
 
     return _Program(*memoised(graph, "runner", make))
 
@@ -152,12 +165,17 @@ class _Program:
     whichever is sooner done. When it comes again, it is compiled as soon as it has been run for the
     time that compiling it takes: all calls together wait at most twice as long as with the better
     choice from the start, and the second call of a program does not wait for a compiler.
+
+    passed_on: the positions of outputs that are arguments.
     """
 
-    __slots__ = ("captured", "digest", "graph")
+    __slots__ = ("captured", "digest", "graph", "passed_on")
 
-    def __init__(self, graph: Graph, captured: list[Any], digest: str) -> None:
+    def __init__(
+        self, graph: Graph, captured: list[Any], digest: str, passed_on: tuple[int, ...]
+    ) -> None:
         self.graph, self.captured, self.digest = graph, captured, digest
+        self.passed_on = passed_on
 
     def __call__(self, *own: Any) -> list[Any]:
         arguments = (*self.captured, *own)

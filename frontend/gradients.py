@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..ir.graph import Graph
@@ -130,6 +131,7 @@ def _value_and_grad(
         check_pulled(function_name(fun), operands, flags)
         check_sums(function_name(fun), graph, TRANSPOSED_SUMS)
         outputs = _executed(graph, operands, budget)
+        outputs = _of_their_own(graph, outputs, staged.n_aux + with_value)
         if staged.written:
             outputs = _settled(staged, outputs, with_value)
         staged.is_over()
@@ -155,6 +157,16 @@ def _executed(graph: Graph, operands: Sequence[Any], budget: int | None) -> list
     from .budget import execute_within  # the planner is loaded when it is asked for
 
     return execute_within(graph, operands, budget)
+
+
+def _of_their_own(graph: Graph, outputs: list[Any], n_values: int) -> list[Any]:
+    """The outputs, where gradients are new arrays, which whoever gets them may give away, though
+    some have the numbers of an argument."""
+    given = set(graph.inputs)
+    for i in range(n_values, len(outputs)):
+        if graph.outputs[i] in given and not isinstance(outputs[i], jax.core.Tracer):
+            outputs[i] = jnp.copy(outputs[i])
+    return outputs
 
 
 def _settled(staged: Staged, outputs: Sequence[Any], with_value: bool) -> list[Any]:

@@ -81,8 +81,9 @@ class CovectorError(Exception):
         return [f"    {equation}", f"  {operands}"]
 
 
-class TypeRuleError(CovectorError, TypeError):
-    """A primitive was given operands or parameters that it does not take."""
+class TypeRuleError(CovectorError, TypeError, ValueError):
+    """A primitive was given operands or parameters that it does not take: what JAX calls, depending
+    on the primitive, a TypeError or a ValueError."""
 
 
 class VerifyError(CovectorError, ValueError):

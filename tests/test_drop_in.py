@@ -188,9 +188,6 @@ def test_compiled_functions_can_be_exported() -> None:
     x, w = jnp.arange(3.0), {"a": jnp.float32(2)}
     found = jax.export.export(f)(x, w=w).call(x, w=w)
     np.testing.assert_allclose(found["a"], f(x, w=w)["a"], rtol=1e-6)
-    (n,) = jax.export.symbolic_shape("n")
-    with pytest.raises(ValueError, match="known sizes"):
-        jax.export.export(f)(jax.ShapeDtypeStruct((n,), jnp.float32), w=w)
 
 
 def test_nothing_is_left_to_the_garbage_collector() -> None:

@@ -182,6 +182,18 @@ MISTAKES: list[Mistake] = [
     ("vjp by a string among others", lambda m: m.vjp(pair, 1.0, "s"), TypeError, ("str",)),
     ("jit of no function", lambda m: m.jit(3), TypeError, ("callable",)),
     ("jit of a generator", lambda m: m.jit(numbers), TypeError, ("generator",)),
+    (
+        "fewer rows than pivots",
+        lambda m: m.jit(lambda i: jax.lax.linalg.lu_pivots_to_permutation(i, 3))(jnp.arange(4)),
+        ValueError,
+        ("pivots",),
+    ),
+    (
+        "negative length",
+        lambda m: m.jit(lambda x: x + jax.lax.iota(float, -1))(1.0),
+        TypeError,
+        ("negative",),
+    ),
     ("jit of a string", lambda m: m.jit(double)("x"), TypeError, ("str",)),
     (
         "jit of strings",

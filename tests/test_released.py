@@ -104,6 +104,20 @@ def test_rules_may_hold_what_they_close_over() -> None:
 
 
 @pytest.mark.parametrize("m", [covector, jax])
+def test_gradients_are_arrays_of_their_own(m: Any) -> None:
+    """They may be given away, though they have the numbers of an operand."""
+    x, w = jnp.arange(3.0), jnp.ones(3)
+    for f in (lambda w, x: (w * x).sum(), lambda w, x: jnp.vdot(w, x) / 1):
+        for _ in range(3):
+            first, second = m.grad(f, argnums=(0, 1))(w, x)
+            over = m.value_and_grad(lambda w, f=f: f(w, x))(w)[1]
+            assert not any(g is y for g in (first, second, over) for y in (w, x))
+            for g in (first, second, over):
+                jax.jit(lambda y: y + 1, donate_argnums=0)(g)
+    np.testing.assert_array_equal(x * w, np.arange(3.0))
+
+
+@pytest.mark.parametrize("m", [covector, jax])
 def test_copies_are_new_arrays(m: Any) -> None:
     """Of tangents and cotangents, too: each can be given away without the other."""
     x, given = jnp.ones(3), jnp.arange(3.0)

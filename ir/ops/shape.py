@@ -103,6 +103,8 @@ def _infer_rev(types: Types, params: Params) -> TensorType:
 def _infer_iota(types: Types, params: Params) -> TensorType:
     dtype, shape = params["dtype"], params["shape"]
     check_axes("iota", (params["dimension"],), len(shape))
+    if any(n < 0 for n in shape):
+        raise TypeRuleError(f"iota has no shape with negative lengths, {shape}")
     if dtype == BOOL or dtype_category(dtype) == "extended":
         raise TypeRuleError(f"iota counts in numbers, not in {dtype_name(dtype)}")
     return TensorType(shape, dtype)

@@ -8,7 +8,7 @@ functions with ordinary rules, see `told`; all others as what they expand to.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -182,13 +182,15 @@ def _as_custom_jvp(called: Any) -> Callable[..., Any]:
     @function.defjvp
     def rule(primals: Any, tangents: Any) -> Any:
         if not is_reversed:
-            return called.jvp(primals, tangents)
+            out, dys = called.jvp(primals, tangents)
+            return out, jax.tree.map(_filled, dys, is_leaf=_is_zero)
         moves = [not _is_float0(t) for t in jax.tree.leaves(tangents)]
         tree = jax.tree.structure(primals)
         nonzero = jax.tree.unflatten(tree, moves)
         out, kept, *_ = called.vjp_fwd(nonzero, *primals)
         outputs, out_tree = jax.tree.flatten(out)
         lives = [jnp.issubdtype(jnp.result_type(y), jnp.inexact) for y in outputs]
+        arrays, whole_kept = _arrays_of(kept)
 
         def filled(flat: Any) -> Any:
             """As the output nests, with float0 for its integers."""
@@ -208,19 +210,34 @@ def _as_custom_jvp(called: Any) -> Callable[..., Any]:
                 for m, t in zip(moves, jax.tree.leaves(tangents), strict=True)
             ]
             dys = called.jvp(residuals[0], jax.tree.unflatten(tree, whole))[1]
-            return [dy for dy, f in zip(jax.tree.leaves(dys), lives, strict=True) if f]
+            dys = jax.tree.leaves(dys, is_leaf=_is_zero)
+            return [_filled(dy) for dy, f in zip(dys, lives, strict=True) if f]
 
         def pull(residuals: Any, flat: Any) -> Any:
-            cts = _collect_cotangents(called, residuals[1], filled(flat), moves)
+            cts = _collect_cotangents(called, whole_kept(residuals[1]), filled(flat), moves)
             zeros = [jnp.zeros_like(x) for x in jax.tree.leaves(residuals[0])]
             return [z if c is None else c for c, z, m in zip(cts, zeros, moves, strict=True) if m]
 
         live = [t for t, m in zip(jax.tree.leaves(tangents), moves, strict=True) if m]
         if not any(lives):
             return out, filled(())
-        return out, filled(linear_call(push, pull, (primals, kept), live))
+        return out, filled(linear_call(push, pull, (primals, arrays), live))
 
     return function
+
+
+def _arrays_of(kept: Any) -> tuple[list[Any], Callable[[Sequence[Any]], Any]]:
+    """The arrays among residuals, and what puts others in their places: rules keep Python's numbers
+    too (which operands move), and branch on them."""
+    leaves, tree = jax.tree.flatten(kept)
+    is_array = [isinstance(x, (jax.Array, np.ndarray)) for x in leaves]
+
+    def whole(arrays: Sequence[Any]) -> Any:
+        given = iter(arrays)
+        filled = [next(given) if a else x for a, x in zip(is_array, leaves, strict=True)]
+        return jax.tree.unflatten(tree, filled)
+
+    return [x for x, a in zip(leaves, is_array, strict=True) if a], whole
 
 
 def _is_float0(x: Any) -> bool:
@@ -235,7 +252,16 @@ def _collect_cotangents(called: Any, residuals: Any, ct: Any, moves: list[bool])
     sums = [(CotangentSum if a else NoCotangent)(t) for a, t in zip(asked, avals, strict=True)]
     called.vjp_bwd(residuals, ct, *jax.tree.unflatten(called.in_tree, sums))
     found = [x.freeze() if a else None for a, x in zip(asked, sums, strict=True)]
-    return [None if isinstance(x, CotangentZero) else x for x in found]
+    return [None if _is_zero(x) else x for x in found]
+
+
+def _is_zero(x: Any) -> bool:
+    return isinstance(x, CotangentZero)
+
+
+def _filled(dy: Any) -> Any:
+    """A tangent that a rule returned, as an array; what says that it is zero is none."""
+    return np.zeros(dy.aval.shape, dy.aval.dtype) if _is_zero(dy) else dy
 
 
 def _is_symbolic(x: Any) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
-from functools import lru_cache, partial
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, lru_cache, partial
 from inspect import CO_OPTIMIZED
 from types import FrameType, FunctionType, MethodType, ModuleType
 from typing import Any, Final, overload
@@ -162,11 +162,25 @@ def closure_tracers(
                     maps.append(x._trace)
         elif id(x) not in seen and depth < _DEPTH:
             seen.add(id(x))
-            stack.extend((part, depth + 1) for part in _held(x))
+            depth += 1
+            stack += [(part, depth) for part in _held(x) if not _holds_nothing(part.__class__)]
     return list(found.values())
 
 
 _DEPTH: Final = 12
+
+
+_HOLDERS: Final = (Tracer, list, tuple, dict, FunctionType, MethodType, partial, FlatFunction)
+
+
+@cache
+def _holds_nothing(kind: type) -> bool:
+    """Whether objects of a type are plain data, or modules, and can hide no tracers."""
+    if issubclass(kind, _HOLDERS):
+        return False
+    if issubclass(kind, type | ModuleType) or kind.__module__ in ("builtins", "numpy"):
+        return True
+    return kind.__dictoffset__ == 0 and not hasattr(kind, "__slots__")
 
 
 def _runs_inside(trace: Any, recording: Any) -> bool:
@@ -179,10 +193,10 @@ def _runs_inside(trace: Any, recording: Any) -> bool:
     return False
 
 
-def _held(x: Any) -> list[Any]:
-    """What an object that may hide tracers refers to; nothing for plain data and modules."""
+def _held(x: Any) -> Sequence[Any]:
+    """What an object that may hide tracers refers to."""
     if isinstance(x, list | tuple):
-        return list(x)
+        return x
     if isinstance(x, dict):
         return list(x.values())
     if isinstance(x, FunctionType):
@@ -196,8 +210,6 @@ def _held(x: Any) -> list[Any]:
         return [x.f, *(arguments for _, arguments in x.transforms)]
     if getattr(type(x), "__slots__", None) == ["val"]:  # JAX's wrapper of arguments by position
         return [x.val]
-    if isinstance(x, type | ModuleType) or type(x).__module__ in ("builtins", "numpy"):
-        return []
     return list(getattr(x, "__dict__", {}).values())
 
 

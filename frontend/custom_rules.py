@@ -80,7 +80,8 @@ def record_custom_vjp(
     """Record a call of a jax.custom_vjp function; its outputs as tracers."""
 
     def make_rules(call: Called) -> dict[str, Thunk]:
-        return VjpRules(fwd, bwd, out_trees, call, closure_tracers(bwd, inside=trace)).thunks()
+        own = closure_tracers(bwd, inside=trace) if call.consts else ()
+        return VjpRules(fwd, bwd, out_trees, call, own).thunks()
 
     return _record(trace, custom_vjp_call, (fun, fwd, bwd), tracers, symbolic_zeros, make_rules)
 

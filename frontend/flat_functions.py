@@ -5,6 +5,7 @@ Their outputs' trees, and the batch axes that `jax.vmap` found, are in stores be
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 
@@ -57,5 +58,9 @@ def is_hashable(key: Any) -> bool:
 
 def flat_name(flat_function: Any) -> str:
     """The name of a function or rule, fit for the text; many rules are called just `_`."""
-    name = str(getattr(flat_function, "__name__", "rule"))
+    return _fit(str(getattr(flat_function, "__name__", "rule")))
+
+
+@lru_cache(maxsize=1024)
+def _fit(name: str) -> str:
     return "".join(c if c.isalnum() or c == "_" else "_" for c in name).strip("_") or "rule"

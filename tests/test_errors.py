@@ -262,3 +262,23 @@ def test_mistakes_raise_what_jax_raises_and_say_what_is_wrong(
         call(covector)
     text = str(caught.value)
     assert all(phrase in text for phrase in phrases), text
+
+
+X = jnp.arange(3.0)
+REFUSED: dict[str, Callable[[Any], Any]] = {
+    "select by a float": lambda x: jax.lax.select(x, x, x),
+    "select of two shapes": lambda x: jax.lax.select(True, x, jax.lax.full((4,), 1.0)),
+    "power of a flag": lambda x: jax.lax.integer_pow(x > 0, 1),
+    "padding of another dtype": lambda x: jax.lax.pad(x, jnp.int32(0), [(0, 0, 0)]),
+    "bits of floats": lambda x: jax.lax.bitwise_xor(x, jax.lax.full((3,), 0.0)),
+    "product of two shapes": lambda x: jax.lax.mul(x, jax.lax.full((4,), 1.0)),
+    "sum of two shapes": lambda x: jax.lax.sub(x, jax.lax.full((4,), 0.0)),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_changes_nothing_is_checked_as_well(name: str) -> None:
+    """An operation whose result is its operand is left out of programs, if it is one."""
+    for m in (jax, covector):
+        with pytest.raises(TypeError):
+            m.jit(REFUSED[name])(X)

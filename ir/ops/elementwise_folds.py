@@ -144,7 +144,8 @@ def _undone(b: Builder, x: Atom, name: str) -> Folded:
 
 
 def fold_integer_pow(b: Builder, inputs: Inputs, params: Params) -> Folded:
-    return inputs if params["y"] == 1 else None
+    is_number = dtype_category(inputs[0].type.dtype) != "bool"
+    return inputs if params["y"] == 1 and is_number else None
 
 
 def fold_pow(b: Builder, inputs: Inputs, params: Params) -> Folded:
@@ -175,6 +176,8 @@ def _logical(function: Callable[..., Any], identity: int) -> Fold:
 
     def fold(b: Builder, inputs: Inputs, params: Params) -> Folded:
         x, y = inputs
+        if dtype_category(x.type.dtype) not in _EXACT:
+            return None  # which the type rule refuses
         if x.__class__ is Literal and y.__class__ is Literal and x.type.dtype == y.type.dtype:
             return _compute(function, inputs, x.type.dtype)
         for kept, other in ((x, y), (y, x)):
@@ -289,6 +292,9 @@ def fold_select(b: Builder, inputs: Inputs, params: Params) -> Folded:
     """A literal selects one case; equal cases need no selector."""
     which, *cases = inputs
     case = cases[0]
+    kinds = {(c.type.shape, c.type.dtype) for c in cases}
+    if len(kinds) > 1 or dtype_category(which.type.dtype) not in _EXACT:
+        return None  # which the type rule refuses
     if which.__class__ is Literal:
         case = cases[min(max(int(which.value), 0), len(cases) - 1)]
     elif any(other is not case for other in cases):

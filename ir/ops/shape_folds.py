@@ -112,7 +112,9 @@ def fold_pad(b: Builder, inputs: Inputs, params: Params) -> Folded:
     config = params["padding_config"]
     if any(low or high or interior for low, high, interior in config):
         return None
-    return inputs[:1] if len(config) == len(inputs[0].type.shape) else None
+    x, padding = (v.type for v in inputs)
+    is_valid = len(config) == len(x.shape) and (padding.shape, padding.dtype) == ((), x.dtype)
+    return inputs[:1] if is_valid else None
 
 
 def fold_rev(b: Builder, inputs: Inputs, params: Params) -> Folded:

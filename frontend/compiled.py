@@ -14,7 +14,7 @@ from ..lowering.call_spec import Call, CallSpec
 from ..lowering.dispatch import Done, Plan, make_dispatcher
 from ..lowering.execute import Executable
 from ..lowering.jax_compat import settings, unusual_layout
-from ..lowering.jax_compat_calls import configuration
+from ..lowering.jax_compat_calls import configuration, is_trace_clean
 from ..lowering.plan import is_written_out
 from ..passes.outline import check_goal
 from .arguments import check_callable, check_inner, check_values, device_asked_for
@@ -122,12 +122,13 @@ def jit(
                 "is set"
             )
         name = function_name(function)
-        check_values(call.leaves, lambda: call_names(function, call), name)
+        if is_trace_clean():  # else JAX may only ask for types, and says itself where it does not
+            check_values(call.leaves, lambda: call_names(function, call), name)
         trace = recording_trace()
         outer = trace if trace is not None and trace.carries else None
         traced = stage_call(function, call, takes_refs=True, carries=outer is not None)
         places = asked_for(name, call, traced, asked)
-        if is_tracing(call.leaves) or any(isinstance(x, Tracer) for x in traced.captured):
+        if is_tracing((*call.leaves, *traced.captured)):
             graph = traced.graph
             check_inner(name, compiler_options, wanted)
             if budget is not None:

@@ -191,3 +191,12 @@ def test_refused_as_in_jax(name: str) -> None:
         call(jax)
     with pytest.raises(kind, match=words):
         call(covector)
+
+
+def test_a_struct_where_only_types_are_asked_for() -> None:
+    """Inside of eval_shape; where values are needed after all, it is refused as elsewhere."""
+    inner = covector.jit(double)
+    assert covector.eval_shape(lambda: inner(STRUCT)).shape == STRUCT.shape
+    for run in (lambda: covector.jit(lambda: inner(STRUCT))(), lambda: inner(STRUCT)):
+        with pytest.raises(TypeError, match="value"):
+            run()

@@ -25,7 +25,6 @@ from .execute import build, is_tracing, program_hash, runner
 from .explain import Listener, Record, found_again, listener, reason
 from .export import call_graph, eval_graph
 from .invalid_values import explainer
-from .jax_compat import Tracer
 from .places import asked_for
 from .program_cache import ProgramCache
 from .stages import Compiled, Lowered, Passes, Traced

@@ -11,6 +11,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import ml_dtypes
+
 from ...ir.builder import Builder, Operand, Zero
 from ...ir.errors import MissingRule
 from ...ir.graph import Equation
@@ -80,16 +82,16 @@ def push_acos(b: Builder, t: Operand, z: Operand, x: Operand) -> Operand:
 
 
 def push_acosh(b: Builder, t: Operand, z: Operand, x: Operand) -> Operand:
-    if is_complex(x.type.dtype):
-        one = b.literal(1, x.type)
-        return b.mul(t, b.mul(b.rsqrt(b.sub(x, one)), b.rsqrt(b.add(x, one))))
-    return b.mul(t, b.rsqrt(b.neg(b.one_minus_square(x))))
+    """1 / (sqrt(x - 1) sqrt(x + 1)): no square overflows, and 1 has the slope of its domain."""
+    inner = x if is_complex(x.type.dtype) else b.abs(x)
+    one = b.literal(1, x.type)
+    return b.mul(t, b.mul(b.rsqrt(b.sub(inner, one)), b.rsqrt(b.add(inner, one))))
 
 
 def push_asinh(b: Builder, t: Operand, z: Operand, x: Operand) -> Operand:
     """1 / sqrt(1 + x^2) = 1 / (sqrt(1 + ix) sqrt(1 - ix))."""
     if not is_complex(x.type.dtype):
-        slope = b.rsqrt(b.add(b.square(x), b.literal(1, x.type)))
+        slope = _over_length(b, x)
     else:
         re, im = b.real(x), b.imag(x)
         one = b.literal(1, im.type)
@@ -97,6 +99,19 @@ def push_asinh(b: Builder, t: Operand, z: Operand, x: Operand) -> Operand:
         lower = b.rsqrt(b.complex(b.add(im, one), b.neg(re)))
         slope = b.mul(upper, lower)
     return b.mul(t, typed_slope(b, e.asinh, slope))
+
+
+def _over_length(b: Builder, x: Operand) -> Operand:
+    """1 / sqrt(1 + x^2) = (1/s) / sqrt((1/s)^2 + (x/s)^2), where no square overflows.
+
+    s is 1 but for the largest x; its own tangent adds nothing, as the quotient is the same for all.
+    """
+    half = int(ml_dtypes.finfo(x.type.dtype).maxexp) // 2
+    bounds = b.literal(1, x.type), b.literal(2.0 ** (half + 2), x.type)
+    size = b.mul(b.abs(x), b.literal(2.0 ** (2 - half), x.type))
+    inverse = b.div(bounds[0], b.stop_gradient(b.clamp(bounds[0], size, bounds[1])))
+    squares = b.add(b.square(b.mul(x, inverse)), b.square(inverse))
+    return b.mul(inverse, b.rsqrt(squares))
 
 
 # -- kinks ---------------------------------------------------------------------------------------

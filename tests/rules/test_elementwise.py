@@ -6,7 +6,10 @@ from typing import Any
 
 import jax
 import numpy as np
+import pytest
 from harness import Case, Law, among, bf16, c64, f32, i8, i32, laws
+
+import covector
 
 HAS_NEW_RULES = jax.__version_info__ >= (0, 12)
 """Whether JAX has the derivatives that it got late, or got wrong before."""
@@ -148,9 +151,29 @@ EDGES = [
     edge("div", f32(9), f32(9), domain=TIES),
     edge("rem", f32(9), f32(9), domain=[TIES, among(-0.5, 0.5)]),
     edge("asinh", f32(3), domain=np.array([0.0, 1e3, -1e10])),
+    edge("acosh", f32(9), domain=among(1.0, 2.0)),
 ]
 
 
 @laws(UNARY + BINARY + COMPLEX + POLYNOMIALS + EDGES)
 def test_law(case: Case, law: Law) -> None:
     law(case)
+
+
+@pytest.mark.parametrize("function", [jax.lax.asinh, jax.lax.acosh])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_slopes_far_out(function: Any, dtype: str) -> None:
+    """1/x in the end, also where x^2 is no number; the second derivative is -1/x^2."""
+    with jax.enable_x64(dtype == "float64"):
+        info = jax.numpy.finfo(dtype)
+        root = 2.0 ** (int(info.maxexp) // 2)
+        xs = np.array([root / 8, root, root * 8, float(info.max) / 2]).astype(dtype)
+        x = np.array(4 * root**0.5, dtype)
+        slopes = covector.vmap(covector.grad(function))(xs)
+        bend = covector.grad(covector.grad(function))(x)
+        assert covector.grad(function)(np.array(np.inf, dtype)) == 0
+    smallest, eps = float(info.smallest_normal), float(info.eps)
+    far = xs.astype(np.float64)
+    np.testing.assert_allclose(np.float64(slopes), 1 / far, rtol=8 * eps, atol=smallest)
+    expected = -float(x) / (float(x) ** 2 + (1 if function is jax.lax.asinh else -1)) ** 1.5
+    np.testing.assert_allclose(float(bend), expected, rtol=16 * eps, atol=smallest)

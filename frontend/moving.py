@@ -33,25 +33,32 @@ class Moving:
     depth: how many levels there are.
     """
 
-    __slots__ = ("_active", "_flags", "_memo", "_origins", "_sources", "depth")
+    __slots__ = ("_active", "_inputs", "_memo", "_origins", "_sources", "depth", "is_derivative")
 
     def __init__(
         self, sources: Sequence[Source | None], active: Sequence[bool] | None, depth: int
     ) -> None:
-        self._sources, self._flags, self.depth = sources, active, depth
-        self._origins: dict[Value, Source] = {}
-        self._active: set[Value] = set()
+        self._sources, self._active, self.depth = sources, active, depth
+        self.is_derivative = active is not None
+        self._inputs: Sequence[Value] = ()
+        self._origins: dict[Value, Source | None] = {}
         self._memo: dict[tuple[int, Value], bool] = {}
 
     def bind(self, inputs: Sequence[Value]) -> None:
         """Say what the inputs are; after those that have sources, a rule has tangents."""
-        pairs = zip(inputs, self._sources, strict=False)
-        self._origins = {v: source for v, source in pairs if source is not None}
-        flagged = zip(inputs, self._flags or (), strict=False)
-        self._active = {v for v, moves in flagged if moves}
+        self._inputs = inputs
+
+    def _look(self) -> None:
+        """Sort the inputs by what they are; for most recordings, nobody asks."""
+        self._origins = dict(zip(self._inputs, self._sources, strict=False))
+        if self._active is not None:
+            self._memo = {(0, v): m for v, m in zip(self._inputs, self._active, strict=False)}
+        self._inputs = ()
 
     def level_of(self, trace: GraphTrace, atoms: Sequence[Atom]) -> int | None:
         """The innermost level at which one of the atoms moves; None where none does."""
+        if self._inputs:
+            self._look()
         for level in range(self.depth):
             if any([self.moves(trace, x, level) for x in atoms]):
                 return level
@@ -59,6 +66,8 @@ class Moving:
 
     def moves(self, trace: GraphTrace, atom: Atom, level: int) -> bool:
         """Whether an atom of the recording moves at this level."""
+        if self._inputs:
+            self._look()
         if isinstance(atom, Literal):
             return False
         memo = self._memo
@@ -88,9 +97,9 @@ class Moving:
         self._memo.update({(level, x): False for x in atoms if isinstance(x, Value)})
 
     def _input_moves(self, trace: GraphTrace, value: Value, level: int) -> bool:
-        if self._flags is not None:
-            if level == 0:
-                return value in self._active
+        if self.is_derivative:
+            if level == 0:  # something captured
+                return False
             level -= 1
         source = self._origins.get(value) or _captured(trace.captured, value)
         if source is None or source[0].moving is None:

@@ -9,9 +9,10 @@ JAX's flat functions while we record, or in an equation that JAX has traced (cus
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
-from ..ir.graph import Graph, Thunk
+from ..ir.graph import Atom, Graph, Thunk
 from ..ir.ops.call import Flags, custom_jvp_call, custom_vjp_call
 from ..ir.primitive import Primitive
 from .captures import closure_tracers
@@ -30,7 +31,7 @@ from .jax_compat import evaluate_function, evaluates_now
 from .jax_compat_rules import (
     trace_context,
 )
-from .known import Later
+from .known import KnownValues, Later
 from .leaks import lend
 from .no_numbers import emptied, places_of_float0
 from .ref_rules import (
@@ -115,58 +116,71 @@ def _record(
     is_library = all(map(_is_library, functions))
     is_shared = not refs and is_hashable(key) and (values is None or is_library)
     before = trace.shared.get(key) if is_shared else None
-    params: dict[str, Any]
-    empty: list[int]  # which outputs are arrays of float0
     if before is not None:
         params, stored, empty = before
         restore(fun, stored)
         return emptied(trace.emit(primitive, *atoms, **params), empty)
     numbers = without | ({} if values is None or is_shared else numbers_among(tracers))
+    call = Called(types, symbolic_zeros, values=None if is_shared else values, numbers=numbers)
     if trace.moving is not None and not is_library and not refs:
-        call = Called(types, symbolic_zeros, values=values, numbers=numbers)
         found = call_by_its_rule(trace, primitive, functions, atoms, call, make_rules)
         if found is not None:
             return found
-    empty = []
-    maps: list[Any] = []
+    params, empty, outputs = _record_function(
+        trace, primitive, functions, tracers, atoms, call, known_of(values), make_rules
+    )
+    if is_shared and not params["num_consts"]:
+        trace.shared[key] = params, stored_values(fun), empty
+    return outputs
+
+
+def _record_function(
+    trace: GraphTrace,
+    primitive: Primitive,
+    functions: Sequence[Any],
+    tracers: Sequence[Any],
+    atoms: Sequence[Atom],
+    call: Called,
+    known: KnownValues | None,
+    make_rules: MakeRules,
+) -> tuple[dict[str, Any], list[int], list[Any]]:
+    """Trace the function, and record its call; the call's parameters, which of its outputs are
+    arrays of float0, and these outputs as tracers."""
+    fun, empty, maps = functions[0], list[int](), list[Any]()
+    refs = {i: x for i, x in enumerate(tracers) if is_ref(x)}
     closed_over = closure_tracers(*functions[1:], inside=trace, maps=maps)
 
     def flat_function(*values: Any) -> list[Any]:
-        outputs = with_batch_axes(fun, fun.call_wrapped(*with_numbers(values, numbers)))
+        outputs = with_batch_axes(fun, fun.call_wrapped(*with_numbers(values, call.numbers)))
         empty[:] = places_of_float0(outputs)
         return [*outputs, *take_contents(values, refs)]
 
     made = trace_flat(
-        flat_function, types, name=flat_name(fun), aliases=closed_over, outer=trace,
-        known=known_of(values), refs=refs or None,
+        flat_function, call.types, name=flat_name(fun), aliases=closed_over, outer=trace,
+        known=known, refs=refs or None,
     )  # fmt: skip
     check_closed_over(flat_name(fun), made.written)
     consts = (*made.captured, *closed_over)
     lend(consts)
     seconds = arrays_carried([trace.operand(x) if is_ref(x) else x for x in tracers])
-    rules = make_rules(
-        Called(
-            types, symbolic_zeros, consts, None if is_shared else values,
-            Primal(made.graph, consts), numbers, kinds_of(refs), tuple(seconds),
-        )
-    )  # fmt: skip
+    how: dict[str, Any] = {"kinds": kinds_of(refs), "carried": tuple(seconds)}
+    rules = make_rules(replace(call, consts=consts, primal=Primal(made.graph, consts), **how))
     let_read(rules.values(), maps)
     params = {
-        "graph": carrying(made.graph, [types[i] for i in seconds]),
+        "graph": carrying(made.graph, [call.types[i] for i in seconds]),
         **rules,
         "num_consts": len(consts),
-        "symbolic_zeros": symbolic_zeros,
+        "symbolic_zeros": call.symbolic_zeros,
     }
     if seconds:
         params["carried"] = len(seconds)
-    if not consts and is_shared:
-        trace.shared[key] = params, stored_values(fun), empty
-    atoms += [cell.atom for cell in seconds.values()]
-    outputs = trace.emit(primitive, *map(trace.atom, consts), *atoms, **params)
+    carried = [cell.atom for cell in seconds.values()]
+    outputs = trace.emit(primitive, *map(trace.atom, consts), *atoms, *carried, **params)
     if seconds:
         write_seconds(trace.builder, seconds, [x.atom for x in outputs])
         outputs = outputs[: len(outputs) - len(seconds)]
-    return emptied(leave_contents(trace, made.graph, refs, len(tracers), outputs), empty)
+    outputs = leave_contents(trace, made.graph, refs, len(tracers), outputs)
+    return params, empty, emptied(outputs, empty)
 
 
 def _is_library(flat_function: Any) -> bool:

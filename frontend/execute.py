@@ -289,6 +289,7 @@ def load(
             host_callbacks=lowered.host.callbacks,
             keepalive=lowered.host.keepalive,
             has_barriers=lowered.has_barriers,
+            has_borders=lowered.has_borders,
             on_host=lowered.out_on_host,
         )
 

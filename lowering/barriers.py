@@ -27,11 +27,12 @@ def loses_barriers(platform: str, version: str = JAXLIB) -> bool:
 
 
 def barrier_options(
-    platform: str, options: Mapping[str, Any], version: str = JAXLIB
+    platform: str, options: Mapping[str, Any], version: str = JAXLIB, in_loops: bool = True
 ) -> dict[str, Any]:
-    """Compiler options with what a program with barriers needs on a platform."""
+    """Compiler options with what a program with barriers, in its loops too, needs on a platform."""
     if not loses_barriers(platform, version):
         return dict(options)
     disabled = [name for name in str(options.get(_DISABLED, "")).split(",") if name]
-    disabled += [name for name in _LEFT_OUT if name not in disabled]
+    left_out = _LEFT_OUT if in_loops else _LEFT_OUT[:1]
+    disabled += [name for name in left_out if name not in disabled]
     return {**options, _DISABLED: ",".join(disabled)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from jaxlib.mlir import ir
@@ -34,6 +34,8 @@ KERNEL = '{inlineable = "false", xla_cpu_small_call = "true"}'
 """Attributes of calls: of a function that stays one, and of one that is one kernel on CPUs."""
 
 create: Any = ir.Operation.create
+
+_NO_BORDERS: Final[frozenset[Value]] = frozenset()
 
 
 class Context:
@@ -72,7 +74,8 @@ class Context:
         self.expansions: dict[Any, Graph] = {}
         self.host = Host()
         self.borrowed: dict[Any, str] = {}
-        self.has_barriers = False
+        self.has_barriers = self.has_borders = False
+        self.borders: dict[Graph, Set[Value]] = {}
         self.keeps_order = False
         self.kernels: Set[Graph] = frozenset()
         self.mesh: Mesh = ()
@@ -89,6 +92,11 @@ class Context:
         """The operands, across which XLA merges, moves and simplifies nothing."""
         self.has_barriers = True
         return self.ops("stablehlo.optimization_barrier", types, operands)
+
+    def border(self, type: TensorType, operands: Sequence[MlirValue]) -> list[MlirValue]:
+        """The operand, which no operation that reads it computes anew (see `borders`)."""
+        self.has_borders = True
+        return self.ops("stablehlo.optimization_barrier", [type], operands)
 
     def op(
         self, name: str, type: TensorType, *operands: MlirValue, **attributes: ir.Attribute
@@ -231,6 +239,7 @@ class Context:
         env, rest = dict(zip(graph.inputs, operands, strict=True)), iter(graph.equations)
         place = self.equation.location if self.equation is not None else None
         scalar, functions, outer = self.scalar, self.functions, self.scope
+        borders = self.borders.get(graph, _NO_BORDERS)
         scope = outer
         while True:
             for eqn in rest:
@@ -240,7 +249,7 @@ class Context:
                 if eqn.primitive in self.called and eqn.params["graph"] not in functions:
                     frames.append((graph, env, rest, place, scope, eqn.outputs))
                     graph, place = eqn.params["graph"], eqn.location or place
-                    scope = self.scope
+                    scope, borders = self.scope, self.borders.get(graph, _NO_BORDERS)
                     env, rest = (
                         dict(zip(graph.inputs, operands, strict=True)),
                         iter(graph.equations),
@@ -248,7 +257,10 @@ class Context:
                     break
                 results = self._apply(eqn, operands)
                 if len(results) == 1:
-                    env[eqn.outputs[0]] = results[0]
+                    value = eqn.outputs[0]
+                    if value in borders:
+                        results = self.border(value.type, results)
+                    env[value] = results[0]
                 else:
                     env.update(zip(eqn.outputs, results, strict=True))
             else:
@@ -258,6 +270,7 @@ class Context:
                     return results
                 graph, env, rest, place, scope, outputs = frames.pop()
                 env.update(zip(outputs, results, strict=True))
+                borders = self.borders.get(graph, _NO_BORDERS)
 
     def _enter(self, eqn: Equation, place: Location | None, scope: str) -> None:
         """Note which equation the coming operations are of; `place` is where it has none itself,

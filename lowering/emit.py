@@ -24,6 +24,7 @@ from ..ir.places import places_of
 from ..ir.reproducer import explain, keep
 from ..ir.types import TensorType
 from . import jax_compat, tables, workshop
+from .borders import borders_of
 from .context import Context, create
 from .host import TOKEN_TYPE, effects_of_graphs
 from .plan import Plan
@@ -33,7 +34,8 @@ from .plan import Plan
 class Lowering:
     """A program as StableHLO. `constants` are to be passed before the entry's own inputs; `host` is
     what it needs of this process (Python functions that it calls); `has_barriers` says whether
-    there are optimization barriers in it, `out_on_host` which outputs are in the host's memory,
+    there are optimization barriers in it, `has_borders` whether there are some that only end fused
+    operations (`lowering.borders`), `out_on_host` which outputs are in the host's memory,
     `has_kernels` whether loops in it are marked to be kernels (`lowering.kernels`).
     """
 
@@ -45,6 +47,7 @@ class Lowering:
     platforms: tuple[str, ...]
     host: jax_compat.HostParts = jax_compat.NO_HOST_PARTS
     has_barriers: bool = False
+    has_borders: bool = False
     out_on_host: tuple[bool, ...] = ()
     has_kernels: bool = False
 
@@ -108,10 +111,10 @@ def _lower(graph: Graph, platforms: tuple[str, ...], name: str, kernels: bool) -
         raise CovectorError(f"MLIR refuses the lowering: {error}", stage="lowering") from None
     inputs = tuple(c.type for c in constants) + graph.input_types
     host = ctx.host.parts()
-    outputs, on_host, barriers = graph.output_types, places_of(graph).outputs, ctx.has_barriers
+    outputs, on_host = graph.output_types, places_of(graph).outputs
     lowered = Lowering(
-        name, made, constants, inputs, outputs, platforms, host, barriers, on_host,
-        has_kernels=bool(ctx.kernels),
+        name, made, constants, inputs, outputs, platforms, host,
+        ctx.has_barriers, ctx.has_borders, on_host, has_kernels=bool(ctx.kernels),
     )  # fmt: skip
     workshop.give_back_after(lowered, place)
     return lowered
@@ -133,8 +136,9 @@ def _emit(
         ctx.keeps_order = any(map(_states_order, main.equations))
         plan, meshes = Plan.of(main), meshes_in(main)
         manual = manual_axes_in(main) if meshes else {}
-        if kernels and platforms == ("cpu",) and not ctx.keeps_order:
-            ctx.kernels = plan.kernels
+        if platforms == ("cpu",) and not ctx.keeps_order:
+            ctx.kernels = plan.kernels if kernels else frozenset()
+            ctx.borders[main] = borders_of(main)
         for graph in plan.functions:
             symbol = "main" if graph is main else ctx.symbols.fresh(graph.name)
             ctx.functions[graph] = (symbol, plan.constants[graph])

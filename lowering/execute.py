@@ -249,6 +249,7 @@ def compile_module(
     host_callbacks: Sequence[Any] = (),
     keepalive: Any = None,
     has_barriers: bool = False,
+    has_borders: bool = False,
     on_host: Sequence[bool] = (),
 ) -> Executable:
     """Compile `@main` of a StableHLO module; JAX's persistent compilation cache serves it when it
@@ -258,7 +259,8 @@ def compile_module(
     picks a backend and binds the outputs to it; `placement` (see `place`) picks devices and
     shardings. Effects,
     callbacks and what keeps them alive are those that JAX's own lowering of an effectful primitive
-    reports. With `has_barriers`, XLA is asked to keep optimization barriers to the end. The outputs
+    reports. With `has_barriers`, XLA is asked to keep optimization barriers to the end; with
+    `has_borders`, those that are in no loop. The outputs
     `on_host` stay in the host's memory.
     """
     ins, outs = tuple(map(jax_compat.to_aval, in_types)), tuple(map(jax_compat.to_aval, out_types))
@@ -278,8 +280,8 @@ def compile_module(
     )  # fmt: skip
     host = (ordered_effects, unordered_effects, host_callbacks, keepalive)
     options = compiler_options or {}
-    if has_barriers:
-        options = barrier_options(where.devices[0].platform, options)
+    if has_barriers or has_borders:
+        options = barrier_options(where.devices[0].platform, options, in_loops=has_barriers)
     try:
         loaded = jax_compat.load(
             module,

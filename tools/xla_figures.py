@@ -56,6 +56,7 @@ def analyse(graph: Graph) -> dict[str, float]:
             host_callbacks=lowered.host.callbacks,
             keepalive=lowered.host.keepalive,
             has_barriers=lowered.has_barriers,
+            has_borders=lowered.has_borders,
         )
     return _memory(executable) | _costs(executable)
 

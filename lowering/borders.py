@@ -20,7 +20,7 @@ DEPTH: Final = 16
 ELEMENTS: Final = 1 << 10
 """Smaller arrays are sooner computed again than passed from one fused operation to the next."""
 
-_MOVES: Final = frozenset({"broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims"})
+_MOVES: Final = frozenset({"broadcast_in_dim", "reshape", "transpose", "squeeze"})
 """What is fused besides what works element by element."""
 
 _REDUCES: Final = frozenset({"reduce_sum", "reduce_max", "reduce_min", "reduce_prod"})

@@ -28,12 +28,8 @@ _REDUCES: Final = frozenset({"reduce_sum", "reduce_max", "reduce_min", "reduce_p
 
 
 def borders_of(graph: Graph) -> Set[Value]:
-    """The values of a graph that are to be computed once. Linear in the program.
-
-    These are the deep ones that would be computed in several fused operations. `ends` is where a
-    value ends up: the one fused operation that all its readers become part of, or the value itself
-    if there are several.
-    """
+    """The values of a graph that are to be computed once: the deep ones that several fused
+    operations would compute. Linear in the program."""
     split = _split(graph)
     borders: set[Value] = set()
     depth: dict[Any, int] = {}
@@ -50,7 +46,12 @@ def borders_of(graph: Graph) -> Set[Value]:
 
 
 def _split(graph: Graph) -> set[Value]:
-    """The values that several fused operations would compute."""
+    """The values that several fused operations would compute.
+
+    `ends` tells in which fused operations a value ends up, each by what stands for it: the value
+    that it leaves in memory, or the reduction that it computes. What ends up in several is seen by
+    what it is made of as one end.
+    """
     ends: dict[Any, set[Any]] = {}
     for x in graph.outputs:
         ends.setdefault(x, set()).add(x)

@@ -260,8 +260,7 @@ def compile_module(
     shardings. Effects,
     callbacks and what keeps them alive are those that JAX's own lowering of an effectful primitive
     reports. With `has_barriers`, XLA is asked to keep optimization barriers to the end; with
-    `has_borders`, those that are in no loop. The outputs
-    `on_host` stay in the host's memory.
+    `has_borders`, those that are in no loop. The outputs `on_host` stay in the host's memory.
     """
     ins, outs = tuple(map(jax_compat.to_aval, in_types)), tuple(map(jax_compat.to_aval, out_types))
     check_signature(mlir_module, name, (ins, outs), len(ordered_effects))

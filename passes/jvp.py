@@ -66,19 +66,25 @@ def _jvp(
         for i, v in enumerate(graph.outputs)
     ]
     out_nonzero = tuple(t is not None for t in outs)
-    primals = [_as_returned(b, graph, v) for v in graph.outputs]
+    primals = _as_returned(b, graph)
     outputs = (*primals, *(t for t in outs if t is not None))
     result = b.graph((*graph.inputs, *tangent_inputs), outputs, f"{graph.name}.jvp")
     return result, out_nonzero
 
 
-def _as_returned(b: Builder, graph: Graph, primal: Atom) -> Atom:
-    """A primal output, strongly typed where the rule of a custom function returned it so, though
-    the function returns it weakly typed: as JAX returns it. (Others read it as weak as it was.)"""
-    made = b.definition(primal) if primal.type.weak else None
-    if made is None or made.primitive is not convert_element_type or made in graph.equations:
-        return primal
-    return made.inputs[0] if made.inputs[0].type is primal.type.strong else primal
+def _as_returned(b: Builder, graph: Graph) -> list[Atom]:
+    """The primal outputs, strongly typed where the rule of a custom function returned them so,
+    though the function returns them weakly typed: as JAX returns them. (Others read them as weak as
+    they were.)"""
+    own = {*map(id, graph.equations)} if any(v.type.weak for v in graph.outputs) else ()
+    primals: list[Atom] = []
+    for primal in graph.outputs:
+        made = b.definition(primal) if primal.type.weak else None
+        if made and made.primitive is convert_element_type and id(made) not in own:
+            returned = made.inputs[0]
+            primal = returned if returned.type is primal.type.strong else primal
+        primals.append(primal)
+    return primals
 
 
 def push(b: Builder, eqn: Equation, tangents: dict[Any, Any]) -> None:

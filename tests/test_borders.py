@@ -11,10 +11,9 @@ import pytest
 
 import covector
 from covector.lowering.barriers import barrier_options
-from covector.lowering.borders import DEPTH, ELEMENTS, borders_of
+from covector.lowering.borders import AGAIN, borders_of
 
 X = jnp.linspace(-1.0, 1.0, 64 * 32, dtype=jnp.float32).reshape(64, 32)
-assert X.size >= ELEMENTS
 
 
 def residual(x: Any, blocks: int) -> Any:
@@ -31,15 +30,32 @@ def barriers(fun: Any, *args: Any) -> int:
     return int(text.count("stablehlo.optimization_barrier"))
 
 
-def hlo_size(blocks: int) -> int:
-    compiled = covector.jit(covector.grad(lambda x: residual(x, blocks))).lower(X).compile()
+def recurrence(x: Any, steps: int) -> Any:
+    """Numbers that each follow from the two before, and not cheaply."""
+    y = x
+    for i in range(steps):
+        x, y = y, 0.3 * x + jnp.tanh(y * (1.0 + 0.1 * i)) / (1.5 + x * x)
+    return x * y
+
+
+def hlo_size(fun: Any, size: int, x: Any) -> int:
+    compiled = covector.jit(covector.grad(lambda x: fun(x, size))).lower(x).compile()
     return int(compiled.as_text().count(" = "))
 
 
 @pytest.mark.smoke
-def test_code_of_a_residual_stream_grows_as_its_depth() -> None:
-    sizes = [hlo_size(n) for n in (8, 16, 32)]
+@pytest.mark.parametrize(("fun", "x"), [(residual, X), (recurrence, jnp.float32(0.3))])
+def test_code_of_chains_grows_as_their_depth(fun: Any, x: Any) -> None:
+    sizes = [hlo_size(fun, n, x) for n in (8, 16, 32)]
     assert (sizes[2] - sizes[1]) < 2.3 * (sizes[1] - sizes[0])
+
+
+def test_results_of_recurrences_are_those_of_jax() -> None:
+    f = lambda x: recurrence(x, 40)  # noqa: E731
+    x = jnp.float32(0.3)
+    assert barriers(covector.grad(f), x) > 0
+    got, want = covector.jit(covector.grad(f))(x), jax.jit(jax.grad(f))(x)
+    np.testing.assert_allclose(got, want, rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64, jnp.bfloat16])
@@ -62,16 +78,21 @@ def chain(x: Any, n: int) -> Any:
 
 
 def test_what_ends_up_in_one_operation_is_not_cut() -> None:
-    assert barriers(lambda x: chain(x, 3 * DEPTH), X) == 0
+    assert barriers(lambda x: chain(x, 3 * AGAIN), X) == 0
 
 
 def test_what_several_read_is_cut_where_it_is_deep() -> None:
     both = lambda x, n: (jnp.cos(chain(x, n)), chain(x, n).sum())  # noqa: E731
-    assert barriers(lambda x: both(x, DEPTH), X) == 1
+    assert barriers(lambda x: both(x, AGAIN), X) == 1
     assert barriers(lambda x: both(x, 2), X) == 0
-    assert barriers(lambda x: both(x, DEPTH), X[:4, :4]) == 0  # small arrays are computed again
-    graph = covector.make_ir(lambda x: both(x, DEPTH))(X).main
+    graph = covector.make_ir(lambda x: both(x, AGAIN))(X).main
     assert borders_of(graph) <= {v for eqn in graph.equations for v in eqn.outputs}
+
+
+def test_what_is_costly_is_not_cut_for_xla_computes_it_once() -> None:
+    both = lambda x, f: (jnp.cos(f(chain(x, AGAIN))), f(chain(x, AGAIN)).sum())  # noqa: E731
+    assert barriers(lambda x: both(x, jnp.negative), X) == 1
+    assert barriers(lambda x: both(x, jnp.tanh), X) == 0
 
 
 def test_programs_with_barriers_of_their_own_get_no_others() -> None:

@@ -10,6 +10,7 @@ import jax
 from ..ir.errors import UsageError
 from ..ir.graph import Constant, Graph
 from ..ir.sizes import read_size
+from ..lowering.ahead import compiling
 from ..lowering.call_spec import Call, CallSpec
 from ..lowering.dispatch import Done, Plan, make_dispatcher
 from ..lowering.execute import Executable
@@ -22,6 +23,7 @@ from .avals import SymbolicSizesError
 from .captured import arrays_of, lifted
 from .error_types import TracingForbiddenError
 from .execute import build, is_tracing, program_hash, runner
+from .expected import expected
 from .explain import Listener, Record, found_again, listener, reason
 from .export import call_graph, eval_graph
 from .invalid_values import explainer
@@ -106,6 +108,11 @@ def jit(
             **{name: place for name, place in how.items() if place is not None},
         )  # fmt: skip
 
+    def awaited(call: Call) -> str | None:
+        if budget is not None:  # several programs may be compiled
+            return None
+        return expected(function, call, passes, optimize, compiler_options)
+
     def plan(call: Call) -> Plan | Done:
         try:
             return plan_of_known_sizes(call)
@@ -123,6 +130,7 @@ def jit(
         name = function_name(function)
         if is_trace_clean():  # else JAX may only ask for types, and says itself where it does not
             check_values(call.leaves, lambda: call_names(function, call), name)
+        origin = awaited(call)
         trace = recording_trace()
         outer = trace if trace is not None and trace.carries else None
         traced = stage_call(function, call, takes_refs=True, carries=outer is not None)
@@ -137,7 +145,7 @@ def jit(
             outputs = into_trace(graph, traced.operands(call.leaves, outer))
             outputs = traced.settle(outputs, outer)
             return Done(jax.tree.unflatten(traced.out_tree, outputs))
-        stages = Traced(traced, call, name, passes, budget, optimize, wanted, places)
+        stages = Traced(traced, call, name, passes, budget, optimize, wanted, places, origin)
         return _plan(stages, compiler_options, keep_unused, tell)
 
     dispatch = make_dispatcher(
@@ -154,9 +162,10 @@ def jit(
         return theirs.trace(*args, **kwargs)  # type: ignore[no-any-return]
 
     def trace_of_known_sizes(call: Call) -> Traced:
-        staged, name = stage_call(function, call, takes_refs=True), function_name(function)
+        origin, name = awaited(call), function_name(function)
+        staged = stage_call(function, call, takes_refs=True)
         places = asked_for(name, call, staged, asked)
-        return Traced(staged, call, name, passes, budget, optimize, wanted, places)
+        return Traced(staged, call, name, passes, budget, optimize, wanted, places, origin)
 
     def lower(*args: Any, **kwargs: Any) -> Lowered:
         """`.trace(*args, **kwargs).lower()`."""
@@ -214,7 +223,8 @@ def _plan(
     if key not in _executables:
         how: dict[str, Any] = {"donated": donated, "options": options, **traced.wishes}
         if budget is None:
-            _executables[key] = build(program, leaves, **how)
+            with compiling(traced.origin):
+                _executables[key] = build(program, leaves, **how)
         else:
             from .budget import build_within  # see above
 

@@ -10,6 +10,7 @@ import jax
 from ..ir.errors import ArgumentError, UsageError
 from ..ir.graph import Graph
 from ..ir.module import Module
+from ..lowering.ahead import compiling
 from ..lowering.call_spec import Call
 from ..lowering.dispatch import Plan, make_dispatcher
 from ..lowering.emit import lower_graph
@@ -49,8 +50,10 @@ class Traced(StageInfo):
         optimize: str = "run-time",
         wanted: Any = None,
         places: Places = NOWHERE,
+        origin: str | None = None,
     ) -> None:
         self.call, self.wanted, self.places = call, wanted, places
+        self.origin = origin
         self.name = name
         self.is_inner = any(isinstance(x, Tracer) for x in staged.captured)
         names = names_of_leaves(staged)
@@ -228,7 +231,8 @@ class Lowered(StageInfo):
             **self.traced.wishes, "wanted": wanted,
         }  # fmt: skip
         if budget is None:
-            executable, constants = load(self._lowering, self.program, leaves, **how)
+            with compiling(self.traced.origin):
+                executable, constants = load(self._lowering, self.program, leaves, **how)
             return Compiled(self, executable, [c.array for c in constants])
         from .budget import build_within  # the planner is loaded when it is asked for
 

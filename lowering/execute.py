@@ -17,6 +17,7 @@ from jaxlib.mlir import ir
 
 from ..ir.ops.placement import DEVICE, HOST
 from . import jax_compat
+from .ahead import client_for
 from .annotate import annotate, check_signature
 from .barriers import barrier_options
 from .jax_compat import TypeLike
@@ -282,18 +283,20 @@ def compile_module(
     if has_barriers or has_borders:
         options = barrier_options(where.devices[0].platform, options, in_loops=has_barriers)
     try:
-        loaded = jax_compat.load(
-            module,
-            name,
-            (ins, outs),
-            shardings,
-            where.in_layouts or (None,) * len(ins),
-            where.devices,
-            committed,
-            options,
-            host,
-            where.mesh,
-        )
+        with client_for(module, where.devices) as client:
+            loaded = jax_compat.load(
+                module,
+                name,
+                (ins, outs),
+                shardings,
+                where.in_layouts or (None,) * len(ins),
+                where.devices,
+                committed,
+                options,
+                host,
+                where.mesh,
+                client,
+            )
     except jax.errors.JaxRuntimeError as error:
         message = f"XLA could not compile {name} for {_ids(where.devices)}: {error}"
         raise jax.errors.JaxRuntimeError(message) from error

@@ -255,9 +255,11 @@ def load(
     options: Mapping[str, Any],
     host: tuple[Sequence[Any], Sequence[Any], Sequence[Any], Any],
     mesh: jax.sharding.Mesh | None = None,
+    client: Any = None,
 ) -> Any:
     """Compile with JAX's caches and load; `host` is ordered effects, other effects, callbacks, what
     keeps them alive. Shardings that XLA chooses for outputs are told in the axes of `mesh`.
+    `client` stands for the PJRT client of the devices.
 
     A sharding of None leaves the choice to XLA. No argument is dropped: the caller decides what a
     program reads.
@@ -267,7 +269,7 @@ def load(
     in_shardings, out_shardings = (
         tuple(unspecified if s is None else s for s in group) for group in shardings
     )
-    backend = devices[0].client
+    backend = client or devices[0].client
     return pxla.UnloadedMeshExecutable.from_hlo(
         name,
         module,

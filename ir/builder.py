@@ -45,7 +45,7 @@ class Builder:
     elements are all one literal.
     """
 
-    __slots__ = ("_made", "_seen", "equations", "location", "origin", "uniforms")
+    __slots__ = ("_is_behind", "_made", "_seen", "equations", "location", "origin", "uniforms")
 
     def __init__(self) -> None:
         self.equations: list[Equation] = []
@@ -53,6 +53,7 @@ class Builder:
         self.origin: Origin | None = None
         self._seen: dict[Any, tuple[Value, ...]] = {}
         self._made: dict[Value, Equation] = {}
+        self._is_behind = False  # whether nothing is known yet of the equations
         self.uniforms: dict[Atom, Literal] = {}
 
     def derive(self, step: str, eqn: Equation) -> None:
@@ -91,6 +92,8 @@ class Builder:
     def _emit_atoms(
         self, primitive: Primitive, inputs: tuple[Atom, ...], params: dict[str, Any]
     ) -> tuple[Any, ...]:
+        if self._is_behind:
+            self._catch_up()
         if primitive.fold is not None:
             folded = primitive.fold(self, inputs, params)
             if folded is not None:
@@ -113,6 +116,8 @@ class Builder:
 
     def append(self, eqn: Equation) -> None:
         """Take over an equation as it is, outputs included, for later ones to fold and reuse."""
+        if self._is_behind:
+            self._catch_up()
         self._register(eqn, equation_key(eqn.primitive, eqn.inputs, eqn.params))
 
     def _register(self, eqn: Equation, key: Any) -> None:
@@ -139,6 +144,8 @@ class Builder:
 
     def definition(self, x: Any) -> Equation | None:
         """The equation that makes x here, or None for graph inputs, captures and literals."""
+        if self._is_behind:
+            self._catch_up()
         return self._made.get(x) if x.__class__ is Value else None
 
     def graph(self, inputs: Iterable[Value], outputs: Iterable[Operand], name: str = "f") -> Graph:
@@ -276,8 +283,12 @@ class Builder:
 
         Only for graphs none of whose values is an input of the graph that is being built.
         """
+        if self._is_behind:
+            self._catch_up()
         if not self._can_adopt(graph, arguments):
             return self.inline(graph, arguments)
+        if not self.equations and _are_distinct_values(arguments):
+            return self._adopt_all(graph, arguments)
         env: dict[Any, Any] = dict(zip(graph.inputs, arguments, strict=True))
         replaced, seen, outer = env.keys(), self._seen, self.location
         for eqn in graph.equations:
@@ -300,6 +311,32 @@ class Builder:
                     continue
             _enter(env, eqn.outputs, outputs)
         return [env.get(x, x) for x in graph.outputs]
+
+    def _adopt_all(self, graph: Graph, arguments: Sequence[Atom]) -> list[Any]:
+        """`adopt` where nothing was made here yet that its equations could fold with or be equal
+        to. They often are all that there will be: what is known of them waits for the next."""
+        env: dict[Any, Any] = dict(zip(graph.inputs, arguments, strict=True))
+        replaced, outer, equations = env.keys(), self.location, self.equations
+        for eqn in graph.equations:
+            inputs = eqn.inputs
+            if not replaced.isdisjoint(inputs):
+                inputs = tuple([env.get(x, x) for x in inputs])
+            elif eqn.location is not None:
+                equations.append(eqn)
+                continue
+            place = eqn.location or outer
+            made = Equation(eqn.primitive, inputs, eqn.outputs, eqn.params, place, eqn.origin)
+            equations.append(made)
+        self._is_behind = True
+        return [env.get(x, x) for x in graph.outputs]
+
+    def _catch_up(self) -> None:
+        """Register the equations that were taken over all at once."""
+        self._is_behind = False
+        equations = [*self.equations]
+        self.equations.clear()
+        for eqn in equations:
+            self.append(eqn)
 
     def _can_adopt(self, graph: Graph, arguments: Sequence[Atom]) -> bool:
         for x, v in zip(arguments, graph.inputs, strict=True):
@@ -327,6 +364,10 @@ class Builder:
     ) -> CovectorError:
         eqn = Equation(primitive, inputs, (), params, self.location)
         return type(error)(error.claim, eqn, hint=error.hint)
+
+
+def _are_distinct_values(atoms: Sequence[Atom]) -> bool:
+    return all([x.__class__ is Value for x in atoms]) and len({*map(id, atoms)}) == len(atoms)
 
 
 def _enter(env: dict[Any, Any], old: Sequence[Value], new: Sequence[Any]) -> None:

@@ -310,7 +310,7 @@ def compile(
     budget = _read_budget(memory_budget, optimize)
     spec = CallSpec.resolve(fun, static_argnums, static_argnames, donate_argnums, None)
     call = spec.split(args, kwargs)
-    traced = Traced(
-        stage_call(fun, call, takes_refs=True), call, function_name(fun), passes, budget, optimize
-    )
+    origin = expected(fun, call, passes, optimize, compiler_options) if budget is None else None
+    staged, name = stage_call(fun, call, takes_refs=True), function_name(fun)
+    traced = Traced(staged, call, name, passes, budget, optimize, origin=origin)
     return traced.lower().compile(compiler_options)

@@ -15,8 +15,9 @@ from jaxlib.mlir import ir
 
 
 def local_folder() -> Path | None:
-    """Where the cache is, if it is on and a folder of this machine."""
-    if not compilation_cache.is_persistent_cache_enabled():
+    """Where the cache is, if it is on, believed, and a folder of this machine."""
+    is_on = compilation_cache.is_persistent_cache_enabled()
+    if not is_on or config.compilation_cache_check_contents.value:
         return None
     path = config.compilation_cache_dir.value
     return Path(path) if path and "://" not in path else None

@@ -19,7 +19,7 @@ from typing import Any
 import click
 from dispatch import LEAVES, dispatch_times
 from libraries import Library, libraries
-from measure import agreeing, run_times, stage_times
+from measure import agreeing, compile_times, run_times, stage_times
 from plots import draw, write_page
 from programs import all_programs
 from programs.program import Program
@@ -42,9 +42,10 @@ def measure_program(
     else:
         chosen = [x for x in chosen if x.takes(program) and x.trace is not None]
     times = {}
-    if {"stage", "compile"} & set(stages):
-        compiles = rounds[1] if runs and "compile" in stages else 0
-        times = stage_times(program, chosen, rounds[0], compiles)
+    if "stage" in stages:
+        times |= stage_times(program, chosen, rounds[0])
+    if runs and "compile" in stages:
+        times |= compile_times(program, chosen, rounds[1])
     if runs and "run" in stages:
         times |= run_times(program, {x.name: runs[x.name] for x in chosen}, 4 * rounds[0])
     return rows_of(program.name, program.kind, times), dropped

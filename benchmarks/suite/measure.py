@@ -23,6 +23,9 @@ RUN_SECONDS = 0.05
 TRACE_SECONDS, MOST_PAIRS = 0.15, 50
 """How long traces without and with derivatives are repeated in a round, and how often at most."""
 
+COMPILE_SECONDS, MOST_COMPILES = 1.0, 12
+"""How long compiles of all libraries are repeated at least, and how often at most."""
+
 Clock = Callable[[], float]
 
 STAGING: Clock = time.thread_time
@@ -85,31 +88,44 @@ def agreeing(
     return kept, runs, dropped
 
 
-def stage_times(program: Program, chosen: list[Library], rounds: int, compiles: int) -> Times:
-    """Tracing, tracing with derivatives, staging to StableHLO; in the first `compiles` rounds
-    XLA's compile too."""
+def stage_times(program: Program, chosen: list[Library], rounds: int) -> Times:
+    """Tracing, tracing with derivatives, staging to StableHLO."""
     times: Times = {}
-
-    def note(stage: str, library: str, seconds: float) -> None:
-        times.setdefault(stage, {}).setdefault(library, []).append(seconds)
-
     for i in range(-1, rounds):  # what is done once in a process is not counted
         for library in chosen if i % 2 else reversed(chosen):
-            measured = _one_round(program, library, compiles=0 <= i < compiles)
+            measured = _one_round(program, library)
             for stage, seconds in measured.items() if i >= 0 else ():
-                note(stage, library.name, seconds)
+                times.setdefault(stage, {}).setdefault(library.name, []).append(seconds)
     return times
 
 
-def _one_round(program: Program, library: Library, compiles: bool) -> dict[str, float]:
-    args, found = program.args, {}
+def _one_round(program: Program, library: Library) -> dict[str, float]:
+    found: dict[str, float] = {}
     if library.trace is not None:
         found["trace"], found["autodiff"] = _tracing(program, library)
-    lower = lambda: library.jit(library.derive(program)).lower(*args)  # noqa: E731
-    found["stage"], lowered = timed(lower, STAGING)
-    if compiles:
-        found["compile"], _ = timed(lowered.compile, COMPILING)
+    found["stage"], _ = timed(lambda: lowered(program, library), STAGING)
     return found
+
+
+def lowered(program: Program, library: Library) -> Any:
+    return library.jit(library.derive(program)).lower(*program.args)
+
+
+def compile_times(program: Program, chosen: list[Library], rounds: int) -> Times:
+    """XLA's compile, in so many rounds; in more where it is short."""
+    found: dict[str, list[float]] = {library.name: [] for library in chosen}
+    kept = []  # JAX's caches release what is gone in the next compile, whosever that is
+    i, spent = 0, 0.0
+    while i < rounds or (spent < COMPILE_SECONDS and i < MOST_COMPILES):
+        for library in chosen if i % 2 else reversed(chosen):
+            program_lowered = lowered(program, library)
+            seconds, compiled = timed(program_lowered.compile, COMPILING)
+            found[library.name].append(seconds)
+            spent += seconds
+            if seconds < COMPILE_SECONDS:
+                kept.append((program_lowered, compiled))
+        i += 1
+    return {"compile": found}
 
 
 def _tracing(program: Program, library: Library) -> tuple[float, float]:
@@ -152,7 +168,7 @@ def run_times(program: Program, runs: dict[str, Any], rounds: int) -> Times:
     args = program.args
     names = list(runs)
     first, _ = timed(lambda: jax.block_until_ready(runs["jax"](*args)), RUNNING)
-    repeat = max(1, min(500, int(RUN_SECONDS / max(first, 1e-6))))
+    repeat = max(1, min(10_000, int(RUN_SECONDS / max(first, 1e-6))))
     found: dict[str, list[float]] = {name: [] for name in names}
     for i in range(rounds):
         for name in names if i % 2 else reversed(names):

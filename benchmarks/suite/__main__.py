@@ -29,7 +29,11 @@ from table import show
 
 
 def measure_program(
-    program: Program, chosen: list[Library], rounds: tuple[int, int], stages: tuple[str, ...]
+    program: Program,
+    chosen: list[Library],
+    rounds: tuple[int, int],
+    stages: tuple[str, ...],
+    quick: bool,
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Rows of one program, and which libraries were left out of it and why.
 
@@ -38,7 +42,7 @@ def measure_program(
     runs: dict[str, Any] = {}
     dropped: dict[str, str] = {}
     if program.compiles and {"compile", "run"} & set(stages):
-        chosen, runs, dropped = agreeing(program, chosen)
+        chosen, runs, dropped = agreeing(program, chosen, quick)
     else:
         chosen = [x for x in chosen if x.takes(program) and x.trace is not None]
     times = {}
@@ -90,7 +94,7 @@ def main(
         if wanted and not any(text in program.name for text in wanted):
             continue
         console.print(f"[dim]{program.name}[/]")
-        found, dropped = measure_program(program, chosen, counts, stages)
+        found, dropped = measure_program(program, chosen, counts, stages, quick)
         rows += found
         if dropped:
             left_out[program.name] = dropped

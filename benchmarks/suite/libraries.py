@@ -26,6 +26,7 @@ class Library:
     derive: (program) -> the function to be staged, a new object each time.
     trace: function -> (args -> its program); None where it has no program to show.
     jit: function -> compiled when called, with `.lower(*args)`.
+    takes: whether it can express a program; may_abort: whether that may end the process (`probe`).
     """
 
     name: str
@@ -33,6 +34,7 @@ class Library:
     trace: Callable[[Callable[..., Any]], Callable[..., Any]] | None
     jit: Callable[[Callable[..., Any]], Any]
     takes: Callable[[Program], bool] = lambda program: True
+    may_abort: bool = False
 
 
 def fresh(fun: Callable[..., Any]) -> Callable[..., Any]:
@@ -96,4 +98,4 @@ def _enzyme(name: str) -> Library:
         fun = enzyme_jax_ir()(lambda *args: program.fun(*args).reshape(1))
         return jax.grad(lambda *args: fun(*args)[0])
 
-    return Library(name, derive, None, jax.jit, is_plain_gradient)
+    return Library(name, derive, None, jax.jit, is_plain_gradient, may_abort=True)

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 from libraries import Library, fresh
+from probe import why_not
 from programs.program import Program
 
 Times = dict[str, dict[str, list[float]]]
@@ -59,7 +60,7 @@ def disagreement(library: Library, result: Any, expected: Any, rtol: float) -> s
 
 
 def agreeing(
-    program: Program, chosen: list[Library]
+    program: Program, chosen: list[Library], quick: bool
 ) -> tuple[list[Library], dict[str, Any], dict[str, str]]:
     """The libraries whose results agree with JAX's, their compiled functions, and why others don't.
 
@@ -70,6 +71,10 @@ def agreeing(
     dropped: dict[str, str] = {}
     expected = None
     for library in (x for x in chosen if x.takes(program)):
+        why = why_not(program, library, quick)
+        if why is not None:
+            dropped[library.name] = why
+            continue
         try:
             runs[library.name] = library.jit(library.derive(program))
             result = runs[library.name](*program.args)

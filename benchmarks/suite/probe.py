@@ -1,0 +1,34 @@
+"""Whether a peer survives a program: XLA ends the whole process on what some make of one.
+
+python benchmarks/suite/probe.py "GPT, 12 blocks" enzyme_ad     exits with 0 if it does
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+from libraries import Library, libraries
+from programs import all_programs
+from programs.program import Program
+
+
+def why_not(program: Program, library: Library, quick: bool) -> str | None:
+    """Why the library cannot be asked for the program in this process, if it cannot."""
+    if not library.may_abort:
+        return None
+    command = [sys.executable, str(Path(__file__).resolve()), program.name, library.name]
+    done = subprocess.run([*command, "--quick"] if quick else command, capture_output=True)
+    return None if done.returncode == 0 else f"ends the process, exit status {done.returncode}"
+
+
+def main(name: str, peer: str, *quick: str) -> None:
+    (library,) = (x for x in libraries((peer,)) if x.name == peer)
+    (program,) = (p for p in all_programs(bool(quick)) if p.name == name)
+    jax.block_until_ready(library.jit(library.derive(program))(*program.args))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

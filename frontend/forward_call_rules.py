@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from jax.core import Tracer
-from jax.extend.core import ClosedJaxpr
 
 from ..ir.builder import Builder
 from ..ir.graph import Equation, Graph
@@ -14,6 +13,7 @@ from ..ir.ops.forward_call import forward_call
 from .export import closed_jaxpr
 from .export_rules import binds
 from .importer import Params, body_graph, graph_of, records
+from .jax_compat import ClosedJaxpr
 from .jax_primitives import jax_primitives
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import threading
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ..ir.interpret.generators import GENERATORS, Generator
 from ..ir.ops.random import KEY_SHAPES
 from ..lowering.jax_compat import KEY_TYPES
 from .jax_compat import eval_context, is_registered, key_operations, key_type
+
+if TYPE_CHECKING:
+    from ..ir.interpret.generators import Generator
 
 _OURS: Final = frozenset(KEY_SHAPES)
 _TAGS: Final[dict[Any, str]] = {}
@@ -31,6 +33,8 @@ def tag_of(generator: Any) -> str:
 
 def _enter(generator: Any) -> str:
     """Make a generator known to type rules, to lowering and to the interpreter."""
+    from ..ir.interpret.generators import GENERATORS  # loaded when it is asked for
+
     stem = tag = re.sub(r"\W", "_", generator.tag)
     n = 1
     while tag in KEY_SHAPES:
@@ -45,6 +49,8 @@ def _enter(generator: Any) -> str:
 
 def _interpreted(generator: Any) -> Generator:
     """The generator on NumPy's arrays of words, by JAX."""
+    from ..ir.interpret.generators import Generator  # see above
+
     made = key_operations
 
     def keys(words: Any) -> Any:

@@ -39,7 +39,7 @@ class _Client:
     """A PJRT client that, before it loads an executable, asks `instead`, and whose `options` are
     those that it was last called with."""
 
-    def __init__(self, client: Any, instead: Callable[[bytes, Any], Any] | None = None) -> None:
+    def __init__(self, client: Any, instead: Callable[[bytes, Any, Any], Any] | None) -> None:
         self._client, self._instead = client, instead
         self.options: Any = None
         self.has_loaded = True
@@ -48,10 +48,11 @@ class _Client:
         return getattr(self._client, name)
 
     def deserialize_executable(self, serialized: bytes, *rest: Any) -> Any:
-        self.options = rest[1] if len(rest) == 2 else None  # devices, options: else with callbacks
         found = None
-        if self.options is not None and self._instead is not None:
-            found = self._instead(serialized, self.options)
+        self.options = None
+        if len(rest) == 2:  # else there are callbacks
+            devices, self.options = rest
+            found = self._instead(serialized, devices, self.options) if self._instead else None
         self.has_loaded = found is None
         return self._client.deserialize_executable(serialized, *rest) if found is None else found
 
@@ -63,32 +64,22 @@ class _Client:
 class _Reading:
     """What is being loaded in a thread, and from which bytes."""
 
-    def __init__(self, key: str, options: bytes, devices: Sequence[Any]) -> None:
-        self._key, self._options, self._devices = key, options, devices
-        self._serialized: bytes | None = None
-        self._executable: Any = None
-        self._is_read = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="covector reads ahead")
+    def __init__(self, client: Any, serialized: bytes, devices: Any, options: Any) -> None:
+        self._what = (serialized, devices, options)
+        self._client, self._executable = client, None
+        self._thread = threading.Thread(target=self._load, name="covector reads ahead")
         self._thread.start()
 
-    def _run(self) -> None:
-        client = _Client(self._devices[0].client, self._note_bytes)
+    def _load(self) -> None:
         try:
-            options = cache.options_of(self._options)
-            self._executable = cache.read(self._key, options, self._devices, client)
+            self._executable = self._client.deserialize_executable(*self._what)
         except Exception as error:  # JAX will meet it again, and say it
-            logger.debug("could not read %s ahead: %s", self._key, error)
-        finally:
-            self._is_read.set()
+            logger.debug("could not be read ahead: %s", error)
 
-    def _note_bytes(self, serialized: bytes, options: Any) -> None:
-        self._serialized = serialized
-        self._is_read.set()
-
-    def of(self, serialized: bytes, options: Any) -> Any:
+    def instead(self, serialized: bytes, devices: Any, options: Any) -> Any:
         """What was loaded, if from these bytes with these options."""
-        self._is_read.wait()
-        if self._serialized != serialized or cache.options_bytes(options) != self._options:
+        ours, _, expected = self._what
+        if serialized != ours or cache.options_bytes(options) != cache.options_bytes(expected):
             return None
         self._thread.join()
         return self._executable
@@ -107,9 +98,25 @@ def expect(name: str, device: Any) -> str:
     if origin not in _started:
         _started.add(origin)
         noted = _noted(origin)
-        if noted is not None:
-            _readings[origin] = _Reading(*noted, (device,))
+        reading = _begin(*noted, device) if noted is not None else None
+        if reading is not None:
+            _readings[origin] = reading
     return origin
+
+
+def _begin(key: str, options: bytes, device: Any) -> _Reading | None:
+    """Find what is kept under a key, and load it in a thread: not all of it in the thread, which
+    would wait for Python's lock at each step."""
+
+    def load(serialized: bytes, devices: Any, options: Any) -> _Reading:
+        return _Reading(device.client, serialized, devices, options)
+
+    try:
+        found = cache.read(key, cache.options_of(options), (device,), _Client(device.client, load))
+    except Exception as error:  # JAX will meet it again, and say it
+        logger.debug("could not read %s ahead: %s", key, error)
+        return None
+    return found if isinstance(found, _Reading) else None
 
 
 @contextlib.contextmanager
@@ -133,7 +140,7 @@ def client_for(module: ir.Module, devices: Sequence[Any]) -> Iterator[Any]:
         return
     _origin.set(None)  # further modules of the same program were not noted
     reading = _readings.pop(origin, None)
-    seen = _Client(client, reading.of if reading else None)
+    seen = _Client(client, reading.instead if reading else None)
     yield seen
     if not seen.has_loaded:
         logger.debug("%s was read ahead", origin)

@@ -1,6 +1,6 @@
 """Whether a peer survives a program: XLA ends the whole process on what some make of one.
 
-python benchmarks/suite/probe.py "GPT, 12 blocks" enzyme_ad     exits with 0 if it does
+python benchmarks/suite/probe.py "GPT, 12 blocks" enzyme_ad     by a signal, if not
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from programs.program import Program
 
 
 def why_not(program: Program, library: Library, quick: bool) -> str | None:
-    """Why the library cannot be asked for the program in this process, if it cannot."""
+    """Why the library cannot be asked for the program in this process, if it cannot. (What raises
+    an error can.)"""
     if not library.may_abort:
         return None
     command = [sys.executable, str(Path(__file__).resolve()), program.name, library.name]
     done = subprocess.run([*command, "--quick"] if quick else command, capture_output=True)
-    return None if done.returncode == 0 else f"ends the process, exit status {done.returncode}"
+    return None if done.returncode >= 0 else f"ends the process by signal {-done.returncode}"
 
 
 def main(name: str, peer: str, *quick: str) -> None:

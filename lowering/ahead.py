@@ -16,7 +16,6 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
@@ -173,10 +172,12 @@ def _note(origin: str, key: str, options: bytes) -> None:
     if folder is None:
         return
     written = json.dumps({"key": key, "options": base64.b64encode(options).decode()})
+    whole = folder / f"{origin}.{os.getpid()}-{threading.get_ident()}"
     try:
         folder.mkdir(exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
-            file.write(written)
-        os.replace(file.name, folder / origin)
-    except OSError as error:  # a cache that can only be read
+        whole.write_text(written)
+        whole.replace(folder / origin)
+    except OSError as error:  # a cache that can only be read, a disk that is full
         logger.debug("could not note what %s was compiled to: %s", origin, error)
+        with contextlib.suppress(OSError):
+            whole.unlink(missing_ok=True)

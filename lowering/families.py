@@ -11,7 +11,7 @@ FAMILIES: Final[dict[str, tuple[str, ...]]] = {
     "annotation": ("annotation",),
     "call": ("call",),
     "collective": ("collective", "shard_map"),
-    "contraction": ("contraction",),
+    "contraction": ("contraction", "convolution"),
     "control": ("control",),
     "cumulative": ("cumulative",),
     "effect": ("effect",),

@@ -1,4 +1,4 @@
-"""Contractions: dot_general and convolutions."""
+"""Contractions: dot_general and ragged_dot_general."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxlib.mlir.dialects import stablehlo as hlo
 
 from ...ir.graph import Equation
 from ...ir.ops import contraction as ops
-from ...ir.types import Dtype, TensorType, dtype_category, is_complex
+from ...ir.types import Dtype, TensorType, dtype_category
 from ..context import Context, MlirValue
 from ..narrow import converted, in_bytes
 from ..tables import lower
@@ -154,54 +154,3 @@ def lower_ragged_dot_general(ctx: Context, eqn: Equation, operands: Operands) ->
         group_offset=None,
         out_sharding=None,
     )
-
-
-# -- convolution ---------------------------------------------------------------------------------
-
-
-@lower.rule(ops.conv_general_dilated)
-def lower_convolution(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
-    p, out = eqn.params, eqn.outputs[0].type
-    if is_complex(eqn.inputs[0].type.dtype) and not ctx.is_on("tpu"):
-        return _complex_convolution(ctx, eqn, operands)
-    (lhs, rhs, result) = (p[f"{side}_spec"] for side in ("lhs", "rhs", "out"))
-    numbers = hlo.ConvDimensionNumbers.get(
-        input_batch_dimension=lhs[0],
-        input_feature_dimension=lhs[1],
-        input_spatial_dimensions=list(lhs[2:]),
-        kernel_output_feature_dimension=rhs[0],
-        kernel_input_feature_dimension=rhs[1],
-        kernel_spatial_dimensions=list(rhs[2:]),
-        output_batch_dimension=result[0],
-        output_feature_dimension=result[1],
-        output_spatial_dimensions=list(result[2:]),
-    )
-    attributes = ctx.attributes
-    sizes = {
-        name: attributes.integers(p[name])
-        for name in ("window_strides", "lhs_dilation", "rhs_dilation")
-    }
-    return [
-        ctx.op(
-            "stablehlo.convolution",
-            out,
-            *operands,
-            dimension_numbers=numbers,
-            feature_group_count=attributes.integer(p["feature_group_count"]),
-            batch_group_count=attributes.integer(p["batch_group_count"]),
-            padding=attributes.dense(np.array(p["padding"], np.int64).reshape(-1, 2)),
-            window_reversal=attributes.flags([False] * len(p["padding"])),
-            precision_config=precision(ctx, p["precision"]),
-            **sizes,
-        )
-    ]
-
-
-def _complex_convolution(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
-    """Three real convolutions, where XLA has no complex one worth the name."""
-    params = dict(eqn.params)
-    specs = [params.pop(f"{side}_spec") for side in ("lhs", "rhs", "out")]
-    params["precision"] = jax_precision(params["precision"])
-    params["dimension_numbers"] = jax.lax.ConvDimensionNumbers(*specs)
-    types = [x.type for x in eqn.inputs], [eqn.outputs[0].type]
-    return ctx.borrow("conv_general_dilated", *types, operands, out_sharding=None, **params)

@@ -1,0 +1,130 @@
+"""Gradients of convolutional blocks on CPUs, in loops, in branches and unrolled, beside JAX's.
+
+    python benchmarks/convolutions.py [--rounds 20]
+
+Residual blocks: a 3x3 convolution (5 in one dimension) of 16 features on 8 images, normalised over
+the batch. They are scanned, in several layouts; behind a branch; unrolled; and unrolled with
+`optimize="compile-time"`, where they are functions. The gradients are compared before anything is
+timed. Compile times are of XLA alone, in processor time; run times are wall times; medians of
+rounds in which both take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+import covector
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "suite"))
+from programs.program import Normal
+from results import environment, where
+
+BLOCKS, BATCH, SIDE, FEATURES = 12, 8, 16, 16
+COMPILES = 3
+Loss = Callable[[Any, Any], Any]
+
+
+def block(layout: str, x: Any, w: Any) -> Any:
+    """A residual block, images and kernels in a layout as JAX writes it: NHWC-HWIO."""
+    images, kernel = layout.split("-")
+    strides, order = (1,) * (len(images) - 2), (images, kernel, images)
+    h = lax.conv_general_dilated(x, w, strides, "SAME", dimension_numbers=order)
+    others = tuple(i for i, axis in enumerate(images) if axis != "C")
+    h = (h - h.mean(others, keepdims=True)) / jnp.sqrt(h.var(others, keepdims=True) + 1e-5)
+    return jax.nn.relu(x + h)
+
+
+def scanned(layout: str) -> Loss:
+    def loss(ws: Any, x: Any) -> Any:
+        return (lax.scan(lambda x, w: (block(layout, x, w), None), x, ws)[0] ** 2).sum()
+
+    return loss
+
+
+def unrolled(ws: Any, x: Any) -> Any:
+    for w in ws:
+        x = block("NHWC-HWIO", x, w)
+    return (x**2).sum()
+
+
+def branched(ws: Any, x: Any) -> Any:
+    return lax.cond(x[0, 0, 0, 0] < 9, unrolled, lambda ws, x: (x * ws[0, 0, 0, 0]).sum(), ws, x)
+
+
+def cases() -> dict[str, tuple[Loss, Any, Any, str]]:
+    """By name: a loss, its weights and images, and what to optimise for."""
+    normal = Normal()
+
+    def weights(*shape: int) -> Any:
+        return normal(BLOCKS, *shape, scale=0.1)
+
+    n, side, features = BATCH, SIDE, FEATURES
+    images, ws = normal(n, side, side, features), weights(3, 3, features, features)
+    first, last = normal(n, features, side, side), weights(features, features, 3, 3)
+    rows, kernels = normal(n, side**2, features), weights(5, features, features)
+    return {
+        "scan, NHWC": (scanned("NHWC-HWIO"), ws, images, "run-time"),
+        "scan, NCHW": (scanned("NCHW-OIHW"), last, first, "run-time"),
+        "scan, NWC": (scanned("NWC-WIO"), kernels, rows, "run-time"),
+        "branch": (branched, ws, images, "run-time"),
+        "unrolled": (unrolled, ws, images, "run-time"),
+        "unrolled, compile-time": (unrolled, ws, images, "compile-time"),
+    }
+
+
+def measure(loss: Loss, args: tuple[Any, Any], goal: str, rounds: int) -> list[list[float]]:
+    """[[processor seconds of compiling, seconds of a run] of covector, the same of JAX]."""
+    ours = covector.jit(covector.grad(loss, (0, 1)), optimize=goal)
+    both = (ours, jax.jit(jax.grad(loss, (0, 1))))
+    compiled: list[Any] = [None, None]
+    compiling: list[list[float]] = [[], []]
+    for i in range(COMPILES):
+        jax.clear_caches()  # else JAX compiles a program only once
+        for k in (0, 1) if i % 2 else (1, 0):
+            lowered = both[k].lower(*args)
+            start = time.process_time()
+            compiled[k] = lowered.compile()
+            compiling[k].append(time.process_time() - start)
+    for a, b in zip(*[run(*args) for run in compiled], strict=True):
+        scale = float(np.abs(b).max())
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * scale)
+    running: list[list[float]] = [[], []]
+    for i in range(rounds):
+        for k in (0, 1) if i % 2 else (1, 0):
+            start = time.perf_counter()
+            jax.block_until_ready(compiled[k](*args))
+            running[k].append(time.perf_counter() - start)
+    return [[*map(statistics.median, both)] for both in zip(compiling, running, strict=True)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=20)
+    options = parser.parse_args()
+    print(where(environment()))
+    print(f"{'':24}{'compile ms':>11}{'jax':>8}{'ratio':>7}{'run ms':>10}{'jax':>8}{'ratio':>7}")
+    for name, (loss, ws, x, goal) in cases().items():
+        (compiling, running), (their_compiling, their_running) = measure(
+            loss, (ws, x), goal, options.rounds
+        )
+        print(
+            f"{name:24}{compiling * 1e3:11.0f}{their_compiling * 1e3:8.0f}"
+            f"{compiling / their_compiling:7.2f}{running * 1e3:10.2f}{their_running * 1e3:8.2f}"
+            f"{running / their_running:7.2f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,12 +1,13 @@
-"""Gradients of convolutional blocks on CPUs, in loops, in branches and unrolled, beside JAX's.
+"""Gradients of convolutions and of sums over windows on CPUs, beside JAX's.
 
     python benchmarks/convolutions.py [--rounds 20]
 
 Residual blocks: a 3x3 convolution (5 in one dimension) of 16 features on 8 images, normalised over
 the batch. They are scanned, in several layouts; behind a branch; unrolled; and unrolled with
-`optimize="compile-time"`, where they are functions. The gradients are compared before anything is
-timed. Compile times are of XLA alone, in processor time; run times are wall times; medians of
-rounds in which both take turns.
+`optimize="compile-time"`, where they are functions. Then one depthwise convolution of 64 features,
+3x3 and 7x7, one of four groups, the convolution of each image with a kernel of its own, and a mean
+over 3x3 windows. The gradients are compared before anything is timed. Compile times are of XLA
+alone, in processor time; run times are wall times; medians of rounds in which both take turns.
 """
 
 from __future__ import annotations
@@ -62,6 +63,24 @@ def branched(ws: Any, x: Any) -> Any:
     return lax.cond(x[0, 0, 0, 0] < 9, unrolled, lambda ws, x: (x * ws[0, 0, 0, 0]).sum(), ws, x)
 
 
+def grouped(groups: int) -> Loss:
+    def loss(w: Any, x: Any) -> Any:
+        order = ("NHWC", "HWIO", "NHWC")
+        how: Any = {"dimension_numbers": order, "feature_group_count": groups}
+        return (lax.conv_general_dilated(x, w, (1, 1), "SAME", **how) ** 2).sum()
+
+    return loss
+
+
+def by_image(ws: Any, x: Any) -> Any:
+    return jax.vmap(lambda w, x: grouped(1)(w, x[None]))(ws, x).sum()
+
+
+def pooled(ws: Any, x: Any) -> Any:
+    means = lax.reduce_window(x, 0.0, lax.add, (1, 3, 3, 1), (1, 1, 1, 1), "SAME") / 9
+    return ((ws * means) ** 2).sum()
+
+
 def cases() -> dict[str, tuple[Loss, Any, Any, str]]:
     """By name: a loss, its weights and images, and what to optimise for."""
     normal = Normal()
@@ -72,6 +91,7 @@ def cases() -> dict[str, tuple[Loss, Any, Any, str]]:
     n, side, features = BATCH, SIDE, FEATURES
     images, ws = normal(n, side, side, features), weights(3, 3, features, features)
     first, last = normal(n, features, side, side), weights(features, features, 3, 3)
+    many = normal(n, side, side, 64)
     rows, kernels = normal(n, side**2, features), weights(5, features, features)
     return {
         "scan, NHWC": (scanned("NHWC-HWIO"), ws, images, "run-time"),
@@ -80,6 +100,11 @@ def cases() -> dict[str, tuple[Loss, Any, Any, str]]:
         "branch": (branched, ws, images, "run-time"),
         "unrolled": (unrolled, ws, images, "run-time"),
         "unrolled, compile-time": (unrolled, ws, images, "compile-time"),
+        "depthwise 3x3": (grouped(64), normal(3, 3, 1, 64, scale=0.1), many, "run-time"),
+        "depthwise 7x7": (grouped(64), normal(7, 7, 1, 64, scale=0.1), many, "run-time"),
+        "four groups": (grouped(4), normal(3, 3, 16, 64, scale=0.1), many, "run-time"),
+        "a kernel for each image": (by_image, normal(n, 3, 3, 64, 64, scale=0.1), many, "run-time"),
+        "mean over 3x3": (pooled, normal(64), many, "run-time"),
     }
 
 

@@ -20,10 +20,12 @@ from jaxlib.mlir.dialects import stablehlo as hlo
 
 from ...ir.graph import Equation
 from ...ir.ops import contraction as ops
-from ...ir.types import Dtype, TensorType, is_complex
+from ...ir.types import Dtype, TensorType, dtype_category, is_complex
 from ..context import Context, MlirValue
 from ..tables import lower
 from .contraction import Operands, jax_precision, precision
+from .shape import concatenate, slice_of
+from .shifts import MOST, depthwise, depthwise_kernel, is_depthwise, is_depthwise_kernel
 
 Spec = tuple[int, ...]
 """Axes: batch, feature, spatial ones; of a kernel: output feature, input feature, spatial ones."""
@@ -40,17 +42,64 @@ def lower_convolution(ctx: Context, eqn: Equation, operands: Operands) -> Operan
     out = eqn.outputs[0].type
     if is_complex(lhs.dtype) and not ctx.is_on("tpu"):
         return _complex_convolution(ctx, eqn, operands)
+    is_float = lhs.dtype == rhs.dtype and dtype_category(lhs.dtype) == "float"
+    if ctx.platforms == ("cpu",) and is_float:
+        is_empty = not all([t.size for t in (lhs, rhs, out)])
+        if is_depthwise(eqn) and not is_empty:
+            return [depthwise(ctx, eqn, operands)]
+        if is_depthwise_kernel(eqn) and not is_empty:
+            return [depthwise_kernel(ctx, eqn, operands)]
+        if lhs.dtype in FAST and 3 <= len(lhs.shape) <= 5:
+            return [_in_fast_order(ctx, eqn, operands)]
     specs = tuple(eqn.params[f"{side}_spec"] for side in ("lhs", "rhs", "out"))
-    if ctx.platforms != ("cpu",) or lhs.dtype not in FAST or not 3 <= len(lhs.shape) <= 5:
-        return [_convolution(ctx, eqn, operands, specs, out)]
-    orders = [_as_images(specs[0]), _as_kernel(specs[1]), _as_images(specs[2])]
-    ordered = [
-        _transposed(ctx, x, type, order)
-        for x, type, order in zip(operands, (lhs, rhs), orders, strict=False)
-    ]
-    found = _convolution(ctx, eqn, ordered, _fast_specs(len(lhs.shape)), _moved(out, orders[2]))
-    back = tuple(np.argsort(orders[2]).tolist())
-    return [_transposed(ctx, found, _moved(out, orders[2]), back)]
+    return [_convolution(ctx, eqn.params, operands, specs, out)]
+
+
+def _in_fast_order(ctx: Context, eqn: Equation, operands: Operands) -> MlirValue:
+    p, out = eqn.params, eqn.outputs[0].type
+    orders = [_as_images(p["lhs_spec"]), _as_kernel(p["rhs_spec"]), _as_images(p["out_spec"])]
+    x, w = (
+        _transposed(ctx, value, atom.type, order)
+        for value, atom, order in zip(operands, eqn.inputs, orders, strict=False)
+    )
+    types = [_moved(atom.type, order) for atom, order in zip(eqn.inputs, orders, strict=False)]
+    ordered = _moved(out, orders[2])
+    if 1 < p["batch_group_count"] <= MOST:
+        found = _group_by_group(ctx, p, (x, w), types, ordered)
+    else:
+        found = _convolution(ctx, p, (x, w), _fast_specs(len(out.shape)), ordered)
+    return _transposed(ctx, found, ordered, tuple(np.argsort(orders[2]).tolist()))
+
+
+def _group_by_group(
+    ctx: Context,
+    p: dict[str, Any],
+    operands: Operands,
+    types: Sequence[TensorType],
+    out: TensorType,
+) -> MlirValue:
+    """A convolution for each group of images, in the fast order: XLA's for all of them, which the
+    gradient by the kernel of a grouped convolution is, takes one element at a time."""
+    count, rank = p["batch_group_count"], len(out.shape)
+    alone = {**p, "batch_group_count": 1}
+    part = out.with_shape((*out.shape[:-1], out.shape[-1] // count))
+    found = []
+    for i in range(count):
+        group = [
+            _part(ctx, value, type, axis, i, count)
+            for value, type, axis in zip(operands, types, (0, rank - 1), strict=True)
+        ]
+        found.append(_convolution(ctx, alone, group, _fast_specs(rank), part))
+    return concatenate(ctx, found, [part] * count, rank - 1)
+
+
+def _part(ctx: Context, x: MlirValue, type: TensorType, axis: int, i: int, count: int) -> MlirValue:
+    """The part i of so many equal ones along an axis."""
+    start, limit = [0] * len(type.shape), list(type.shape)
+    size = limit[axis] // count
+    start[axis], limit[axis] = i * size, (i + 1) * size
+    shape = tuple(b - a for a, b in zip(start, limit, strict=True))
+    return slice_of(ctx, x, type.with_shape(shape), start, limit)
 
 
 def _as_images(spec: Spec) -> Spec:
@@ -81,9 +130,13 @@ def _transposed(ctx: Context, x: MlirValue, type: TensorType, order: Spec) -> Ml
 
 
 def _convolution(
-    ctx: Context, eqn: Equation, operands: Operands, specs: Sequence[Spec], out: TensorType
+    ctx: Context,
+    p: dict[str, Any],
+    operands: Operands,
+    specs: Sequence[Spec],
+    out: TensorType,
 ) -> MlirValue:
-    p, attributes = eqn.params, ctx.attributes
+    attributes = ctx.attributes
     sizes: dict[str, ir.Attribute] = {
         name: attributes.integers(p[name])
         for name in ("window_strides", "lhs_dilation", "rhs_dilation")

@@ -19,6 +19,7 @@ from ..monoids import Monoid, compare
 from ..narrow import converted, in_bytes
 from ..tables import lower
 from .shape import slice_of
+from .shifts import is_small_sum, small_sum
 
 Operands = Sequence[MlirValue]
 
@@ -62,6 +63,8 @@ def reduce_window(
 @lower.rule(*MONOIDS)
 def lower_window_reduction(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     monoid, out = MONOIDS[eqn.primitive], eqn.outputs[0].type
+    if monoid is monoids.ADD and ctx.platforms == ("cpu",) and is_small_sum(eqn):
+        return [small_sum(ctx, eqn, operands[0])]
     return reduce_window(ctx, monoid, operands[0], out, eqn.params)
 
 

@@ -1,13 +1,14 @@
-"""Gradients of convolutions and of sums over windows on CPUs, beside JAX's.
+"""Gradients of convolutions and of reductions over windows on CPUs, beside JAX's.
 
     python benchmarks/convolutions.py [--rounds 20]
 
 Residual blocks: a 3x3 convolution (5 in one dimension) of 16 features on 8 images, normalised over
 the batch. They are scanned, in several layouts; behind a branch; unrolled; and unrolled with
 `optimize="compile-time"`, where they are functions. Then one depthwise convolution of 64 features,
-3x3 and 7x7, one of four groups, the convolution of each image with a kernel of its own, and a mean
-over 3x3 windows. The gradients are compared before anything is timed. Compile times are of XLA
-alone, in processor time; run times are wall times; medians of rounds in which both take turns.
+3x3 and 7x7, one of four groups, the convolution of each image with a kernel of its own, a mean
+over 3x3 windows, and a maximum over 2x2 ones. The gradients are compared before anything is timed.
+Compile times are of XLA alone, in processor time; run times are wall times; medians of rounds in
+which both take turns.
 """
 
 from __future__ import annotations
@@ -81,6 +82,11 @@ def pooled(ws: Any, x: Any) -> Any:
     return ((ws * means) ** 2).sum()
 
 
+def best(ws: Any, x: Any) -> Any:
+    maxima = lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+    return ((ws * maxima) ** 2).sum()
+
+
 def cases() -> dict[str, tuple[Loss, Any, Any, str]]:
     """By name: a loss, its weights and images, and what to optimise for."""
     normal = Normal()
@@ -105,6 +111,7 @@ def cases() -> dict[str, tuple[Loss, Any, Any, str]]:
         "four groups": (grouped(4), normal(3, 3, 16, 64, scale=0.1), many, "run-time"),
         "a kernel for each image": (by_image, normal(n, 3, 3, 64, 64, scale=0.1), many, "run-time"),
         "mean over 3x3": (pooled, normal(64), many, "run-time"),
+        "maximum over 2x2": (best, normal(64), many, "run-time"),
     }
 
 

@@ -67,7 +67,7 @@ def small_sum(ctx: Context, eqn: Equation, x: MlirValue) -> MlirValue:
     total = None
     for element in np.ndindex(*p["window_dimensions"]):
         at = [k * d for k, d in zip(element, p["window_dilation"], strict=True)]
-        part = _strided(ctx, x, out, axes, at, p["window_strides"])
+        part = strided(ctx, x, out, axes, at, p["window_strides"])
         total = part if total is None else ctx.op("stablehlo.add", out, total, part)
     return total
 
@@ -87,7 +87,7 @@ def depthwise(ctx: Context, eqn: Equation, operands: Sequence[MlirValue]) -> Mli
     total = None
     for element in np.ndindex(*[kernel.shape[i] for i in rhs[2:]]):
         at = [k * d for k, d in zip(element, p["rhs_dilation"], strict=True)]
-        part = _strided(ctx, x, shifted, lhs[2:], at, p["window_strides"])
+        part = strided(ctx, x, shifted, lhs[2:], at, p["window_strides"])
         weight = ctx.reshape(_element(ctx, w, kernel, rhs[2:], element), vector)
         spread = ctx.broadcast(weight, shifted, (lhs[1],))
         term = ctx.op("stablehlo.multiply", shifted, part, spread)
@@ -200,7 +200,7 @@ def _repeated(
     return ctx.reshape(spread, repeated), repeated
 
 
-def _strided(
+def strided(
     ctx: Context,
     x: MlirValue,
     out: TensorType,
@@ -221,7 +221,7 @@ def _element(
 ) -> MlirValue:
     """The kernel at one element of its window."""
     shape = tuple(1 if i in axes else n for i, n in enumerate(kernel.shape))
-    return _strided(ctx, w, kernel.with_shape(shape), axes, element, [1] * len(axes))
+    return strided(ctx, w, kernel.with_shape(shape), axes, element, [1] * len(axes))
 
 
 def _arranged(

@@ -18,6 +18,7 @@ from ..context import Context, MlirValue
 from ..monoids import Monoid, compare
 from ..narrow import converted, in_bytes
 from ..tables import lower
+from .choices import is_small_choice, scattered
 from .shape import slice_of
 from .shifts import is_small_sum, small_sum
 
@@ -135,8 +136,12 @@ def lower_select_and_scatter_add(ctx: Context, eqn: Equation, operands: Operands
         edge_padding_high=integers(high),
         interior_padding=integers([0] * len(low)),
     )
-    unpadded = {**p, "padding": ((0, 0),) * len(low)}
-    sums = _scatter_sums(ctx, direction, keys, source, padded, unpadded)
+    if ctx.platforms == ("cpu",) and eqn.inputs[0].type.size and is_small_choice(type, p):
+        given = (source, eqn.inputs[0].type)
+        sums = scattered(ctx, direction, (keys, padded), given, p)
+    else:
+        unpadded = {**p, "padding": ((0, 0),) * len(low)}
+        sums = _scatter_sums(ctx, direction, keys, source, padded, unpadded)
     limit = [a + n for a, n in zip(low, type.shape, strict=True)]
     return [slice_of(ctx, sums, type, low, limit)]
 

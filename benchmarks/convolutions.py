@@ -97,12 +97,14 @@ def cases() -> dict[str, tuple[Loss, Any, Any, str]]:
     n, side, features = BATCH, SIDE, FEATURES
     images, ws = normal(n, side, side, features), weights(3, 3, features, features)
     first, last = normal(n, features, side, side), weights(features, features, 3, 3)
+    volumes, cubic = normal(2, 8, 8, 8, 8), weights(3, 3, 3, 8, 8)
     many = normal(n, side, side, 64)
     rows, kernels = normal(n, side**2, features), weights(5, features, features)
     return {
         "scan, NHWC": (scanned("NHWC-HWIO"), ws, images, "run-time"),
         "scan, NCHW": (scanned("NCHW-OIHW"), last, first, "run-time"),
         "scan, NWC": (scanned("NWC-WIO"), kernels, rows, "run-time"),
+        "scan, NDHWC of 8x8x8": (scanned("NDHWC-DHWIO"), cubic, volumes, "run-time"),
         "branch": (branched, ws, images, "run-time"),
         "unrolled": (unrolled, ws, images, "run-time"),
         "unrolled, compile-time": (unrolled, ws, images, "compile-time"),

@@ -21,6 +21,10 @@ CASES: dict[str, Case] = {
     "strides": ((9, 8), {"window_dimensions": (3, 4), "window_strides": (2, 3)}),
     "dilation": ((9, 8), {"window_dimensions": (3, 2), "window_dilation": (2, 3)}),
     "gaps": ((5, 4), {"window_dimensions": (3, 3), "base_dilation": (2, 1)}),
+    "gaps cut off": (
+        (3,),
+        {"window_dimensions": (3,), "base_dilation": (2,), "padding": ((0, -2),)},
+    ),
     "cut": ((7, 6), {"window_dimensions": (3, 2), "padding": ((-1, 2), (1, -2))}),
     "nothing": ((0, 6), {"window_dimensions": (2, 2), "padding": ((3, 1), (0, 0))}),
     "no window": ((4, 0), {"window_dimensions": (2, 2)}),

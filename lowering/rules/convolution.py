@@ -60,9 +60,9 @@ def _in_fast_order(ctx: Context, eqn: Equation, operands: Operands) -> MlirValue
     orders = [_as_images(p["lhs_spec"]), _as_kernel(p["rhs_spec"]), _as_images(p["out_spec"])]
     x, w = (
         _transposed(ctx, value, atom.type, order)
-        for value, atom, order in zip(operands, eqn.inputs, orders, strict=False)
+        for value, atom, order in zip(operands, eqn.inputs, orders[:2], strict=True)
     )
-    types = [_moved(atom.type, order) for atom, order in zip(eqn.inputs, orders, strict=False)]
+    types = [_moved(atom.type, order) for atom, order in zip(eqn.inputs, orders[:2], strict=True)]
     ordered = _moved(out, orders[2])
     if 1 < p["batch_group_count"] <= MOST:
         found = _group_by_group(ctx, p, (x, w), types, ordered)

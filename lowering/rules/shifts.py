@@ -76,10 +76,8 @@ def depthwise(ctx: Context, eqn: Equation, operands: Sequence[MlirValue]) -> Mli
     """The sum over the window's elements of shifted images times that element."""
     p, out = eqn.params, eqn.outputs[0].type
     lhs, rhs, result = (p[f"{side}_spec"] for side in ("lhs", "rhs", "out"))
-    (x, w), (type, kernel) = _widened(ctx, eqn, operands)
+    (x, type), (w, kernel) = _prepared(ctx, eqn, operands, lhs[1])
     features = kernel.shape[rhs[0]]
-    x, type = _padded(ctx, x, type, p, lhs)
-    x, type = _repeated(ctx, x, type, lhs[1], features)
     shape = list(type.shape)
     for i, o in zip(lhs[2:], result[2:], strict=True):
         shape[i] = out.shape[o]
@@ -99,10 +97,8 @@ def depthwise_kernel(ctx: Context, eqn: Equation, operands: Sequence[MlirValue])
     """For each window, the sum of its elements times the kernel's, which is as large."""
     p, out = eqn.params, eqn.outputs[0].type
     lhs, rhs, result = (p[f"{side}_spec"] for side in ("lhs", "rhs", "out"))
-    (x, w), (type, kernel) = _widened(ctx, eqn, operands)
+    (x, type), (w, kernel) = _prepared(ctx, eqn, operands, lhs[0])
     features = kernel.shape[rhs[0]]
-    x, type = _padded(ctx, x, type, p, lhs)
-    x, type = _repeated(ctx, x, type, lhs[0], features)
     order = dict(zip(lhs, rhs, strict=True))
     window = kernel.with_shape(tuple(kernel.shape[order[i]] for i in range(len(lhs))))
     w = _arranged(ctx, w, kernel, order, window)
@@ -159,13 +155,16 @@ def _sums_of_products(
     return loop(ctx, types, given, is_unfinished, body, ())[-1]
 
 
-def _widened(
-    ctx: Context, eqn: Equation, operands: Sequence[MlirValue]
-) -> tuple[list[MlirValue], list[TensorType]]:
-    """The operands and their types, in floats where they are halves, which sums would round."""
-    given = [x.type for x in eqn.inputs]
+def _prepared(
+    ctx: Context, eqn: Equation, operands: Sequence[MlirValue], axis: int
+) -> tuple[tuple[MlirValue, TensorType], tuple[MlirValue, TensorType]]:
+    """The padded images, each of the groups along an axis as often as it has output features, and
+    the kernel, with their types: in floats where they are halves, which sums would round."""
+    p, given = eqn.params, [x.type for x in eqn.inputs]
     wide = [t.with_dtype(FLOAT) if t.dtype.itemsize < FLOAT.itemsize else t for t in given]
-    return converted(ctx, operands, given, wide), wide
+    (x, w), (type, kernel) = converted(ctx, operands, given, wide), wide
+    x, type = _padded(ctx, x, type, p, p["lhs_spec"])
+    return _repeated(ctx, x, type, axis, kernel.shape[p["rhs_spec"][0]]), (w, kernel)
 
 
 def _padded(
@@ -177,7 +176,7 @@ def _padded(
     for i, pair, d in zip(spec[2:], p["padding"], p["lhs_dilation"], strict=True):
         (low[i], high[i]), gaps[i] = pair, d - 1
         shape[i] = pair[0] + pair[1] + max(type.shape[i] + (type.shape[i] - 1) * (d - 1), 0)
-    if tuple(shape) == type.shape and not any(low):
+    if not any((*low, *high, *gaps)):
         return x, type
     padded, integers = type.with_shape(tuple(shape)), ctx.attributes.integers
     zero = ctx.full(0, TensorType((), type.dtype))

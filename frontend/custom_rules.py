@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
+from weakref import ref
 
 from ..ir.graph import Atom, Graph, Thunk
 from ..ir.ops.call import Flags, custom_jvp_call, custom_vjp_call
@@ -121,7 +122,10 @@ def _record(
         restore(fun, stored)
         return emptied(trace.emit(primitive, *atoms, **params), empty)
     numbers = without | ({} if values is None or is_shared else numbers_among(tracers))
-    call = Called(types, symbolic_zeros, values=None if is_shared else values, numbers=numbers)
+    call = Called(
+        types, symbolic_zeros, values=None if is_shared else values, numbers=numbers,
+        shared=ref(trace.shared),
+    )  # fmt: skip
     if trace.moving is not None and not is_library and not refs:
         found = call_by_its_rule(trace, primitive, functions, atoms, call, make_rules)
         if found is not None:
@@ -221,7 +225,7 @@ def jvp_thunk(jvp: Any, call: Called) -> Thunk:
         tangent_types = [t for t, f in zip(call.types, flagged, strict=True) if f]
         made = trace_rule(
             flat_rule, [*call.types, *tangent_types], flat_name(jvp), call.consts,
-            known_of(call.values, len(tangent_types)), moving=call.moving,
+            known_of(call.values, len(tangent_types)), moving=call.moving, shared=call.shared(),
         )  # fmt: skip
         return made.graph, tuple(out_nonzero)
 

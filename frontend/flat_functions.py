@@ -6,7 +6,12 @@ Their outputs' trees, and the batch axes that `jax.vmap` found, are in stores be
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
+
+from .jax_compat_rules import Unhashable
+
+_PLAIN: Final = (bool, int, float, complex, str, bytes, type(None))
+"""Types of arguments that tell two calls apart by their values."""
 
 
 def reset_stores(flat_fun: Any) -> None:
@@ -42,10 +47,27 @@ def restore(flat_fun: Any, values: list[Any]) -> None:
 def function_key(flat_fun: Any, *rules: Any) -> Any:
     """What makes two flat functions with rules the same: the user's functions, and the flattening.
 
-    How the rules are flattened follows from that of the function.
+    How the rules are flattened follows from that of the function. Arguments that are no arrays,
+    of `nondiff_argnums`, are told apart by type and value if they are plain; others may be changed
+    from call to call, and make a key that can't be hashed.
     """
-    flattening = tuple(arguments for _, arguments in flat_fun.transforms)
+    flattening = tuple(
+        tuple([_plain(x) if isinstance(x, tuple) else x for x in arguments])
+        for _, arguments in flat_fun.transforms
+    )
     return flat_fun.f, flattening, *(rule.f for rule in rules)
+
+
+def _plain(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Arguments of a flattening, those that JAX wraps as fixed taken out of that if they are plain
+    values. Their texts tell 0.0 from -0.0."""
+    fixed = [x.val if isinstance(x, Unhashable) else x for x in arguments]
+    return tuple(
+        [
+            (x.__class__, repr(x)) if x.__class__ in _PLAIN else y
+            for x, y in zip(fixed, arguments, strict=True)
+        ]
+    )
 
 
 def is_hashable(key: Any) -> bool:

@@ -55,6 +55,13 @@ __all__ = ["GraphTrace", "GraphTracer", "RefTracer", "type_of_tracer"]
 _MAY_EXPAND: Final[dict[Any, bool]] = {}
 
 
+class Shared(dict[Any, Any]):
+    """What is traced once, by what makes two calls the same: a dictionary that can be referred to
+    weakly, since rules traced later may use it but must not keep it."""
+
+    __slots__ = ("__weakref__",)
+
+
 class GraphTrace(Trace):  # type: ignore[misc]
     """Records operations into `builder`.
 
@@ -64,7 +71,8 @@ class GraphTrace(Trace):  # type: ignore[misc]
     known: where the concrete values of this recording can be had, if Python may ask for them.
     lent: the identities of tracers that rules hold on to, see `leaks`.
     moving: which values are being differentiated, if Python may see which functions run.
-    shared: what one recording, with all that is nested in it, traces only once.
+    shared: what one recording traces only once, with all that is nested in it, and with the rules
+    that are traced for it while it lasts.
     still: the inputs by which nobody can differentiate.
     eager: whether in JAX the operations would be run one by one, nothing being jitted.
     refs: mutable arrays that were not made here, with `cells` that stand for them; `carries` says
@@ -81,7 +89,7 @@ class GraphTrace(Trace):  # type: ignore[misc]
         # What JAX would expand comes to us too, see `_expanded`.
         self.requires_low = False  # type: ignore[misc]  # the slots are the base's
         self.name = name
-        self.shared: dict[Any, Any] = outer.shared if outer is not None else {}
+        self.shared: Shared = outer.shared if outer is not None else Shared()
         self.builder = Builder()
         self.inputs: list[Value] = []
         self.captured: dict[int, tuple[Any, Value]] = {}

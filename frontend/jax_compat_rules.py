@@ -14,7 +14,8 @@ import jax
 # SymbolicZero stands for an absent tangent in rules defined with symbolic_zeros=True; Zero for an
 # absent cotangent in what flattened backward rules return.
 # ad_checkpoint: what gives a value its name.
-from jax._src import ad_checkpoint, ad_util, config, core, custom_derivatives
+# Unhashable, in util: what a fixed argument of a custom function is wrapped in.
+from jax._src import ad_checkpoint, ad_util, config, core, custom_derivatives, util
 
 # mesh: its module knows the mesh that is set.
 from jax._src import mesh as mesh_lib
@@ -24,6 +25,7 @@ from jax._src.interpreters import partial_eval
 
 SymbolicZero: Any = ad_util.SymbolicZero
 CotangentZero: Any = ad_util.Zero
+Unhashable: Any = util.Unhashable
 
 
 def jvp_rule_from_params(params: dict[str, Any]) -> tuple[Any, Any]:

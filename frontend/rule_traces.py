@@ -33,7 +33,11 @@ from .ref_rules import (
     Kinds,
     check_closed_over,
 )
-from .trace import Recording, trace_flat
+from .trace import Recording, Shared, trace_flat
+
+
+def nothing() -> None:
+    """A reference to what is gone."""
 
 
 @dataclass
@@ -58,6 +62,7 @@ class Called:
     numbers: inputs that it gets as they are: numbers of Python's, arrays of float0.
     kinds: by position, inputs that are mutable arrays; `carried` those that have second values.
     moving: what is being differentiated in its rules.
+    shared: what the recording that called it traces once, if that is still going on.
     returned: where its rules note what they return.
     """
 
@@ -70,6 +75,7 @@ class Called:
     kinds: Kinds = field(default_factory=dict)
     carried: tuple[int, ...] = ()
     moving: Moving | None = None
+    shared: Callable[[], Shared | None] = nothing
     returned: Returned = field(default_factory=Returned)
 
 
@@ -81,16 +87,18 @@ def trace_rule(
     known: KnownValues | None,
     kinds: Kinds | None = None,
     moving: Moving | None = None,
+    shared: Shared | None = None,
 ) -> Recording:
     """Record a rule, which may read `aliases`; `kinds` are those of inputs that are mutable arrays,
-    `moving` says what is being differentiated.
+    `moving` says what is being differentiated, `shared` what is traced only once.
 
     Raises ClosedOverError if it reads a value of another recording: a function that JAX has traced
     does not tell which of its operands that is.
     """
     made = trace_flat(
-        flat_rule, types, name=name, aliases=aliases, known=known, refs=kinds, moving=moving
-    )
+        flat_rule, types, name=name, aliases=aliases, known=known, refs=kinds, moving=moving,
+        shared=shared,
+    )  # fmt: skip
     check_closed_over(name, made.written)
     if made.captured:
         types_read = ", ".join(str(v.type) for v in made.graph.inputs[: len(made.captured)])

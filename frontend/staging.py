@@ -28,7 +28,7 @@ from .ref_args import (
     is_ref_like,
 )
 from .staged import Staged
-from .trace import trace_flat
+from .trace import recording_trace, trace_flat
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -98,6 +98,7 @@ def stage(
         in_types,
         name=function_name(fun),
         input_names=in_names,
+        outer=recording_trace(),
         known=values,
         still=_still(leaves, active),
         refs=refs,

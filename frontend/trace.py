@@ -16,7 +16,7 @@ from ..ir.errors import ArgumentError, UsageError
 from ..ir.graph import Graph, Value
 from ..ir.types import TensorType
 from .cells import is_ref
-from .graph_trace import GraphTrace, GraphTracer, RefTracer, type_of_tracer
+from .graph_trace import GraphTrace, GraphTracer, RefTracer, Shared, type_of_tracer
 from .jax_compat import canonicalize, current_trace, is_eager, set_current_trace
 from .leaks import check_leaks
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .known import KnownValues
     from .moving import Moving
 
-__all__ = ["GraphTrace", "GraphTracer", "Recording", "recording_trace", "trace_flat"]
+__all__ = ["GraphTrace", "GraphTracer", "Recording", "Shared", "recording_trace", "trace_flat"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ def trace_flat(
     input_names: Sequence[str | None] | None = None,
     aliases: Sequence[Any] = (),
     outer: GraphTrace | None = None,
+    shared: Shared | None = None,
     known: KnownValues | None = None,
     still: Sequence[bool] = (),
     refs: Mapping[int, Any] | None = None,
@@ -61,7 +62,8 @@ def trace_flat(
     """Record a function of flat arrays that returns a flat sequence.
 
     `aliases` are tracers that the function may read although their trace is over: each becomes an
-    input, before those of `in_types`. `outer` is the trace for which a part is traced here. `known`
+    input, before those of `in_types`. `outer` is the trace for which a part is traced here, or
+    `shared` what is traced once in that one. `known`
     has the concrete values of the inputs, if Python may branch on values. `still` marks inputs by
     which nobody can differentiate. `refs` are, by position, inputs that are mutable arrays: of
     these, `in_types` has the types of what they hold. Where it is None, UsageError is raised if the
@@ -70,6 +72,8 @@ def trace_flat(
     being differentiated.
     """
     trace = GraphTrace(name, outer)
+    if shared is not None:
+        trace.shared = shared
     trace.carries = carries
     names = input_names or (None,) * len(in_types)
     for tracer in aliases:

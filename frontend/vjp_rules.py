@@ -110,8 +110,9 @@ class VjpRules:
 
         name, known = flat_name(self.fwd), known_of(call.values, len(self.carried))
         made = trace_rule(
-            flat_forward, self.types, name, call.consts, known, self.kinds or None, call.moving
-        )
+            flat_forward, self.types, name, call.consts, known, self.kinds or None, call.moving,
+            call.shared(),
+        )  # fmt: skip
         if self.kinds and call.primal is not None:
             graph = made.graph
             left = graph.outputs[: self._n_outputs - len(self.carried)]
@@ -154,8 +155,9 @@ class VjpRules:
         known = None if values is None else KnownValues(values, asking.asked.get() is not None)
         kinds = {i: self.kinds[j] for i, j in self._held.items()} or None
         made = trace_rule(
-            flat_backward, types, flat_name(self.bwd), self.backward_aliases, known, kinds
-        )
+            flat_backward, types, flat_name(self.bwd), self.backward_aliases, known, kinds,
+            shared=self.call.shared(),
+        )  # fmt: skip
         return made.graph, tuple(in_nonzero)
 
     def _held_before(self, values: Sequence[Any], seconds: Sequence[Any]) -> list[Any]:

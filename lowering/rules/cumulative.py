@@ -1,6 +1,6 @@
 """Cumulative operations: each element reduces a window that ends at it.
 
-XLA recognises the pattern and computes it in n log n operations.
+XLA recognises the pattern and makes a tree of it; on CPUs a loop is faster (prefixes).
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from ...ir.builder import Builder
 from ...ir.graph import Equation, Graph, Value
 from ...ir.ops import cumulative as ops
 from ...ir.primitive import Primitive
-from ...ir.types import Dtype, TensorType, is_complex
+from ...ir.types import TensorType, is_complex
 from .. import monoids
 from ..context import Context, MlirValue
 from ..monoids import Monoid
+from ..narrow import in_bytes
 from ..tables import lower
+from .prefixes import prefixes
 from .window import reduce_window
 
 Operands = Sequence[MlirValue]
@@ -47,16 +49,16 @@ def _wrap(b: Builder, angle: Any) -> Any:
 
 
 def _combine_logaddexp(ctx: Context, type: TensorType, x: MlirValue, y: MlirValue) -> MlirValue:
-    graph = ctx.expansions.get(("logaddexp", type.dtype))
+    graph = ctx.expansions.get(("logaddexp", type))
     if graph is None:
-        graph = ctx.expansions["logaddexp", type.dtype] = _logaddexp_graph(type.dtype)
+        graph = ctx.expansions["logaddexp", type] = _logaddexp_graph(type)
     (result,) = ctx.write(graph, (x, y), is_expansion=True)
     return result
 
 
-def _logaddexp_graph(dtype: Dtype) -> Graph:
+def _logaddexp_graph(type: TensorType) -> Graph:
     b = Builder()
-    x, y = Value(TensorType((), dtype)), Value(TensorType((), dtype))
+    x, y = Value(type), Value(type)
     return b.graph((x, y), (_logaddexp(b, x, y),), "logaddexp")
 
 
@@ -69,6 +71,12 @@ MONOIDS: Final[dict[Primitive, Monoid]] = {
 }
 
 
+SHORT: Final = 8
+SMALL: Final = 8192
+"""Shorter windows XLA combines faster than a loop does, and smaller arrays, if they were to be
+transposed for it, as fast, and compiles them sooner: but for the windows of `cumlogsumexp`."""
+
+
 @lower.rule(*MONOIDS)
 def lower_cumulative(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     type, axis, reverse = eqn.outputs[0].type, eqn.params["axis"], eqn.params["reverse"]
@@ -78,9 +86,21 @@ def lower_cumulative(ctx: Context, eqn: Equation, operands: Operands) -> Operand
     if eqn.primitive is ops.cumsum and ctx.is_on("gpu"):
         # there are kernels for it, which some of the JAX versions can name
         return ctx.borrow("cumsum", (type,), (type,), operands, axis=axis, reverse=reverse)
+    if ctx.platforms == ("cpu",) and _is_worth_a_loop(eqn.primitive, type, axis):
+        adds_up = eqn.primitive in (ops.cumsum, ops.cumlogsumexp)
+        monoid = MONOIDS[eqn.primitive]
+        return [prefixes(ctx, monoid, operands[0], type, axis, reverse, adds_up)]
     window = [1] * len(type.shape)
     padding = [(0, 0)] * len(type.shape)
     window[axis] = n
     padding[axis] = (0, n - 1) if reverse else (n - 1, 0)
     params = {"window_dimensions": window, "padding": padding}
     return reduce_window(ctx, MONOIDS[eqn.primitive], operands[0], type, params)
+
+
+def _is_worth_a_loop(primitive: Primitive, type: TensorType, axis: int) -> bool:
+    """Whether there is more to do than to go around a loop, and to transpose the array for it."""
+    n, transposed = type.shape[axis], math.prod(type.shape[:axis]) > 1
+    if in_bytes(type) is not type or n < 2 or not type.size:
+        return False
+    return primitive is ops.cumlogsumexp or (n >= SHORT and not (transposed and type.size < SMALL))

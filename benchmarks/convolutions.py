@@ -14,26 +14,22 @@ which both take turns.
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from beside_jax import beside_jax, header, show
 from jax import lax
 
 import covector
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "suite"))
 from programs.program import Normal
-from results import environment, where
 
 BLOCKS, BATCH, SIDE, FEATURES = 12, 8, 16, 16
-COMPILES = 3
 Loss = Callable[[Any, Any], Any]
 
 
@@ -117,47 +113,14 @@ def cases() -> dict[str, tuple[Loss, Any, Any, str]]:
     }
 
 
-def measure(loss: Loss, args: tuple[Any, Any], goal: str, rounds: int) -> list[list[float]]:
-    """[[processor seconds of compiling, seconds of a run] of covector, the same of JAX]."""
-    ours = covector.jit(covector.grad(loss, (0, 1)), optimize=goal)
-    both = (ours, jax.jit(jax.grad(loss, (0, 1))))
-    compiled: list[Any] = [None, None]
-    compiling: list[list[float]] = [[], []]
-    for i in range(COMPILES):
-        jax.clear_caches()  # else JAX compiles a program only once
-        for k in (0, 1) if i % 2 else (1, 0):
-            lowered = both[k].lower(*args)
-            start = time.process_time()
-            compiled[k] = lowered.compile()
-            compiling[k].append(time.process_time() - start)
-    for a, b in zip(*[run(*args) for run in compiled], strict=True):
-        scale = float(np.abs(b).max())
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * scale)
-    running: list[list[float]] = [[], []]
-    for i in range(rounds):
-        for k in (0, 1) if i % 2 else (1, 0):
-            start = time.perf_counter()
-            jax.block_until_ready(compiled[k](*args))
-            running[k].append(time.perf_counter() - start)
-    return [[*map(statistics.median, both)] for both in zip(compiling, running, strict=True)]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=20)
-    options = parser.parse_args()
-    print(where(environment()))
-    print(f"{'':24}{'compile ms':>11}{'jax':>8}{'ratio':>7}{'run ms':>10}{'jax':>8}{'ratio':>7}")
+    rounds = parser.parse_args().rounds
+    header()
     for name, (loss, ws, x, goal) in cases().items():
-        (compiling, running), (their_compiling, their_running) = measure(
-            loss, (ws, x), goal, options.rounds
-        )
-        print(
-            f"{name:24}{compiling * 1e3:11.0f}{their_compiling * 1e3:8.0f}"
-            f"{compiling / their_compiling:7.2f}{running * 1e3:10.2f}{their_running * 1e3:8.2f}"
-            f"{running / their_running:7.2f}",
-            flush=True,
-        )
+        ours = covector.jit(covector.grad(loss, (0, 1)), optimize=goal)
+        show(name, beside_jax(ours, jax.jit(jax.grad(loss, (0, 1))), (ws, x), rounds))
 
 
 if __name__ == "__main__":

@@ -223,6 +223,16 @@ def _add_any(eqn: Equation, arrays: Sequence[Any]) -> Sequence[Any]:
     return [jax_primitives()["add_any"].bind(*map(whole, arrays))]
 
 
+@binds("linear_recurrence")
+def _recurrence(eqn: Equation, arrays: Sequence[Any]) -> Sequence[Any]:
+    """A tree over its affine steps."""
+
+    def after(first: Any, then: Any) -> Any:
+        return first[0] * then[0], then[0] * first[1] + then[1]
+
+    return [lax.associative_scan(after, tuple(arrays), **eqn.params)[1]]
+
+
 @binds("constant")
 def _constant(eqn: Equation, arrays: Sequence[Any]) -> Sequence[Any]:
     return [eqn.params["value"].array]

@@ -13,7 +13,7 @@ FAMILIES: Final[dict[str, tuple[str, ...]]] = {
     "collective": ("collective", "shard_map"),
     "contraction": ("contraction", "convolution"),
     "control": ("control",),
-    "cumulative": ("cumulative",),
+    "cumulative": ("cumulative", "recurrence"),
     "effect": ("effect",),
     "elementwise": ("conversion", "elementwise", "expansions"),
     "fft": ("fft",),

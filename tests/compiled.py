@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 from harness import Case
+from harness_laws import assert_close
 
 from covector.frontend.export import eval_graph
 from covector.ir.builder import Builder
@@ -17,6 +18,12 @@ from covector.lowering.emit import lower_graph
 from covector.lowering.execute import compile_module
 
 Array = np.ndarray[Any, Any]
+
+IN_ANOTHER_ORDER = {
+    *("cumsum", "cumprod", "cumlogsumexp", "linear_recurrence"),
+    *("conv_general_dilated", "reduce_window_sum", "select_and_scatter_add"),
+}
+"""What is lowered for CPUs in a way that is faster there than JAX's."""
 
 
 def run_compiled(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
@@ -44,13 +51,17 @@ def together(cases: Sequence[Case]) -> Graph:
 
 
 def assert_as_jitted(cases: Sequence[Case]) -> None:
-    """Each case gives, bit by bit, what `jax.jit` of the same primitives gives.
+    """Each case gives, bit by bit, what `jax.jit` of the same primitives gives; but for operations
+    whose terms are added in another order, or in a wider type, on purpose.
 
     They are compiled together, which is quicker; XLA may then fuse neighbours in other ways than in
     JAX's program, so that a case that differs is compared once more by itself.
     """
     for case in differing(cases):
         for again, got, want in differing([case]).values():
+            if again.of in IN_ANOTHER_ORDER:
+                assert_close(got, want, again.tol)
+                continue
             raise AssertionError(f"{again} differs in the last bits:\n{got}\n{want}")
 
 

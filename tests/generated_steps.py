@@ -146,6 +146,13 @@ def cumulative(d: Drawing, name: str) -> None:
     d.keep(d.emit(name, x, axis=d.axis(x), reverse=d.bool()))
 
 
+@step("linear_recurrence")
+def recurrence(d: Drawing) -> None:
+    t = d.value("fci", rank=1)
+    a = d.of_type(t.type.shape, t.type.dtype)
+    d.keep(d.emit("linear_recurrence", a, t, axis=d.axis(t), reverse=d.bool()))
+
+
 @step("sort")
 def sort(d: Drawing) -> None:
     x = d.value("fi", rank=1)

@@ -109,6 +109,7 @@ class Case:
         inexact operands' dtype, or all operands' if none is inexact.
       tol: factor on the tolerances. differences: False where steps may cross a kink or a tie.
       jax: False where JAX has no such operation, or means something else.
+      jax_types: False where JAX says it by several operations, of other weak types.
       jax_derivative: False where JAX's derivative is missing or other than it should be.
       second, batch, adjoint: False where the law does not hold: where there is no derivative of
         the derivative, no batch axis in the domain, no exact linearity.
@@ -123,6 +124,7 @@ class Case:
     tol: float = 1.0
     differences: bool = True
     jax: bool = True
+    jax_types: bool = True
     jax_derivative: bool = True
     second: bool = True
     batch: bool = True
@@ -194,7 +196,7 @@ class Case:
     def laws(self) -> Iterator[tuple[Law, Case]]:
         """What the case is checked for, with the case to check it on."""
         for variant in self.variants():
-            if self.jax and variant.primitive is not None:
+            if self.jax and self.jax_types and variant.primitive is not None:
                 yield check.types_as_jax, variant
             if self.jax:
                 yield check.value_as_jax, variant

@@ -139,6 +139,12 @@ def cumulative(s: Sample) -> Case:
     return s.case([s.type()], {"axis": s.axis(), "reverse": s.flag()}, domain, tol=40)
 
 
+@sampler("linear_recurrence", ranks=(1, 5))
+def recurrence(s: Sample) -> Case:
+    domain = (0, 1) if s.is_discrete else (-1.5, 1.5)
+    return s.case([s.type()] * 2, {"axis": s.axis(), "reverse": s.flag()}, domain, tol=40)
+
+
 @sampler("sort", ranks=(1, 5))
 def sort(s: Sample) -> Case:
     others = s.int(0, 2)

@@ -72,7 +72,7 @@ def test_what_is_never_drawn() -> None:
 
         @given(programs(step, max_steps=2))
         @settings(
-            max_examples=3, phases=[Phase.generate], derandomize=True, database=None,
+            max_examples=6, phases=[Phase.generate], derandomize=True, database=None,
             suppress_health_check=list(HealthCheck),
         )  # fmt: skip
         def draw(program: Program) -> None:

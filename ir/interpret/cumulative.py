@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -45,3 +46,13 @@ def _either_way(accumulate: Accumulate) -> Accumulate:
 
 for _primitive, _accumulate in _ACCUMULATE.items():
     means(_primitive)(_either_way(_accumulate))
+
+
+@means(c.linear_recurrence)
+def _recurrence(a: Array, t: Array, *, axis: int, reverse: bool) -> Array:
+    a, t = (np.moveaxis(widened(x), axis, 0) for x in (a, t))
+    y = np.array(t)
+    order = range(len(y))
+    for before, i in itertools.pairwise(reversed(order) if reverse else order):
+        y[i] = a[i] * y[before] + t[i]
+    return np.moveaxis(y, 0, axis)

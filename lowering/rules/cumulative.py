@@ -72,9 +72,10 @@ MONOIDS: Final[dict[Primitive, Monoid]] = {
 
 
 SHORT: Final = 8
+SHORT_ALONE: Final = 32
 SMALL: Final = 8192
-"""Shorter windows XLA combines faster than a loop does, and smaller arrays, if they were to be
-transposed for it, as fast, and compiles them sooner: but for the windows of `cumlogsumexp`."""
+"""Windows that XLA combines as fast as a loop does, and compiles sooner: of so few elements, or of
+that many with few lanes beside them; and of arrays so small that would be transposed first."""
 
 
 @lower.rule(*MONOIDS)
@@ -100,7 +101,10 @@ def lower_cumulative(ctx: Context, eqn: Equation, operands: Operands) -> Operand
 
 def _is_worth_a_loop(primitive: Primitive, type: TensorType, axis: int) -> bool:
     """Whether there is more to do than to go around a loop, and to transpose the array for it."""
-    n, transposed = type.shape[axis], math.prod(type.shape[:axis]) > 1
+    n, is_transposed = type.shape[axis], math.prod(type.shape[:axis]) > 1
     if in_bytes(type) is not type or n < 2 or not type.size:
         return False
-    return primitive is ops.cumlogsumexp or (n >= SHORT and not (transposed and type.size < SMALL))
+    if primitive is ops.cumlogsumexp:  # whose every step takes long
+        return True
+    is_short = n < SHORT or (n <= SHORT_ALONE and type.size < SHORT_ALONE * n)
+    return not is_short and not (is_transposed and type.size < SMALL)

@@ -50,7 +50,7 @@ def prefixes(
     avoided where there is a wider type: results are computed in it, and rounded once each.
     """
     is_half = type.dtype.itemsize < np.dtype(np.float32).itemsize
-    wide = _wider(type.dtype) if monoid is monoids.ADD or is_half else type.dtype
+    wide = wider(type.dtype) if monoid is monoids.ADD or is_half else type.dtype
     way = _Prefixes(ctx, monoid, reverse, wide, adds_up and wide == type.dtype)
     shape = type.shape
     whole = (math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]))
@@ -58,7 +58,7 @@ def prefixes(
     return ctx.reshape(y, type)
 
 
-def _wider(dtype: Dtype) -> Dtype:
+def wider(dtype: Dtype) -> Dtype:
     """A type in which sums of some millions of elements are as good as exact, if there is one."""
     category, size = dtype_category(dtype), dtype.itemsize
     if category == "complex":
@@ -90,13 +90,13 @@ class _Prefixes:
         rows = type.with_shape((length, before, blocks, after))
         if padded.shape != type.shape:
             x = self._padded(x, padded, 0, blocks * length - n)
-        x = _transposed(ctx, ctx.reshape(x, cut), rows, (2, 0, 1, 3))
+        x = transposed(ctx, ctx.reshape(x, cut), rows, (2, 0, 1, 3))
         lanes = type.with_shape((length, math.prod(rows.shape[1:])))
         x, totals = self._steps(ctx.reshape(x, lanes), lanes)
         x = ctx.reshape(x, rows)
         if blocks > 1:
             x = self._continued(x, rows, totals)
-        x = ctx.reshape(_transposed(ctx, x, cut, (1, 2, 0, 3)), padded)
+        x = ctx.reshape(transposed(ctx, x, cut, (1, 2, 0, 3)), padded)
         return x if n == blocks * length else slice_of(ctx, x, type, (0, 0, 0), type.shape)
 
     def _block_length(self, n: int, lanes: int) -> int:
@@ -153,7 +153,7 @@ class _Prefixes:
         )
 
 
-def _transposed(
+def transposed(
     ctx: Context, x: MlirValue, type: TensorType, permutation: tuple[int, ...]
 ) -> MlirValue:
     """x with its axes in this order, of this type."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ...ir.builder import Builder, Operand
+from ...ir.builder import Builder, Operand, Zero
 from ...ir.graph import Equation
 from ...ir.ops import cumulative as c
 from ...ir.types import is_complex
 from .. import tables
 from ..tables import Operands, unary_transpose
 from .elementwise import as_weak, share, strong, wins
-from .prefix import Pair, full_like, linear_recurrence, scan_tangents, shift
+from .linalg import batch_stacked
+from .prefix import Pair, full_like, scan_tangents, shift
 
 Batched = tuple[Operands, Sequence[bool]]
 
@@ -29,7 +30,8 @@ def jvp_cumprod(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     if eqn.inputs[0].type.shape[axis] < 2:
         return tangents
     before = strong(b, shift(b, eqn.outputs[0], axis, -1 if reverse else 1, 1))
-    dz = linear_recurrence(b, eqn.inputs[0], b.mul(tangents[0], before), axis, reverse)
+    t = b.mul(tangents[0], before)
+    dz = b.linear_recurrence(eqn.inputs[0], t, axis=axis, reverse=reverse)
     return [as_weak(b, dz, eqn.outputs[0])]
 
 
@@ -52,7 +54,7 @@ def jvp_cumlogsumexp(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     kept = b.exp(b.sub(z, shift(b, base, axis, -forward, 0)))
     kept = shift(b, kept, axis, forward, 0)
     t = b.mul(t, b.exp(b.sub(x, base)))
-    dz = linear_recurrence(b, kept, t, axis, eqn.params["reverse"])
+    dz = b.linear_recurrence(kept, t, **eqn.params)
     return [as_weak(b, dz, eqn.outputs[0])]
 
 
@@ -77,6 +79,32 @@ def jvp_cumulative_extremum(b: Builder, eqn: Equation, tangents: Operands) -> Op
     dz = scan_tangents(b, combine, x, t, z, axis)
     dz = b.rev(dz, dimensions=(axis,)) if reverse else dz
     return [as_weak(b, dz, eqn.outputs[0])]
+
+
+@tables.jvp.rule(c.linear_recurrence)
+def jvp_recurrence(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
+    """y_i = a_i y_(i-1) + t_i, so dy_i = a_i dy_(i-1) + (dt_i + y_(i-1) da_i)."""
+    (a, _), (da, dt), (y,), axis = eqn.inputs, tangents, eqn.outputs, eqn.params["axis"]
+    before = shift(b, y, axis, -1 if eqn.params["reverse"] else 1, 0)
+    return b.again(eqn, a, b.add(dt, b.mul(da, before)))
+
+
+@tables.transpose.rule(c.linear_recurrence)
+def transpose_recurrence(
+    b: Builder, eqn: Equation, cts: Operands, linear: Sequence[bool]
+) -> Operands:
+    """ct_t_i = ct_y_i + a_(i+1) ct_t_(i+1)."""
+    (a, _), axis, reverse = eqn.inputs, eqn.params["axis"], eqn.params["reverse"]
+    next_a = shift(b, a, axis, 1 if reverse else -1, 0)
+    return [Zero(a.type), b.linear_recurrence(next_a, cts[0], axis=axis, reverse=not reverse)]
+
+
+@tables.batch.rule(c.linear_recurrence)
+def batch_recurrence(
+    b: Builder, eqn: Equation, inputs: Operands, batched: Sequence[bool], size: int
+) -> Batched:
+    params = {**eqn.params, "axis": eqn.params["axis"] + 1}
+    return batch_stacked(b, eqn.replace(params=params), inputs, batched, size)
 
 
 @tables.batch.rule(c.cumsum, c.cumprod, c.cummax, c.cummin, c.cumlogsumexp)

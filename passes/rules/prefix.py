@@ -18,25 +18,6 @@ def shift(b: Builder, x: Operand, axis: int, count: int, fill: float) -> Operand
     return b.pad(x, b.literal(fill, x.type), padding_config=config)
 
 
-def linear_recurrence(
-    b: Builder, a: Operand, t: Operand, axis: int, reverse: bool = False
-) -> Operand:
-    """y with y_i = a_i y_(i-1) + t_i, linear in t.
-
-    After the step of width w, y_i holds the terms of the w latest t, and a_i the product of the
-    w latest a. No division: zeros among the a are as good as any numbers.
-    """
-    length, width = t.type.shape[axis], 1
-    y = t
-    while width < length:
-        step = -width if reverse else width
-        y = b.add_any(y, b.mul(shift(b, y, axis, step, 0), a))
-        width *= 2
-        if width < length:
-            a = b.mul(a, shift(b, a, axis, step, 1))
-    return y
-
-
 def _stride(b: Builder, x: Operand, axis: int, start: int, limit: int, step: int) -> Operand:
     """Elements start, start + step, ... before limit along an axis."""
     rank = x.type.ndim

@@ -159,6 +159,12 @@ CUMULATIVE = [
         for reverse in (False, True)
     ),
     *(along(name, 0, False, (0, 3)) for name in ("cumsum", "cumprod", "cummax")),
+    *(
+        Case("linear_recurrence", [f32(*shape)] * 2, {"axis": axis, "reverse": reverse}, tol=8,
+             also="bf16 f64 c64 i32", jax_types=False)
+        for shape, axis in [((5, 4), 0), ((5, 4), 1), ((3, 9, 2), 1), ((1,), 0), ((0, 3), 0)]
+        for reverse in (False, True)
+    ),
     *(along("cumprod", 0, reverse, (9, 2), domain=ZEROS) for reverse in (False, True)),
     *(
         along(name, axis, reverse, (7, 8), domain=TIES, differences=False)
@@ -224,6 +230,9 @@ WRONG: list[tuple[str, list[TensorType], dict[str, Any], str]] = [
     ("reduce", [f64(3), f64(3)], {"dimensions": (0,), "graph": PRODUCT}, "initial value"),
     ("cumsum", [bool_(3)], {"axis": 0, "reverse": False}, "does not take bool"),
     ("cumsum", [f32(3)], {"axis": -1, "reverse": False}, "axis -1"),
+    ("linear_recurrence", [f32(3), f32(2)], {"axis": 0, "reverse": False}, "of one type"),
+    ("linear_recurrence", [bool_(3), bool_(3)], {"axis": 0, "reverse": False}, "take bool"),
+    ("linear_recurrence", [f32(3), f32(3)], {"axis": 1, "reverse": False}, "axis 1"),
     ("sort", [f32(3), f32(4)], {"dimension": 0, "num_keys": 1}, "of one shape"),
     ("sort", [f32(3)], {"dimension": 0, "num_keys": 2}, "by 2 of them"),
     ("top_k", [f32(3)], {"k": 4, "axis": 0}, "takes 4 elements"),

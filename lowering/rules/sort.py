@@ -13,6 +13,7 @@ from ..context import Context, MlirValue
 from ..monoids import compare
 from ..narrow import converted, in_bytes
 from ..tables import lower
+from .packed_sort import is_packed, packed_sort
 
 Operands = Sequence[MlirValue]
 Keys = list[tuple[MlirValue, MlirValue, TensorType]]
@@ -22,6 +23,11 @@ Keys = list[tuple[MlirValue, MlirValue, TensorType]]
 def lower_sort(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     p = eqn.params
     types = [in_bytes(x.type) for x in eqn.inputs]
+    given = converted(ctx, operands, [x.type for x in eqn.inputs], types)
+    outs = [v.type for v in eqn.outputs]
+    how = p["num_keys"], p["dimension"]
+    if ctx.platforms == ("cpu",) and is_packed(types, *how):
+        return converted(ctx, packed_sort(ctx, given, types, *how), types, outs)
     scalars = [TensorType((), t.dtype) for t in types]
     pairs = [t for scalar in scalars for t in (scalar, scalar)]
 
@@ -31,12 +37,12 @@ def lower_sort(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     found = ctx.ops(
         "stablehlo.sort",
         types,
-        converted(ctx, operands, [x.type for x in eqn.inputs], types),
+        given,
         [(pairs, is_before)],
         dimension=ctx.attributes.integer(p["dimension"]),
         is_stable=ctx.attributes.flag(p["is_stable"]),
     )
-    return converted(ctx, found, types, [v.type for v in eqn.outputs])
+    return converted(ctx, found, types, outs)
 
 
 def _is_before(ctx: Context, values: Operands, scalars: Sequence[TensorType]) -> MlirValue:

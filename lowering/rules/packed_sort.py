@@ -1,0 +1,160 @@
+"""Sorting on CPUs: of integers that hold a part of the key and the position.
+
+XLA's CPU backend calls a compiled function for every comparison, but for the plain order of one
+array of integers. Keys are cut into words of thirty-two bits, integers in the order of the keys.
+Sixty-four bits have room for a word and behind it the position: no two are equal, so that the order
+is a stable one, and the positions in it say which element comes where. Longer keys are sorted word
+by word, the last one first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from jaxlib.mlir.dialects import stablehlo as hlo
+
+from ...ir.types import TensorType, dtype_category, real_dtype
+from ..context import Context, MlirValue
+from ..monoids import compare
+from ..narrow import converted
+
+LEAST: Final = 1024
+"""Elements of an array that is worth it: it is more to compile."""
+
+MOST_WORDS: Final = 2
+"""Of a key that is sorted so faster than by comparisons."""
+
+POSITION_BITS: Final = 31
+LONG: Final = np.dtype(np.int64)
+WORD: Final = np.dtype(np.int32)
+
+Typed = tuple[MlirValue, TensorType]
+
+
+def is_packed(types: Sequence[TensorType], num_keys: int, dimension: int) -> bool:
+    """Whether arrays of these types are sorted so: their keys are short, and not all there is to
+    sort if they are one array of integers."""
+    first, keys = types[0], [t.dtype for t in types[:num_keys]]
+    categories = {dtype_category(dtype) for dtype in keys}
+    if first.size < LEAST or first.shape[dimension] >= 2**POSITION_BITS:
+        return False
+    if not categories <= {"float", "int", "uint", "bool", "complex"}:
+        return False
+    words = sum(-(-dtype.itemsize // WORD.itemsize) for dtype in keys)
+    return words <= MOST_WORDS and (len(types) > 1 or bool(categories & {"float", "complex"}))
+
+
+def packed_sort(
+    ctx: Context,
+    operands: Sequence[MlirValue],
+    types: Sequence[TensorType],
+    num_keys: int,
+    dimension: int,
+) -> list[MlirValue]:
+    """The operands ordered along an axis by the first of them, in the total order."""
+    shape = types[0].shape
+    whole = (
+        math.prod(shape[:dimension]), shape[dimension], math.prod(shape[dimension + 1 :])
+    )  # fmt: skip
+    flat = [t.with_shape(whole) for t in types]
+    values = [ctx.reshape(x, t) for x, t in zip(operands, flat, strict=True)]
+    order = None
+    for word in reversed(
+        [word for key in zip(values[:num_keys], flat, strict=False) for word in _words(ctx, *key)]
+    ):
+        order = _ordered(ctx, word, order)
+    assert order is not None
+    found = [_taken(ctx, x, t, order) for x, t in zip(values, flat, strict=True)]
+    return [ctx.reshape(x, t) for x, t in zip(found, types, strict=True)]
+
+
+def _words(ctx: Context, x: MlirValue, type: TensorType) -> list[Typed]:
+    """Integers in the order of the keys, the most significant ones first: of which equal keys have
+    equal ones."""
+    category = dtype_category(type.dtype)
+    if category == "complex":
+        part = type.with_dtype(real_dtype(type.dtype))
+        names = ("stablehlo.real", "stablehlo.imag")
+        return [word for name in names for word in _words(ctx, ctx.op(name, part, x), part)]
+    if category == "float":
+        x, type = _as_integer(ctx, x, type)
+    if type.dtype.itemsize <= WORD.itemsize:
+        return [(x, type)]
+    long, high, low = type, type.with_dtype(WORD), type.with_dtype(np.dtype(np.uint32))
+    shift = "arithmetic" if long.dtype == LONG else "logical"
+    if shift == "logical":
+        high = low
+    bits = ctx.full(32, long)
+    upper = ctx.op(f"stablehlo.shift_right_{shift}", long, x, bits)
+    return [
+        (converted(ctx, [upper], [long], [high])[0], high),
+        (converted(ctx, [x], [long], [low])[0], low),
+    ]
+
+
+def _as_integer(ctx: Context, x: MlirValue, type: TensorType) -> Typed:
+    """Integers in the order of floats: their bits, those of negative ones but the sign reversed.
+    Zeros are equal, and NaNs, which come last."""
+    is_short = type.dtype.itemsize <= WORD.itemsize
+    wide = type.with_dtype(np.dtype(np.float32 if is_short else np.float64))
+    bits = type.with_dtype(WORD if is_short else LONG)
+    (x,) = converted(ctx, [x], [type], [wide])
+    zero, nan = ctx.full(0, wide), ctx.full(np.nan, wide)
+    x = ctx.op("stablehlo.select", wide, compare(ctx, "EQ", x, zero, wide), zero, x)
+    x = ctx.op("stablehlo.select", wide, compare(ctx, "NE", x, x, wide), nan, x)
+    y = ctx.op("stablehlo.bitcast_convert", bits, x)
+    is_negative = compare(ctx, "LT", y, ctx.full(0, bits), bits)
+    rest = ctx.full(np.iinfo(bits.dtype).max, bits)
+    return ctx.op(
+        "stablehlo.select", bits, is_negative, ctx.op("stablehlo.xor", bits, y, rest), y
+    ), bits
+
+
+def _ordered(ctx: Context, word: Typed, order: MlirValue | None) -> MlirValue:
+    """Positions [..., 1] ordered by a word of the keys, and else as they are in `order`."""
+    (x, type), index = word, word[1].with_dtype(WORD)
+    if order is not None:
+        x = _taken(ctx, x, type, order)
+    long = type.with_dtype(LONG)
+    scalar, flag = TensorType((), LONG), ctx.attributes.flag(False)
+    (x,) = converted(ctx, [x], [type], [long])
+    x = ctx.op("stablehlo.multiply", long, x, ctx.full(2**POSITION_BITS, long))
+    places = ctx.op("stablehlo.iota", long, iota_dimension=ctx.attributes.integer(1))
+    (x,) = ctx.ops(
+        "stablehlo.sort",
+        (long,),
+        (ctx.op("stablehlo.or", long, x, places),),
+        [((scalar, scalar), lambda pair: [compare(ctx, "LT", pair[0], pair[1], scalar)])],
+        dimension=ctx.attributes.integer(1),
+        is_stable=flag,
+    )
+    x = ctx.op("stablehlo.and", long, x, ctx.full(2**POSITION_BITS - 1, long))
+    column = TensorType((*type.shape, 1), WORD)
+    found = ctx.reshape(converted(ctx, [x], [long], [index])[0], column)
+    if order is None:
+        return found
+    return ctx.reshape(_taken(ctx, ctx.reshape(order, index), index, found), column)
+
+
+def _taken(ctx: Context, x: MlirValue, type: TensorType, positions: MlirValue) -> MlirValue:
+    """The elements of [before, n, after] that are at these positions along the middle axis."""
+    numbers = hlo.GatherDimensionNumbers.get(
+        offset_dims=[],
+        collapsed_slice_dims=[1],
+        operand_batching_dims=[0, 2],
+        start_indices_batching_dims=[0, 2],
+        start_index_map=[1],
+        index_vector_dim=3,
+    )
+    return ctx.op(
+        "stablehlo.gather",
+        type,
+        x,
+        positions,
+        dimension_numbers=numbers,
+        slice_sizes=ctx.attributes.integers((1, 1, 1)),
+        indices_are_sorted=ctx.attributes.flag(False),
+    )

@@ -8,7 +8,7 @@ from typing import Final
 from ...ir.graph import Equation
 from ...ir.ops import reduction as ops
 from ...ir.primitive import Primitive
-from ...ir.types import BOOL, TensorType
+from ...ir.types import BOOL, INT32, TensorType, dtype_category
 from .. import monoids
 from ..context import Context, MlirValue
 from ..monoids import Monoid, compare
@@ -58,6 +58,11 @@ def lower_reduce(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
 
 # -- positions of extrema ------------------------------------------------------------------------
 
+LONG: Final = 64
+LARGE: Final = 1 << 16
+"""Axes and arrays of floats of which XLA's CPU backend reduces values, and positions, much faster
+than pairs of both: so much that it pays for another kernel to compile."""
+
 
 def locator(direction: str, monoid: Monoid) -> Lower:
     """Reduce (value, position) pairs: a better value wins, then NaN, then the first position."""
@@ -68,6 +73,9 @@ def locator(direction: str, monoid: Monoid) -> Lower:
         (operand,) = converted(ctx, operands, [given], [x])
         value, position = TensorType((), x.dtype), TensorType((), out.dtype)
         (axis,) = eqn.params["axes"]
+        is_large = LONG <= x.shape[axis] < 2**31 and x.size >= LARGE
+        if ctx.platforms == ("cpu",) and is_large and dtype_category(x.dtype) == "float":
+            return [_first_best(ctx, monoid, (operand, x), out, axis)]
         where = ctx.attributes.integer(axis)
         positions = ctx.op("stablehlo.iota", TensorType(x.shape, out.dtype), iota_dimension=where)
         starts = ctx.full(monoid.identity(x.dtype), value), ctx.full(0, position)
@@ -84,6 +92,27 @@ def locator(direction: str, monoid: Monoid) -> Lower:
         )[1:]
 
     return lower_locator
+
+
+def _first_best(
+    ctx: Context, monoid: Monoid, operand: tuple[MlirValue, TensorType], out: TensorType, axis: int
+) -> MlirValue:
+    """The first position of the extremum; if there are NaNs, of these, since XLA's CPU backend
+    drops some on the way to an extremum: theirs are counted from the end, and so below 0."""
+    (x, type), select = operand, "stablehlo.select"
+    n, positions, best_type = type.shape[axis], type.with_dtype(INT32), out.with_dtype(INT32)
+    best = monoids.reduce(ctx, monoid, x, type, (axis,))
+    best = ctx.broadcast(best, type, [i for i in range(len(type.shape)) if i != axis])
+    place = ctx.op("stablehlo.iota", positions, iota_dimension=ctx.attributes.integer(axis))
+    length, last = ctx.full(n, positions), ctx.full(n - 1, positions)
+    found = ctx.op(select, positions, compare(ctx, "EQ", x, best, type), place, last)
+    before = ctx.op("stablehlo.subtract", positions, place, length)
+    found = ctx.op(select, positions, compare(ctx, "NE", x, x, type), before, found)
+    first = monoids.reduce(ctx, monoids.MIN, found, positions, (axis,))
+    is_nan = compare(ctx, "LT", first, ctx.full(0, best_type), best_type)
+    after = ctx.op("stablehlo.add", best_type, first, ctx.full(n, best_type))
+    first = ctx.op(select, best_type, is_nan, after, first)
+    return converted(ctx, [first], [best_type], [out])[0]
 
 
 def _pick(

@@ -17,6 +17,7 @@ from ..context import Context, MlirValue
 from ..narrow import converted, in_bytes
 from ..tables import lower
 from .conversion import convert
+from .small_products import is_many_small, small_products
 
 Operands = Sequence[MlirValue]
 HALF, FLOAT = np.dtype(np.float16), np.dtype(np.float32)
@@ -28,6 +29,8 @@ def lower_dot_general(ctx: Context, eqn: Equation, operands: Operands) -> Operan
     p, out = eqn.params, eqn.outputs[0].type
     if p["precision"] == "F16_F16_F32" and ctx.is_on("cpu"):
         return _halves_in_floats(ctx, eqn, operands)
+    if ctx.platforms == ("cpu",) and is_many_small(eqn):
+        return [small_products(ctx, eqn, operands)]
     if is_algorithm(p["precision"]):
         return _by_algorithm(ctx, eqn, operands)
     types = [x.type for x in eqn.inputs]

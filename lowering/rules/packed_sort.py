@@ -9,7 +9,6 @@ by word, the last one first.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -20,6 +19,7 @@ from ...ir.types import TensorType, dtype_category, real_dtype
 from ..context import Context, MlirValue
 from ..monoids import compare
 from ..narrow import converted
+from .shape import around
 
 LEAST: Final = 1024
 """Elements of an array that is worth it: it is more to compile."""
@@ -55,16 +55,13 @@ def packed_sort(
     dimension: int,
 ) -> list[MlirValue]:
     """The operands ordered along an axis by the first of them, in the total order."""
-    shape = types[0].shape
-    whole = (
-        math.prod(shape[:dimension]), shape[dimension], math.prod(shape[dimension + 1 :])
-    )  # fmt: skip
+    whole = around(types[0].shape, dimension)
     flat = [t.with_shape(whole) for t in types]
     values = [ctx.reshape(x, t) for x, t in zip(operands, flat, strict=True)]
+    keys = zip(values[:num_keys], flat, strict=False)
+    words = [word for key in keys for word in _words(ctx, *key)]
     order = None
-    for word in reversed(
-        [word for key in zip(values[:num_keys], flat, strict=False) for word in _words(ctx, *key)]
-    ):
+    for word in reversed(words):
         order = _ordered(ctx, word, order)
     assert order is not None
     found = [_taken(ctx, x, t, order) for x, t in zip(values, flat, strict=True)]
@@ -83,16 +80,10 @@ def _words(ctx: Context, x: MlirValue, type: TensorType) -> list[Typed]:
         x, type = _as_integer(ctx, x, type)
     if type.dtype.itemsize <= WORD.itemsize:
         return [(x, type)]
-    long, high, low = type, type.with_dtype(WORD), type.with_dtype(np.dtype(np.uint32))
-    shift = "arithmetic" if long.dtype == LONG else "logical"
-    if shift == "logical":
-        high = low
-    bits = ctx.full(32, long)
-    upper = ctx.op(f"stablehlo.shift_right_{shift}", long, x, bits)
-    return [
-        (converted(ctx, [upper], [long], [high])[0], high),
-        (converted(ctx, [x], [long], [low])[0], low),
-    ]
+    low = type.with_dtype(np.dtype(np.uint32))
+    high, shift = (type.with_dtype(WORD), "arithmetic") if category != "uint" else (low, "logical")
+    upper = ctx.op(f"stablehlo.shift_right_{shift}", type, x, ctx.full(32, type))
+    return [*zip(converted(ctx, [upper, x], [type, type], [high, low]), (high, low), strict=True)]
 
 
 def _as_integer(ctx: Context, x: MlirValue, type: TensorType) -> Typed:
@@ -107,10 +98,8 @@ def _as_integer(ctx: Context, x: MlirValue, type: TensorType) -> Typed:
     x = ctx.op("stablehlo.select", wide, compare(ctx, "NE", x, x, wide), nan, x)
     y = ctx.op("stablehlo.bitcast_convert", bits, x)
     is_negative = compare(ctx, "LT", y, ctx.full(0, bits), bits)
-    rest = ctx.full(np.iinfo(bits.dtype).max, bits)
-    return ctx.op(
-        "stablehlo.select", bits, is_negative, ctx.op("stablehlo.xor", bits, y, rest), y
-    ), bits
+    reversed_ = ctx.op("stablehlo.xor", bits, y, ctx.full(np.iinfo(bits.dtype).max, bits))
+    return ctx.op("stablehlo.select", bits, is_negative, reversed_, y), bits
 
 
 def _ordered(ctx: Context, word: Typed, order: MlirValue | None) -> MlirValue:

@@ -23,7 +23,7 @@ from ..monoids import Monoid, compare
 from ..narrow import converted
 from ..ordered import loop
 from .control import put, take
-from .shape import slice_of
+from .shape import around, slice_of, transposed
 
 FEW_LANES: Final = 8
 LONG: Final = 2048
@@ -52,9 +52,8 @@ def prefixes(
     is_half = type.dtype.itemsize < np.dtype(np.float32).itemsize
     wide = wider(type.dtype) if monoid is monoids.ADD or is_half else type.dtype
     way = _Prefixes(ctx, monoid, reverse, wide, adds_up and wide == type.dtype)
-    shape = type.shape
-    whole = (math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]))
-    y = way.of(ctx.reshape(x, type.with_shape(whole)), type.with_shape(whole))
+    whole = type.with_shape(around(type.shape, axis))
+    y = way.of(ctx.reshape(x, whole), whole)
     return ctx.reshape(y, type)
 
 
@@ -151,10 +150,3 @@ class _Prefixes:
             edge_padding_high=integers((0, high, 0)),
             interior_padding=integers((0, 0, 0)),
         )
-
-
-def transposed(
-    ctx: Context, x: MlirValue, type: TensorType, permutation: tuple[int, ...]
-) -> MlirValue:
-    """x with its axes in this order, of this type."""
-    return ctx.op("stablehlo.transpose", type, x, permutation=ctx.attributes.integers(permutation))

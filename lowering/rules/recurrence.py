@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -16,7 +15,8 @@ from ..narrow import converted
 from ..ordered import loop
 from ..tables import lower
 from .control import put, row, take
-from .prefixes import INDEX, transposed, wider
+from .prefixes import INDEX, wider
+from .shape import around, transposed
 
 Operands = Sequence[MlirValue]
 
@@ -39,10 +39,9 @@ def _in_steps(
     ctx: Context, operands: Operands, type: TensorType, axis: int, reverse: bool
 ) -> MlirValue:
     """A loop over the axis but its first element, rows of which take the place of their terms."""
-    n, shape = type.shape[axis], type.shape
-    whole = type.with_shape((math.prod(shape[:axis]), n, math.prod(shape[axis + 1 :])))
-    rows = type.with_shape((n, whole.shape[0], whole.shape[2]))
-    lanes = type.with_shape((n, whole.shape[0] * whole.shape[2]))
+    before, n, after = around(type.shape, axis)
+    whole, rows = type.with_shape((before, n, after)), type.with_shape((n, before, after))
+    lanes = type.with_shape((n, before * after))
     a, y = (
         ctx.reshape(transposed(ctx, ctx.reshape(x, whole), rows, (1, 0, 2)), lanes)
         for x in operands

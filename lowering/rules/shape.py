@@ -5,6 +5,7 @@ An array of typed keys has the words of its elements behind its own axes: they a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from ...ir.graph import Equation, Literal
@@ -115,6 +116,19 @@ def slice_of(
         limit_indices=integers((*limit, *words)),
         strides=integers((*(strides or [1] * len(start)), *[1] * len(words))),
     )
+
+
+def transposed(
+    ctx: Context, x: MlirValue, type: TensorType, permutation: Sequence[int]
+) -> MlirValue:
+    """x with its axes in this order, of type `type`; elements of one word."""
+    order = ctx.attributes.integers(permutation)
+    return ctx.op("stablehlo.transpose", type, x, permutation=order)
+
+
+def around(shape: tuple[int, ...], axis: int) -> tuple[int, int, int]:
+    """A shape with the axes before one, and those behind it, as one each."""
+    return math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
 
 
 @lower.rule(ops.split)

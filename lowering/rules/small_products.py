@@ -16,7 +16,7 @@ import numpy as np
 from ...ir.graph import Equation
 from ...ir.types import TensorType
 from ..context import Context, MlirValue
-from .shape import slice_of
+from .shape import slice_of, transposed
 
 MOST: Final = 8
 """Rows, columns and terms of a small product."""
@@ -82,6 +82,5 @@ def _arranged(
     order = sorted(range(len(axes)), key=lambda i: axes[i])
     if order != [*range(len(axes))]:
         turned = type.with_shape(tuple(type.shape[i] for i in order))
-        permutation = ctx.attributes.integers(order)
-        x = ctx.op("stablehlo.transpose", turned, x, permutation=permutation)
+        x = transposed(ctx, x, turned, order)
     return ctx.broadcast(x, out, sorted(axes))

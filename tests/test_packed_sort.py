@@ -76,6 +76,17 @@ def test_several_keys(dtypes: tuple[str, str]) -> None:
         assert_same(lambda x, y: lax.sort((x, y, place), num_keys=2), x, y)
 
 
+@pytest.mark.parametrize(
+    "dtype", sorted({*FLOATS, *INTEGERS} - {"int4"})
+)  # JAX's XLA has none of int4
+def test_the_largest(dtype: str) -> None:
+    with jax.enable_x64(True):
+        for shape, axis in [((N,), 0), ((40, 60), 0), ((40, 60), 1), ((9, 33, 7), 1)]:
+            assert_same(lambda x: lax.top_k(x, 7, axis=axis), keys(dtype, shape))  # noqa: B023
+        assert_same(lambda x: lax.top_k(x, 0), keys(dtype))
+        assert_same(lambda x: lax.top_k(x, N), keys(dtype))
+
+
 def test_orders_without_a_promise_are_orders() -> None:
     x = keys("float32")
     f = covector.jit(lambda x: lax.sort((x, jnp.arange(N)), num_keys=1, is_stable=False))

@@ -19,7 +19,7 @@ from ...ir.types import TensorType, dtype_category, real_dtype
 from ..context import Context, MlirValue
 from ..monoids import compare
 from ..narrow import converted
-from .shape import around
+from .shape import around, slice_of
 
 LEAST: Final = 1024
 """Elements of an array that is worth it: it is more to compile."""
@@ -59,7 +59,7 @@ def packed_sort(
     flat = [t.with_shape(whole) for t in types]
     values = [ctx.reshape(x, t) for x, t in zip(operands, flat, strict=True)]
     keys = zip(values[:num_keys], flat, strict=False)
-    words = [word for key in keys for word in _words(ctx, *key)]
+    words = [word for key in keys for word in _words(ctx, *key, alike=True)]
     order = None
     for word in reversed(words):
         order = _ordered(ctx, word, order)
@@ -68,15 +68,39 @@ def packed_sort(
     return [ctx.reshape(x, t) for x, t in zip(found, types, strict=True)]
 
 
-def _words(ctx: Context, x: MlirValue, type: TensorType) -> list[Typed]:
-    """Integers in the order of the keys, the most significant ones first: of which equal keys have
-    equal ones."""
+def packed_top(
+    ctx: Context, x: MlirValue, type: TensorType, axis: int, k: int
+) -> tuple[MlirValue, MlirValue]:
+    """The largest elements along an axis in the total order, and their positions: of equal ones
+    the first."""
+    whole = type.with_shape(around(type.shape, axis))
+    before, _, after = whole.shape
+    x, order = ctx.reshape(x, whole), None
+    for word in reversed(_words(ctx, x, whole, alike=False)):
+        order = _ordered(ctx, _reversed(ctx, *word), order)
+    assert order is not None
+    column = TensorType((before, k, after, 1), WORD)
+    order = slice_of(ctx, order, column, (0, 0, 0, 0), column.shape)
+    values = _taken(ctx, x, whole.with_shape(column.shape[:3]), order)
+    shape = (*type.shape[:axis], k, *type.shape[axis + 1 :])
+    return ctx.reshape(values, type.with_shape(shape)), ctx.reshape(order, TensorType(shape, WORD))
+
+
+def _reversed(ctx: Context, x: MlirValue, type: TensorType) -> Typed:
+    """Integers in the reversed order: all bits of which are."""
+    return ctx.op("stablehlo.not", type, x), type
+
+
+def _words(ctx: Context, x: MlirValue, type: TensorType, alike: bool) -> list[Typed]:
+    """Integers in the total order of the keys, the most significant ones first. `alike` says
+    whether all zeros are equal, and all NaNs."""
     category = dtype_category(type.dtype)
     if category == "complex":
         part = type.with_dtype(real_dtype(type.dtype))
         names = ("stablehlo.real", "stablehlo.imag")
-        return [word for name in names for word in _words(ctx, ctx.op(name, part, x), part)]
+        return [word for name in names for word in _words(ctx, ctx.op(name, part, x), part, alike)]
     if category == "float":
+        x = canonical(ctx, x, type) if alike else x
         x, type = _as_integer(ctx, x, type)
     if type.dtype.itemsize <= WORD.itemsize:
         return [(x, type)]
@@ -86,16 +110,20 @@ def _words(ctx: Context, x: MlirValue, type: TensorType) -> list[Typed]:
     return [*zip(converted(ctx, [upper, x], [type, type], [high, low]), (high, low), strict=True)]
 
 
+def canonical(ctx: Context, x: MlirValue, type: TensorType) -> MlirValue:
+    """Floats with one zero and one NaN, which comes last."""
+    zero, nan = ctx.full(0, type), ctx.full(np.nan, type)
+    x = ctx.op("stablehlo.select", type, compare(ctx, "EQ", x, zero, type), zero, x)
+    return ctx.op("stablehlo.select", type, compare(ctx, "NE", x, x, type), nan, x)
+
+
 def _as_integer(ctx: Context, x: MlirValue, type: TensorType) -> Typed:
-    """Integers in the order of floats: their bits, those of negative ones but the sign reversed.
-    Zeros are equal, and NaNs, which come last."""
+    """Integers in the total order of floats: their bits, of negative ones all but the sign
+    reversed."""
     is_short = type.dtype.itemsize <= WORD.itemsize
     wide = type.with_dtype(np.dtype(np.float32 if is_short else np.float64))
     bits = type.with_dtype(WORD if is_short else LONG)
     (x,) = converted(ctx, [x], [type], [wide])
-    zero, nan = ctx.full(0, wide), ctx.full(np.nan, wide)
-    x = ctx.op("stablehlo.select", wide, compare(ctx, "EQ", x, zero, wide), zero, x)
-    x = ctx.op("stablehlo.select", wide, compare(ctx, "NE", x, x, wide), nan, x)
     y = ctx.op("stablehlo.bitcast_convert", bits, x)
     is_negative = compare(ctx, "LT", y, ctx.full(0, bits), bits)
     reversed_ = ctx.op("stablehlo.xor", bits, y, ctx.full(np.iinfo(bits.dtype).max, bits))
@@ -128,7 +156,7 @@ def _ordered(ctx: Context, word: Typed, order: MlirValue | None) -> MlirValue:
     return ctx.reshape(_taken(ctx, ctx.reshape(order, index), index, found), column)
 
 
-def _taken(ctx: Context, x: MlirValue, type: TensorType, positions: MlirValue) -> MlirValue:
+def _taken(ctx: Context, x: MlirValue, out: TensorType, positions: MlirValue) -> MlirValue:
     """The elements of [before, n, after] that are at these positions along the middle axis."""
     numbers = hlo.GatherDimensionNumbers.get(
         offset_dims=[],
@@ -140,7 +168,7 @@ def _taken(ctx: Context, x: MlirValue, type: TensorType, positions: MlirValue) -
     )
     return ctx.op(
         "stablehlo.gather",
-        type,
+        out,
         x,
         positions,
         dimension_numbers=numbers,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
@@ -13,10 +14,12 @@ from ..context import Context, MlirValue
 from ..monoids import compare
 from ..narrow import converted, in_bytes
 from ..tables import lower
-from .packed_sort import is_packed, packed_sort
+from .packed_sort import canonical, is_packed, packed_sort, packed_top
 
 Operands = Sequence[MlirValue]
 Keys = list[tuple[MlirValue, MlirValue, TensorType]]
+
+FLOAT: Final = np.dtype(np.float32)
 
 
 @lower.rule(ops.sort)
@@ -69,27 +72,24 @@ def _keys(ctx: Context, values: Operands, scalars: Sequence[TensorType]) -> Keys
         if category == "complex":
             part = TensorType((), real_dtype(type.dtype))
             for name in ("stablehlo.real", "stablehlo.imag"):
-                a, c = (_canonical(ctx, ctx.op(name, part, z), part) for z in (x, y))
+                a, c = (canonical(ctx, ctx.op(name, part, z), part) for z in (x, y))
                 keys.append((a, c, part))
         elif category == "float":
-            keys.append((_canonical(ctx, x, type), _canonical(ctx, y, type), type))
+            keys.append((canonical(ctx, x, type), canonical(ctx, y, type), type))
         else:
             keys.append((x, y, type))
     return keys
 
 
-def _canonical(ctx: Context, x: MlirValue, type: TensorType) -> MlirValue:
-    """One zero and one NaN, which the total order puts last."""
-    zero, nan = ctx.full(0, type), ctx.full(np.nan, type)
-    x = ctx.op("stablehlo.select", type, compare(ctx, "EQ", x, zero, type), zero, x)
-    return ctx.op("stablehlo.select", type, compare(ctx, "NE", x, x, type), nan, x)
-
-
 @lower.rule(ops.top_k)
 def lower_top_k(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
-    """XLA looks along the last axis: another one changes places with it."""
+    """XLA looks along the last axis: another one changes places with it. Its CPU backend has a fast
+    way for float32, and sorts what is of other dtypes: what is narrower becomes float32."""
     axis, k = eqn.params["axis"], eqn.params["k"]
     x, outs = eqn.inputs[0].type, [v.type for v in eqn.outputs]
+    is_on_cpu, is_narrow = ctx.platforms == ("cpu",), x.dtype.itemsize < FLOAT.itemsize
+    if is_on_cpu and not is_narrow and x.dtype != FLOAT and is_packed([x, outs[1]], 1, axis):
+        return packed_top(ctx, operands[0], x, axis, k)
     order = list(range(len(x.shape)))
     order[axis], order[-1] = order[-1], order[axis]
     permutation = ctx.attributes.integers(order)
@@ -101,9 +101,12 @@ def lower_top_k(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
     def turned(type: TensorType) -> TensorType:
         return type.with_shape(tuple(type.shape[i] for i in order))
 
-    (value,) = converted(ctx, operands, [x], [in_bytes(x)])
-    types = [in_bytes(outs[0]), outs[1]]
-    value = value if is_last else swapped(value, turned(in_bytes(x)))
+    seen = in_bytes(x)
+    if is_on_cpu and is_narrow:
+        seen = seen.with_dtype(FLOAT)
+    (value,) = converted(ctx, operands, [x], [seen])
+    types = [outs[0].with_dtype(seen.dtype), outs[1]]
+    value = value if is_last else swapped(value, turned(seen))
     attributes = {} if eqn.params["is_stable"] else {"is_stable": ctx.attributes.flag(False)}
     found = ctx.ops(
         "chlo.top_k",

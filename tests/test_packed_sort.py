@@ -76,10 +76,9 @@ def test_several_keys(dtypes: tuple[str, str]) -> None:
         assert_same(lambda x, y: lax.sort((x, y, place), num_keys=2), x, y)
 
 
-@pytest.mark.parametrize(
-    "dtype", sorted({*FLOATS, *INTEGERS} - {"int4"})
-)  # JAX's XLA has none of int4
+@pytest.mark.parametrize("dtype", sorted({*FLOATS, *INTEGERS} - {"int4"}))
 def test_the_largest(dtype: str) -> None:
+    """Of int4 there are none in JAX: XLA refuses its program."""
     with jax.enable_x64(True):
         for shape, axis in [((N,), 0), ((40, 60), 0), ((40, 60), 1), ((9, 33, 7), 1)]:
             assert_same(lambda x: lax.top_k(x, 7, axis=axis), keys(dtype, shape))  # noqa: B023

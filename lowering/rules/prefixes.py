@@ -1,8 +1,8 @@
 """Cumulative operations as loops along their axis.
 
 XLA's CPU backend makes of a cumulative window a tree of windows, and takes their elements one at a
-time, each sixteen times or more. A loop along the axis combines each element once, all lanes (what
-is beside the axis) at a time. Where there are few lanes, and where rounding errors add up from step
+time, each many times. A loop along the axis combines each element once, all lanes (what is beside
+the axis) at a time. Where there are few lanes, and where rounding errors add up from step
 to step, the axis is cut into blocks, which become lanes too: what the blocks before amount to is a
 cumulative operation again, over the blocks.
 """

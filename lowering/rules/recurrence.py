@@ -11,7 +11,7 @@ from ...ir.ops import cumulative as ops
 from ...ir.types import TensorType
 from ..context import Context, MlirValue
 from ..monoids import compare
-from ..narrow import converted
+from ..narrow import converted, in_bytes
 from ..ordered import loop
 from ..tables import lower
 from .control import put, row, take
@@ -26,7 +26,7 @@ def lower_recurrence(ctx: Context, eqn: Equation, operands: Operands) -> Operand
     type, axis, reverse = eqn.inputs[1].type, eqn.params["axis"], eqn.params["reverse"]
     if type.shape[axis] < 2 or not type.size:
         return operands[1:]
-    if ctx.platforms == ("cpu",):
+    if ctx.platforms == ("cpu",) and in_bytes(type) is type:
         return [_in_steps(ctx, operands, type, axis, reverse)]
     key = (ops.linear_recurrence, type, axis, reverse)
     graph = ctx.expansions.get(key)

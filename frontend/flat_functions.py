@@ -14,6 +14,13 @@ _PLAIN: Final = (bool, int, float, complex, str, bytes, type(None))
 """Types of arguments that tell two calls apart by their values."""
 
 
+class Shared(dict[Any, Any]):
+    """What is traced once, by what makes two calls the same: a dictionary that can be referred to
+    weakly, since rules traced later may use it but must not keep it."""
+
+    __slots__ = ("__weakref__",)
+
+
 def reset_stores(flat_fun: Any) -> None:
     """Let a flat function that already ran run again: it leaves the trees of its outputs behind."""
     for store in flat_fun.stores:

@@ -18,6 +18,7 @@ from .captures import constant_atom, constant_behind, find_name, identity_of
 from .carried import Carried, carried_by
 from .cells import Cell, contents_type, is_ref, ref_aval
 from .compiler_attributes import record_in_context
+from .flat_functions import Shared
 from .hidden_rules import expands, flat_told, holds_hidden_rule, may_expand
 from .importer import WITH_CELLS, outer_refs, rule_for
 from .jax_compat import (
@@ -53,13 +54,6 @@ __all__ = ["GraphTrace", "GraphTracer", "RefTracer", "type_of_tracer"]
 
 
 _MAY_EXPAND: Final[dict[Any, bool]] = {}
-
-
-class Shared(dict[Any, Any]):
-    """What is traced once, by what makes two calls the same: a dictionary that can be referred to
-    weakly, since rules traced later may use it but must not keep it."""
-
-    __slots__ = ("__weakref__",)
 
 
 class GraphTrace(Trace):  # type: ignore[misc]

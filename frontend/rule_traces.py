@@ -17,6 +17,7 @@ from .avals import to_aval
 from .checked_rules import Primal
 from .collective_rules import MESH
 from .compiler_attributes import under_these_attributes
+from .flat_functions import Shared
 from .jax_compat import axis_sizes, extended_axes
 from .jax_compat_rules import (
     CotangentZero,
@@ -33,7 +34,7 @@ from .ref_rules import (
     Kinds,
     check_closed_over,
 )
-from .trace import Recording, Shared, trace_flat
+from .trace import Recording, trace_flat
 
 
 def nothing() -> None:

@@ -16,7 +16,8 @@ from ..ir.errors import ArgumentError, UsageError
 from ..ir.graph import Graph, Value
 from ..ir.types import TensorType
 from .cells import is_ref
-from .graph_trace import GraphTrace, GraphTracer, RefTracer, Shared, type_of_tracer
+from .flat_functions import Shared
+from .graph_trace import GraphTrace, GraphTracer, RefTracer, type_of_tracer
 from .jax_compat import canonicalize, current_trace, is_eager, set_current_trace
 from .leaks import check_leaks
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from .known import KnownValues
     from .moving import Moving
 
-__all__ = ["GraphTrace", "GraphTracer", "Recording", "Shared", "recording_trace", "trace_flat"]
+__all__ = ["GraphTrace", "GraphTracer", "Recording", "recording_trace", "trace_flat"]
 
 
 @dataclass(frozen=True)

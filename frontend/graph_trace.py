@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 
 __all__ = ["GraphTrace", "GraphTracer", "RefTracer", "type_of_tracer"]
 
-
 _MAY_EXPAND: Final[dict[Any, bool]] = {}
 
 
@@ -65,8 +64,7 @@ class GraphTrace(Trace):  # type: ignore[misc]
     known: where the concrete values of this recording can be had, if Python may ask for them.
     lent: the identities of tracers that rules hold on to, see `leaks`.
     moving: which values are being differentiated, if Python may see which functions run.
-    shared: what one recording traces only once, with all that is nested in it, and with the rules
-    that are traced for it while it lasts.
+    shared: what one recording traces once, with what is nested in it, and its rules meanwhile.
     still: the inputs by which nobody can differentiate.
     eager: whether in JAX the operations would be run one by one, nothing being jitted.
     refs: mutable arrays that were not made here, with `cells` that stand for them; `carries` says

@@ -64,13 +64,12 @@ def trace_flat(
 
     `aliases` are tracers that the function may read although their trace is over: each becomes an
     input, before those of `in_types`. `outer` is the trace for which a part is traced here, or
-    `shared` what is traced once in that one. `known`
-    has the concrete values of the inputs, if Python may branch on values. `still` marks inputs by
-    which nobody can differentiate. `refs` are, by position, inputs that are mutable arrays: of
-    these, `in_types` has the types of what they hold. Where it is None, UsageError is raised if the
-    function writes to one that lives outside of it. `caller` is what it is traced for, in errors.
-    `carries` says that backward rules may write to mutable arrays (carried). `moving` says what is
-    being differentiated.
+    `shared` what is traced once in that one. `known` has the concrete values of the inputs, if
+    Python may branch on values. `still` marks inputs by which nobody can differentiate. `refs` are,
+    by position, inputs that are mutable arrays: of these, `in_types` has the types of what they
+    hold. Where it is None, UsageError is raised if the function writes to one that lives outside of
+    it. `caller` is what it is traced for, in errors. `carries` says that backward rules may write
+    to mutable arrays (carried). `moving` says what is being differentiated.
     """
     trace = GraphTrace(name, outer)
     if shared is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -75,7 +75,7 @@ class Context:
         self.host = Host()
         self.borrowed: dict[Any, str] = {}
         self.has_barriers = self.has_borders = False
-        self.borders: dict[Graph, Set[Value]] = {}
+        self.borders: Mapping[Graph, Set[Value]] = {}
         self.keeps_order = False
         self.kernels: Set[Graph] = frozenset()
         self.mesh: Mesh = ()
@@ -263,6 +263,8 @@ class Context:
                     env[value] = results[0]
                 else:
                     env.update(zip(eqn.outputs, results, strict=True))
+                    if borders:
+                        self._end_fusions(env, eqn.outputs, borders)
             else:
                 results = [env[x] if x.__class__ is Value else scalar(x) for x in graph.outputs]  # type: ignore[arg-type]
                 if not frames:
@@ -271,6 +273,16 @@ class Context:
                 graph, env, rest, place, scope, outputs = frames.pop()
                 env.update(zip(outputs, results, strict=True))
                 borders = self.borders.get(graph, _NO_BORDERS)
+                if borders:
+                    self._end_fusions(env, outputs, borders)
+
+    def _end_fusions(
+        self, env: dict[Any, MlirValue], outputs: Sequence[Value], borders: Set[Value]
+    ) -> None:
+        """Put a border behind those of some results that are to have one."""
+        for value in outputs:
+            if value in borders:
+                (env[value],) = self.border(value.type, [env[value]])
 
     def _enter(self, eqn: Equation, place: Location | None, scope: str) -> None:
         """Note which equation the coming operations are of; `place` is where it has none itself,

@@ -138,7 +138,7 @@ def _emit(
         manual = manual_axes_in(main) if meshes else {}
         if platforms == ("cpu",) and not ctx.keeps_order:
             ctx.kernels = plan.kernels if kernels else frozenset()
-            ctx.borders[main] = borders_of(main)
+            ctx.borders = borders_of(main)
         for graph in plan.functions:
             symbol = "main" if graph is main else ctx.symbols.fresh(graph.name)
             ctx.functions[graph] = (symbol, plan.constants[graph])

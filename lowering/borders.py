@@ -3,29 +3,30 @@
 XLA's CPU backend computes a cheap value anew in every fused operation that reads it, with all that
 it is made of. Along a chain of sums that is read at every link, as the cotangents of a residual
 stream are, each fused operation then computes the whole chain so far again: code, and work, that
-grow with the square of the depth. A barrier behind such a value, once more than a little would be
-computed again, has it computed once. The threshold was chosen by measuring: gradients of GPTs and
-of long scalar expressions compile fastest near it, and run no slower.
+grow with the square of the depth, or faster where elements are shifted. A barrier behind such
+values has them computed once. The thresholds were chosen by measuring: what is cut compiles in a
+fraction of the time and runs no slower, with large arrays or small; what is not, would compile
+more slowly with barriers, of which each is one more loop.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from ..ir.graph import Atom, Equation, Graph, Literal, Value, walk_graphs
-from ..ir.ops.call import call, custom_jvp_call, custom_vjp_call
-from ..ir.ops.custom_vmap import custom_vmap_call
-from ..ir.ops.forward_call import forward_call
-from ..ir.ops.linear_call import linear_call
+from ..ir.graph import Equation, Graph, Literal, Value
+from .flat_program import Step, flat_length, flat_program
 
-AGAIN: Final = 12
+FEW: Final = 4
 """How many operations may be computed again for a value: its depth, in operations that are, for
 each fused operation that reads it but one."""
 
+MANY: Final = 8
+"""How many in the end make a chain one to cut, at all its values for which more than a few are."""
+
 LONGEST: Final = 200_000
-"""How many equations a program may have, those of a function counted at each of its calls, if XLA
-is to be helped: with more it is lost anyway."""
+"""Of how many equations a program is looked at, those of a function counted at each of its calls:
+it is one that XLA would not come to an end with anyway."""
 
 _MOVES: Final = frozenset({
     "broadcast_in_dim", "clamp", "concatenate", "dynamic_slice", "expand_dims", "pad", "reshape",
@@ -43,37 +44,28 @@ _COSTLY: Final = frozenset({
 })  # fmt: skip
 """What XLA itself computes once if several operations read it."""
 
-_FACTORS: Final = frozenset({"broadcast_in_dim", "exp", "pow", "rsqrt", "sqrt"})
-"""What XLA divides by in multiplying, which is not costly: by 1 / x of a few numbers x that are
-repeated, by rsqrt(x) for sqrt(x)."""
+_FACTORS: Final = frozenset({"exp", "pow", "rsqrt", "sqrt"})
+"""What XLA divides by in multiplying, which is not costly: by rsqrt(x) for sqrt(x)."""
 
 _REDUCES: Final = frozenset({"reduce_sum", "reduce_max", "reduce_min", "reduce_prod"})
 """What ends a fused operation that computes its operand."""
 
-_ENTERED: Final = frozenset({
-    call, custom_jvp_call, custom_vjp_call, custom_vmap_call, forward_call, linear_call,
-})  # fmt: skip
-"""What XLA sees in place of is its body."""
-
 
 def borders_of(main: Graph) -> Mapping[Graph, Set[Value]]:
     """The values, of a program and of the functions that it calls, that are to be computed once:
-    the deep ones that several fused operations would compute. Linear in the program without calls.
-    """
+    those by which many operations would be computed again. Linear in the flat program."""
     borders: dict[Graph, set[Value]] = {}
-    if _length(main) > LONGEST:
+    if flat_length(main) > LONGEST:
         return borders
-    steps, outputs, homes = _without_calls(main)
+    steps, outputs, homes = flat_program(main)
     copies = _copies(steps, outputs)
+    again = [s for s in steps if _is_fused(s.equation) and copies.get(s.outputs[0]) != 0]
+    peaks = _peaks(again, copies) if any(copies.values()) else {}
     depth: dict[Any, int] = {}
-    for step in steps if copies else ():
-        if not _is_fused(step.equation):
-            continue
+    for step in again if peaks else ():
         (y,) = step.outputs
-        if copies.get(y) == 0:
-            continue
         deep = 1 + max([depth.get(x, 0) for x in step.inputs], default=0)
-        if deep * copies.get(y, 0) > AGAIN:
+        if deep * copies.get(y, 0) > FEW and peaks[y] > MANY:
             graph, value = homes.get(y) or (main, y)
             borders.setdefault(graph, set()).add(value)
         else:
@@ -81,83 +73,34 @@ def borders_of(main: Graph) -> Mapping[Graph, Set[Value]]:
     return borders
 
 
-# -- calls -----------------------------------------------------------------------------------------
+def _peaks(again: Sequence[Step], copies: Mapping[Any, int]) -> dict[Any, int]:
+    """By value, how many operations would be computed again for one that it is computed in, with no
+    border anywhere."""
+    depth: dict[Any, int] = {}
+    for step in again:
+        depth[step.outputs[0]] = 1 + max([depth.get(x, 0) for x in step.inputs], default=0)
+    peaks: dict[Any, int] = {}
+    for step in reversed(again):
+        (y,) = step.outputs
+        peaks[y] = peak = max(peaks.get(y, 0), depth[y] * copies.get(y, 0))
+        for x in step.inputs:
+            peaks[x] = max(peaks.get(x, 0), peak)
+    return peaks
 
 
-class _Step(NamedTuple):
-    """An equation where XLA has it: in place of a call of its function, on values of the call."""
-
-    equation: Equation
-    inputs: Sequence[Atom]
-    outputs: Sequence[Value]
-
-
-Homes = dict[Value, tuple[Graph, Value]]
-"""For values of calls: which value of which graph they are. A result is the caller's."""
-
-
-def _is_entered(eqn: Equation) -> bool:
-    """Whether the body of a call becomes part of the program around it."""
-    return eqn.primitive in _ENTERED and not (
-        eqn.params.get("outlined", False) or eqn.params.get("kernel", False)
-    )
-
-
-def _length(main: Graph) -> int:
-    """How many equations there are without calls."""
-    lengths: dict[Graph, int] = {}
-    for graph in walk_graphs(main):  # callees first
-        lengths[graph] = sum(
-            [lengths[e.params["graph"]] if _is_entered(e) else 1 for e in graph.equations]
-        )
-    return lengths[main]
-
-
-def _without_calls(main: Graph) -> tuple[list[_Step], list[Atom], Homes]:
-    """The equations of a program as XLA sees them, and its outputs."""
-    steps: list[_Step] = []
-    homes: Homes = {}
-    frames: list[Any] = []
-    graph, env, rest = main, dict[Any, Any](), iter(main.equations)
-    while True:
-        for eqn in rest:
-            inputs = [env.get(x, x) for x in eqn.inputs] if env else eqn.inputs
-            if _is_entered(eqn):
-                frames.append((graph, env, rest, eqn.outputs))
-                graph = eqn.params["graph"]
-                env, rest = dict(zip(graph.inputs, inputs, strict=True)), iter(graph.equations)
-                break
-            outputs = eqn.outputs
-            if frames:
-                outputs = tuple([Value(v.type) for v in outputs])
-                for v, made in zip(eqn.outputs, outputs, strict=True):
-                    env[v] = made
-                    homes[made] = graph, v
-            steps.append(_Step(eqn, inputs, outputs))
-        else:
-            results = [env.get(x, x) for x in graph.outputs]
-            if not frames:
-                return steps, results, homes
-            callee = graph
-            graph, env, rest, outputs = frames.pop()
-            for v, made in zip(outputs, results, strict=True):
-                env[v] = made
-                if homes.get(made, (None,))[0] is callee:
-                    homes[made] = graph, v
-
-
-# -- what is computed again ------------------------------------------------------------------------
-
-
-def _copies(steps: Sequence[_Step], outputs: Sequence[Atom]) -> dict[Any, int]:
-    """How often XLA would compute a value again, of those that end up in several fused operations.
+def _copies(steps: Sequence[Step], outputs: Sequence[Any]) -> dict[Any, int]:
+    """How often XLA would compute a value again, of those that end up in several fused operations;
+    0 for what it computes once.
 
     `ends` tells in which fused operations a value ends up, each by what stands for it: the value
-    that it leaves in memory, or the reduction that it computes. What ends up in several is seen by
-    what it is made of as one end. So is what is costly and read by several operations, although
-    they may be fused: XLA decides on these one by one, and does not compute it again.
+    that it leaves in memory, or the results of a reduction that it computes. What ends up in
+    several is seen by what it is made of as one end. So is what is costly and read by several
+    operations, although they may be fused: XLA decides on these one by one, and does not compute it
+    again.
     """
-    factors = _factors(steps)
+    repeated = _repeated(steps)
+    factors = {s.outputs[0] for s in steps if s.equation.primitive.name in _FACTORS} | repeated
+    stored: set[Any] = set(outputs)
     ends: dict[Any, set[Any]] = {}
     readers: dict[Any, int] = {}
     for x in outputs:
@@ -169,13 +112,18 @@ def _copies(steps: Sequence[_Step], outputs: Sequence[Atom]) -> dict[Any, int]:
         if _is_fused(eqn):
             (y,) = step.outputs
             found, costly = ends.pop(y, ()), _is_costly(step, factors)
-            if len(found) == 1 and not (costly and readers.get(y, 0) > 1):
+            once = costly or (y in stored and _joins(step, repeated))
+            if len(found) == 1 and not (once and readers.get(y, 0) > 1):
                 end = y if eqn.primitive.name in _SHIFTS else next(iter(found))
             else:
                 end = y
-                copies[y] = 0 if costly else len(found) - 1
+                copies[y] = 0 if once else len(found) - 1
+            if y in stored and eqn.primitive.name in ("reshape", "transpose"):
+                stored.update(inputs)  # in whose order of axes the reader reads them
         elif eqn.primitive.name in _REDUCES:
-            end = step.outputs  # a tuple: no value
+            end = step.outputs
+        elif eqn.primitive.family not in ("indexing", "window"):  # some of which XLA fuses
+            stored.update(inputs)
         for x in {*inputs}:  # what is not fused reads its operands from memory
             ends.setdefault(x, set()).add(x if end is None else end)
             readers[x] = readers.get(x, 0) + 1
@@ -188,25 +136,32 @@ def _is_fused(eqn: Equation) -> bool:
     return len(eqn.outputs) == 1 and (primitive.elementwise or primitive.name in _MOVES)
 
 
-def _factors(steps: Sequence[_Step]) -> set[Any]:
-    """What XLA divides by in multiplying."""
+def _repeated(steps: Sequence[Step]) -> set[Any]:
+    """Values that hold the elements of smaller ones several times."""
     return {
-        step.outputs[0]
-        for step in steps
-        if step.equation.primitive.name in _FACTORS and _is_factor(*step)
+        outputs[0]
+        for eqn, inputs, outputs in steps
+        if eqn.primitive.name == "broadcast_in_dim" and inputs[0].type.size < outputs[0].type.size
     }
 
 
-def _is_factor(eqn: Equation, inputs: Sequence[Atom], outputs: Sequence[Value]) -> bool:
-    is_repeated = inputs[0].type.size < outputs[0].type.size
-    return is_repeated or eqn.primitive.name != "broadcast_in_dim"
-
-
-def _is_costly(step: _Step, factors: Set[Any]) -> bool:
-    """Whether XLA computes a result once, though several operations read it."""
+def _is_costly(step: Step, factors: Set[Any]) -> bool:
+    """Whether XLA computes a result once, though several operations read it. Of divisions by a few
+    numbers that are repeated it makes multiplications, by 1 / x."""
     name = step.equation.primitive.name
     if name != "div":
         return name in _COSTLY
     y = step.inputs[1]
     is_repeated = y.type.size < step.outputs[0].type.size
     return not (is_repeated or y.__class__ is Literal or y in factors)
+
+
+def _joins(step: Step, repeated: Set[Any]) -> bool:
+    """Whether a result is made of several arrays of its size. XLA does not compute such anew where
+    an operation that is not fused has it in memory: that would be more to read."""
+    size = step.outputs[0].type.size
+    joined = {
+        x for x in step.inputs
+        if x.type.size == size and x.__class__ is not Literal and x not in repeated
+    }  # fmt: skip
+    return len(joined) > 1

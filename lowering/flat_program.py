@@ -1,0 +1,85 @@
+"""A program as XLA has it once it has inlined calls: for analyses, nothing is rewritten."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from ..ir.graph import Atom, Equation, Graph, Value, walk_graphs
+from ..ir.ops.call import call, custom_jvp_call, custom_vjp_call
+from ..ir.ops.custom_vmap import custom_vmap_call
+from ..ir.ops.forward_call import forward_call
+from ..ir.ops.linear_call import linear_call
+
+_ENTERED: Final = frozenset({
+    call, custom_jvp_call, custom_vjp_call, custom_vmap_call, forward_call, linear_call,
+})  # fmt: skip
+"""What XLA has the body of in its place."""
+
+
+class Step(NamedTuple):
+    """An equation; if it is of a function that is called, on the values of one call."""
+
+    equation: Equation
+    inputs: Sequence[Atom]
+    outputs: tuple[Value, ...]
+
+
+class FlatProgram(NamedTuple):
+    """The equations of a graph, those of a function once for each of its calls.
+
+    homes: for values of calls, which value of which graph they are. The results of a call are the
+    caller's.
+    """
+
+    steps: Sequence[Step]
+    outputs: Sequence[Atom]
+    homes: Mapping[Value, tuple[Graph, Value]]
+
+
+def _is_entered(eqn: Equation) -> bool:
+    """Whether the body of a call becomes part of the program around it."""
+    params = eqn.params
+    return eqn.primitive in _ENTERED and not (params.get("outlined") or params.get("kernel"))
+
+
+def flat_length(main: Graph) -> int:
+    """How many equations the flat program has. Linear in the program, also where that is not."""
+    lengths: dict[Graph, int] = {}
+    for graph in walk_graphs(main):  # callees first
+        lengths[graph] = sum(
+            [lengths[e.params["graph"]] if _is_entered(e) else 1 for e in graph.equations]
+        )
+    return lengths[main]
+
+
+def flat_program(main: Graph) -> FlatProgram:
+    """The program of a graph. Linear in its length, without recursion."""
+    steps: list[Step] = []
+    homes: dict[Any, tuple[Graph, Value]] = {}
+    frames: list[Any] = []
+    graph, env, rest = main, dict[Any, Any](), iter(main.equations)
+    while True:
+        for eqn in rest:
+            inputs = [env.get(x, x) for x in eqn.inputs] if env else eqn.inputs
+            if _is_entered(eqn):
+                frames.append((graph, env, rest, eqn.outputs))
+                graph = eqn.params["graph"]
+                env, rest = dict(zip(graph.inputs, inputs, strict=True)), iter(graph.equations)
+                break
+            outputs = eqn.outputs
+            if frames:
+                outputs = tuple([Value(v.type) for v in outputs])
+                env.update(zip(eqn.outputs, outputs, strict=True))
+                homes.update({x: (graph, v) for v, x in zip(eqn.outputs, outputs, strict=True)})
+            steps.append(Step(eqn, inputs, outputs))
+        else:
+            results = [env.get(x, x) for x in graph.outputs]
+            if not frames:
+                return FlatProgram(steps, results, homes)
+            callee = graph
+            graph, env, rest, outputs = frames.pop()
+            env.update(zip(outputs, results, strict=True))
+            for v, x in zip(outputs, results, strict=True):
+                if x in homes and homes[x][0] is callee:  # made there, not passed through
+                    homes[x] = graph, v

@@ -11,10 +11,11 @@ more slowly with barriers, of which each is one more loop.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, Final
 
 from ..ir.graph import Equation, Graph, Literal, Value
+from ..ir.ops.control import cond, scan, while_
 from .flat_program import Step, flat_length, flat_program
 
 FEW: Final = 4
@@ -27,6 +28,10 @@ MANY: Final = 8
 LONGEST: Final = 200_000
 """Of how many equations a program is looked at, those of a function counted at each of its calls:
 it is one that XLA would not come to an end with anyway."""
+
+SMALL: Final = 1 << 10
+"""Bytes of values that have no border in loops: those that touch no more become one kernel each,
+whose emitter, of jaxlib before 0.11.1, ends the process at a barrier."""
 
 _MOVES: Final = frozenset({
     "broadcast_in_dim", "clamp", "concatenate", "dynamic_slice", "expand_dims", "pad", "reshape",
@@ -53,24 +58,56 @@ _REDUCES: Final = frozenset({"reduce_sum", "reduce_max", "reduce_min", "reduce_p
 
 def borders_of(main: Graph) -> Mapping[Graph, Set[Value]]:
     """The values, of a program and of the functions that it calls, that are to be computed once:
-    those by which many operations would be computed again. Linear in the flat program."""
+    those by which many operations would be computed again. Linear in the flat programs of it and of
+    the bodies of its loops and branches."""
     borders: dict[Graph, set[Value]] = {}
-    if flat_length(main) > LONGEST:
-        return borders
-    steps, outputs, homes = flat_program(main)
+    compiled, in_loops = _parts(main)
+    for root in compiled:
+        if flat_length(root) > LONGEST:
+            continue
+        for graph, value in _borders(root):
+            if graph not in in_loops or value.type.nbytes > SMALL:
+                borders.setdefault(graph, set()).add(value)
+    return borders
+
+
+def _parts(main: Graph) -> tuple[Iterable[Graph], Set[Graph]]:
+    """The graphs that XLA compiles each by itself, and those that are run in loops."""
+    compiled, in_loops = {main: None}, set()
+    reached = [(main, False)]
+    seen = {*reached}
+    while reached:
+        graph, is_repeated = reached.pop()
+        if is_repeated:
+            in_loops.add(graph)
+        for eqn in graph.equations:
+            if not eqn.primitive.has_regions or eqn.params.get("kernel"):
+                continue
+            is_loop = eqn.primitive is scan or eqn.primitive is while_
+            if is_loop or eqn.primitive is cond or eqn.params.get("outlined"):
+                compiled.update(dict.fromkeys(eqn.running()))
+            new = {(g, is_repeated or is_loop) for g in eqn.running()} - seen
+            seen |= new
+            reached += new
+    return compiled, in_loops
+
+
+def _borders(root: Graph) -> Iterator[tuple[Graph, Value]]:
+    """The values of one part to be computed once, and of which graph they are."""
+    steps, outputs, homes = flat_program(root)
     copies = _copies(steps, outputs)
+    if not any(copies.values()):
+        return
     again = [s for s in steps if _is_fused(s.equation) and copies.get(s.outputs[0]) != 0]
-    peaks = _peaks(again, copies) if any(copies.values()) else {}
+    peaks = _peaks(again, copies)
     depth: dict[Any, int] = {}
-    for step in again if peaks else ():
+    for step in again:
         (y,) = step.outputs
         deep = 1 + max([depth.get(x, 0) for x in step.inputs], default=0)
         if deep * copies.get(y, 0) > FEW and peaks[y] > MANY:
-            graph, value = homes.get(y) or (main, y)
-            borders.setdefault(graph, set()).add(value)
+            yield homes.get(y) or (root, y)
         else:
             depth[y] = deep
-    return borders
 
 
 def _peaks(again: Sequence[Step], copies: Mapping[Any, int]) -> dict[Any, int]:

@@ -14,11 +14,9 @@ from typing import Any
 from jaxlib.mlir import ir
 
 from ..ir.errors import CovectorError, UsageError
-from ..ir.graph import Constant, Equation, Graph
+from ..ir.graph import Constant, Graph
 from ..ir.memory import collector_paused
 from ..ir.module import Module
-from ..ir.ops.call import checkpoint
-from ..ir.ops.shape import optimization_barrier
 from ..ir.ops.shard_map import manual_axes_in, meshes_in
 from ..ir.places import places_of
 from ..ir.reproducer import explain, keep
@@ -26,6 +24,7 @@ from ..ir.types import TensorType
 from . import jax_compat, tables, workshop
 from .borders import borders_of
 from .context import Context, create
+from .flat_program import states_order
 from .host import TOKEN_TYPE, effects_of_graphs
 from .plan import Plan
 
@@ -133,11 +132,12 @@ def _emit(
         attributes["mhlo.num_replicas"] = ir.IntegerAttr.get(i32, 1)
         ctx = Context(module, platforms, tables.lower, tables.called, place)
         ctx.careful = careful
-        ctx.keeps_order = any(map(_states_order, main.equations))
+        ctx.keeps_order = any(map(states_order, main.equations))
         plan, meshes = Plan.of(main), meshes_in(main)
         manual = manual_axes_in(main) if meshes else {}
-        if platforms == ("cpu",) and not ctx.keeps_order:
-            ctx.kernels = plan.kernels if kernels else frozenset()
+        if platforms == ("cpu",):
+            if kernels and not ctx.keeps_order:
+                ctx.kernels = plan.kernels
             ctx.borders = borders_of(main)
         for graph in plan.functions:
             symbol = "main" if graph is main else ctx.symbols.fresh(graph.name)
@@ -146,13 +146,6 @@ def _emit(
             ctx.manual = manual.get(graph, frozenset({frozenset()}))
             _emit_function(ctx, graph, symbol, public=graph is main)
     return module, plan.constants[main], ctx, place
-
-
-def _states_order(eqn: Equation) -> bool:
-    """Whether an equation is a barrier, or will have one in front of it."""
-    if eqn.primitive is checkpoint:
-        return bool(eqn.params["differentiated"] and eqn.params["prevent_cse"])
-    return eqn.primitive is optimization_barrier
 
 
 def _emit_function(ctx: Context, graph: Graph, symbol: str, public: bool) -> None:

@@ -6,19 +6,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from ..ir.graph import Atom, Equation, Graph, Value, walk_graphs
-from ..ir.ops.call import call, custom_jvp_call, custom_vjp_call
+from ..ir.ops.call import call, checkpoint, custom_jvp_call, custom_vjp_call
 from ..ir.ops.custom_vmap import custom_vmap_call
 from ..ir.ops.forward_call import forward_call
 from ..ir.ops.linear_call import linear_call
+from ..ir.ops.shape import optimization_barrier
 
 _ENTERED: Final = frozenset({
-    call, custom_jvp_call, custom_vjp_call, custom_vmap_call, forward_call, linear_call,
+    call, checkpoint, custom_jvp_call, custom_vjp_call, custom_vmap_call, forward_call, linear_call,
 })  # fmt: skip
 """What XLA has the body of in its place."""
 
 
 class Step(NamedTuple):
-    """An equation; if it is of a function that is called, on the values of one call."""
+    """An equation; if it is of a function that is called, on the values of one call.
+
+    One with a barrier before its body stands for the barrier, the body follows it.
+    """
 
     equation: Equation
     inputs: Sequence[Atom]
@@ -43,6 +47,13 @@ def _is_entered(eqn: Equation) -> bool:
     return eqn.primitive in _ENTERED and not (params.get("outlined") or params.get("kernel"))
 
 
+def states_order(eqn: Equation) -> bool:
+    """Whether an equation is a barrier, or will have one in front of it."""
+    if eqn.primitive is checkpoint:
+        return bool(eqn.params["differentiated"] and eqn.params["prevent_cse"])
+    return eqn.primitive is optimization_barrier
+
+
 def flat_length(main: Graph) -> int:
     """How many equations the flat program has. Linear in the program, also where that is not."""
     lengths: dict[Graph, int] = {}
@@ -63,6 +74,10 @@ def flat_program(main: Graph) -> FlatProgram:
         for eqn in rest:
             inputs = [env.get(x, x) for x in eqn.inputs] if env else eqn.inputs
             if _is_entered(eqn):
+                if states_order(eqn):
+                    behind = tuple([Value(x.type) for x in inputs])
+                    steps.append(Step(eqn, inputs, behind))
+                    inputs = behind
                 frames.append((graph, env, rest, eqn.outputs))
                 graph = eqn.params["graph"]
                 env, rest = dict(zip(graph.inputs, inputs, strict=True)), iter(graph.equations)

@@ -22,10 +22,11 @@ from .arguments import check_callable, check_inner, check_values, device_asked_f
 from .avals import SymbolicSizesError
 from .captured import arrays_of, lifted
 from .error_types import TracingForbiddenError
-from .execute import build, is_tracing, program_hash, runner
+from .execute import build, default_platform, is_tracing, program_hash, runner
 from .expected import expected
 from .explain import Listener, Record, found_again, listener, reason
 from .export import call_graph, eval_graph
+from .goals import goal_options
 from .invalid_values import explainer
 from .places import asked_for
 from .program_cache import ProgramCache
@@ -211,6 +212,7 @@ def _plan(
     leaves = [*arrays_of(captured), *[places[i] for i in taken]]
     donated = [len(captured) + taken.index(i) for i in traced.donated if kept[i]]
     where = tuple(map(_place_of, leaves))
+    options = goal_options(traced.optimize, default_platform(leaves, traced.wanted), options)
     chosen = tuple(sorted(options.items())) if options else ()
     key = (
         program_hash(program), where, tuple(donated), traced.result_tree, chosen, configuration(),
@@ -305,7 +307,7 @@ def compile(
     With `optimize="compile-time"`, blocks that the program repeats, found by their structure,
     become functions that XLA compiles once; what it otherwise fuses across their borders it does
     not, and memory may grow. With "balanced" that is done only where it leaves less than half of
-    the program.
+    the program. With both, LLVM does less on CPUs (its optimisation level 1).
     """
     budget = _read_budget(memory_budget, optimize)
     spec = CallSpec.resolve(fun, static_argnums, static_argnames, donate_argnums, None)

@@ -8,8 +8,9 @@ functions with ordinary rules, see `told`; all others as what they expand to.
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +50,19 @@ def has_hidden_rule(params: Params) -> bool:
 
 def holds_hidden_rule(params: Params) -> bool:
     """Whether there is one in the jaxprs that an operation holds."""
-    return any(has_hidden_rule(eqn.params) for jaxpr in jaxprs_in(params) for eqn in jaxpr.eqns)
+    return any(map(_holds, jaxprs_in(params)))
+
+
+_HOLDING: Final[weakref.WeakKeyDictionary[Any, bool]] = weakref.WeakKeyDictionary()
+"""Of the jaxprs that were looked through, whether there is one: each is once, however often it is
+called."""
+
+
+def _holds(jaxpr: Any) -> bool:
+    found = _HOLDING.get(jaxpr)
+    if found is None:
+        found = _HOLDING[jaxpr] = any(has_hidden_rule(eqn.params) for eqn in jaxpr.eqns)
+    return found
 
 
 def jaxprs_in(params: Params) -> Iterator[Any]:

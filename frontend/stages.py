@@ -21,6 +21,7 @@ from .arguments import device_asked_for
 from .avals import to_struct
 from .execute import clean, default_platform, load, tidy
 from .export import eval_graph
+from .goals import goal_options
 from .jax_compat import Tracer
 from .modules import to_jaxpr
 from .places import NOWHERE, Places
@@ -227,7 +228,8 @@ class Lowered(StageInfo):
                 f"process cannot compile for: its platform is {here}"
             )
         how: dict[str, Any] = {
-            "donated": self.traced.donated, "options": compiler_options,
+            "donated": self.traced.donated,
+            "options": goal_options(self.traced.optimize, here, compiler_options),
             **self.traced.wishes, "wanted": wanted,
         }  # fmt: skip
         if budget is None:

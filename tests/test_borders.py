@@ -11,7 +11,8 @@ import pytest
 
 import covector
 from covector.lowering.barriers import barrier_options
-from covector.lowering.borders import AGAIN, borders_of
+from covector.lowering.borders import LONGEST, MANY, borders_of
+from covector.lowering.flat_program import flat_length
 
 X = jnp.linspace(-1.0, 1.0, 64 * 32, dtype=jnp.float32).reshape(64, 32)
 
@@ -78,29 +79,163 @@ def chain(x: Any, n: int) -> Any:
 
 
 def test_what_ends_up_in_one_operation_is_not_cut() -> None:
-    assert barriers(lambda x: chain(x, 3 * AGAIN), X) == 0
+    assert barriers(lambda x: chain(x, 3 * MANY), X) == 0
 
 
 def test_what_several_read_is_cut_where_it_is_deep() -> None:
     both = lambda x, n: (jnp.cos(chain(x, n)), chain(x, n).sum())  # noqa: E731
-    assert barriers(lambda x: both(x, AGAIN), X) == 1
-    assert barriers(lambda x: both(x, 2), X) == 0
-    graph = covector.make_ir(lambda x: both(x, AGAIN))(X).main
-    assert borders_of(graph) <= {v for eqn in graph.equations for v in eqn.outputs}
+    assert barriers(lambda x: both(x, MANY), X) == 1
+    assert barriers(lambda x: both(x, 1), X) == 0
+    graph = covector.make_ir(lambda x: both(x, MANY))(X).main
+    found = borders_of(graph)
+    assert found.keys() == {graph}
+    assert found[graph] <= {v for eqn in graph.equations for v in eqn.outputs}
 
 
-def test_what_is_costly_is_not_cut_for_xla_computes_it_once() -> None:
-    both = lambda x, f: (jnp.cos(f(chain(x, AGAIN))), f(chain(x, AGAIN)).sum())  # noqa: E731
-    assert barriers(lambda x: both(x, jnp.negative), X) == 1
-    assert barriers(lambda x: both(x, jnp.tanh), X) == 0
+@pytest.mark.parametrize(
+    ("last", "is_cut"),
+    [
+        (jnp.negative, True),
+        (jnp.tanh, False),
+        (lambda x: x / X, False),
+        (lambda x: x / 3.0, True),
+        (lambda x: x / X[:, :1], True),
+        (lambda x: x / X[:, 0].reshape(64, 1), True),
+        (lambda x: x / jnp.sqrt(X), True),
+    ],
+)
+def test_what_is_costly_is_not_cut_for_xla_computes_it_once(last: Any, is_cut: bool) -> None:
+    """XLA divides by what is repeated, and by roots, by multiplying, which is not."""
+    both = lambda x: (jnp.cos(last(chain(x, MANY))), last(chain(x, MANY)).sum())  # noqa: E731
+    assert barriers(both, X) == is_cut
 
 
-def test_programs_with_barriers_of_their_own_get_no_others() -> None:
-    f = jax.checkpoint(lambda x: residual(x, 12))
-    plain = barriers(covector.grad(lambda x: residual(x, 12)), X)
-    program = covector.jit(covector.grad(f)).lower(X)
-    assert program._lowering.has_barriers and not program._lowering.has_borders
-    assert plain > 0
+def test_what_is_in_memory_anyway_is_not_cut() -> None:
+    """A sum of arrays that a product reads: XLA does not compute it again beside that."""
+
+    def f(x: Any, y: Any) -> Any:
+        total = chain(x, MANY) + y
+        return total @ total.T, jnp.cos(total), total.sum()
+
+    assert barriers(f, X, X) == 0
+    assert barriers(lambda x, y: f(x, y[0, 0]), X, X) == 1
+
+
+def test_shifted_elements_are_others() -> None:
+    """One fused operation reads a value in three places, and computes it for each."""
+
+    def f(x: Any) -> Any:
+        for _ in range(MANY):
+            x = jnp.concatenate([x[:1], x[2:] - x[1:-1] + x[:-2], x[-1:]])
+        return x
+
+    assert barriers(f, X[0]) > 2
+    np.testing.assert_allclose(covector.jit(f)(X[0]), jax.jit(f)(X[0]), rtol=1e-5)
+
+
+# -- functions, loops, branches --------------------------------------------------------------------
+
+
+def block(x: Any, w: Any) -> Any:
+    x = x + jax.nn.gelu(x @ w)
+    return (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-5)
+
+
+def stacked(x: Any, n: int, block: Any = block) -> Any:
+    for i in range(n):
+        x = block(x, jnp.full((32, 32), 0.01 * (i + 1), x.dtype))
+    return x
+
+
+def in_a_loop(x: Any, n: int) -> Any:
+    return jax.lax.scan(lambda x, _: (stacked(x, n), None), x, None, length=2)[0]
+
+
+def in_a_while(x: Any, n: int) -> Any:
+    return jax.lax.fori_loop(0, 2, lambda _, x: stacked(x, n), x)
+
+
+def in_a_branch(x: Any, n: int) -> Any:
+    return jax.lax.cond(x[0, 0] < 10, lambda x: stacked(x, n), jnp.sin, x)
+
+
+@jax.custom_jvp
+def with_a_rule(x: Any, w: Any) -> Any:
+    return block(x, w)
+
+
+with_a_rule.defjvp(lambda xs, dxs: jax.jvp(block, xs, dxs))
+
+PLACES = {
+    "plain": stacked,
+    "compiled": lambda x, n: stacked(x, n, jax.jit(block)),
+    "inside of compiled": lambda x, n: stacked(x, n, jax.jit(lambda x, w: jax.jit(block)(x, w))),
+    "custom": lambda x, n: stacked(x, n, with_a_rule),
+    "checkpointed": lambda x, n: stacked(x, n, jax.checkpoint(block)),
+    "loop": in_a_loop,
+    "while": in_a_while,
+    "branch": in_a_branch,
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_code_grows_as_the_depth_wherever_it_is(place: str) -> None:
+    f = PLACES[place]
+    loss = lambda x, n: (f(x, n) ** 3 * X).sum()  # noqa: E731
+    sizes = [hlo_size(loss, n, X) for n in (4, 8, 16)]
+    assert (sizes[2] - sizes[1]) < 2.3 * (sizes[1] - sizes[0])
+    deep = lambda x: loss(x, 6)  # noqa: E731
+    got, want = covector.jit(covector.grad(deep))(X), jax.grad(deep)(X)
+    scale = float(abs(want).max())
+    np.testing.assert_allclose(got, want, rtol=2e-3, atol=2e-4 * scale)
+
+
+def test_functions_of_several_results_have_borders_behind_and_inside() -> None:
+    @jax.jit
+    def both(x: Any) -> Any:
+        inner = chain(x, MANY)
+        return jnp.cos(inner) * 2.0, inner.sum(), chain(inner, MANY)
+
+    def f(x: Any) -> Any:
+        a, b, c = both(x)
+        d, e, g = both(a)
+        return b, jnp.cos(c), c.sum(), jnp.cos(d), e, g
+
+    assert barriers(f, X) >= 2
+    for got, want in zip(covector.jit(f)(X), jax.jit(f)(X), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+
+
+def test_loops_over_little_have_no_borders() -> None:
+    """XLA makes kernels of them, in whose code there may be no barrier."""
+    shared = jax.jit(lambda x: (jnp.cos(chain(x, MANY)), chain(x, MANY).sum()))
+
+    def body(x: Any, _: None) -> Any:
+        a, b = shared(x)
+        return a + b, None
+
+    def f(x: Any) -> Any:
+        return jax.lax.scan(body, x, None, length=3)[0], shared(x)
+
+    assert barriers(f, X[0]) == 0
+    assert barriers(f, X) > 0
+    for x in (X[0], X):
+        for got, want in zip(
+            jax.tree.leaves(covector.jit(f)(x)), jax.tree.leaves(jax.jit(f)(x)), strict=True
+        ):
+            np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3)
+
+
+def test_functions_that_call_each_other_often_are_left_alone() -> None:
+    def nested(depth: int) -> Any:
+        if depth == 0:
+            return lambda x: jnp.sin(x) * x
+        inner = jax.jit(nested(depth - 1))
+        return lambda x: inner(inner(x))
+
+    graph = covector.make_ir(nested(40))(X).main
+    assert flat_length(graph) > LONGEST
+    assert borders_of(graph) == {}
 
 
 def test_small_loops_beside_borders_run() -> None:

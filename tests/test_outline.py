@@ -13,13 +13,15 @@ from hypothesis import strategies as st
 from laws import assert_close, made
 
 import covector
+from covector.frontend.goals import goal_options
 from covector.ir.errors import UsageError
 from covector.ir.interpret import evaluate
+from covector.lowering import jax_compat
 from covector.passes import run_passes
 from covector.passes.blocks.choose import choose_blocks
 from covector.passes.blocks.fingerprint import wiring
 from covector.passes.blocks.repeats import apart, intervals, shared_prefixes, suffix_array
-from covector.passes.outline import outline_graph
+from covector.passes.outline import GOALS, outline_graph
 
 texts = st.lists(st.integers(0, 3), min_size=1, max_size=40).map(np.array)
 
@@ -207,6 +209,28 @@ def test_balanced_leaves_programs_without_blocks_alone() -> None:
     loss, args = model(10, X)
     lowered = covector.jit(covector.grad(loss), optimize="balanced").lower(*args)
     assert 'inlineable = "false"' in lowered.as_text()
+
+
+@pytest.mark.parametrize("goal", GOALS)
+def test_llvm_does_less_unless_run_time_is_the_goal(
+    goal: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+    load = jax_compat.load
+
+    def noting(*args: Any, **kwargs: Any) -> Any:
+        asked.append(dict(args[7]))
+        return load(*args, **kwargs)
+
+    monkeypatch.setattr(jax_compat, "load", noting)
+    level = "xla_backend_optimization_level"
+    f = lambda x: jnp.sin(x) + GOALS.index(goal)  # noqa: E731
+    covector.jit(f, optimize=goal)(X)
+    covector.compile(f, X, optimize=goal)
+    covector.jit(f, optimize=goal, compiler_options={level: 2})(X)
+    less = {} if goal == "run-time" else {level: 1}
+    assert asked == [less, less, {level: 2}]
+    assert goal_options(goal, "cuda", None) is None
 
 
 def test_wrong_goals() -> None:

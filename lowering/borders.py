@@ -11,11 +11,13 @@ more slowly with barriers, of which each is one more loop.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any, Final
 
-from ..ir.graph import Equation, Graph, Literal, Value
+from ..ir.graph import Equation, Graph, Literal, Value, walk_graphs
 from ..ir.ops.control import cond, scan, while_
+from . import tables
 from .flat_program import Step, flat_length, flat_program
 
 FEW: Final = 4
@@ -31,7 +33,8 @@ it is one that XLA would not come to an end with anyway."""
 
 SMALL: Final = 1 << 10
 """Bytes of values that have no border in loops: those that touch no more become one kernel each,
-whose emitter, of jaxlib before 0.11.1, ends the process at a barrier."""
+whose emitter, of jaxlib before 0.11.1, ends the process at a barrier. What is made a kernel on
+purpose has none at all."""
 
 _MOVES: Final = frozenset({
     "broadcast_in_dim", "clamp", "concatenate", "dynamic_slice", "expand_dims", "pad", "reshape",
@@ -61,35 +64,40 @@ def borders_of(main: Graph) -> Mapping[Graph, Set[Value]]:
     those by which many operations would be computed again. Linear in the flat programs of it and of
     the bodies of its loops and branches."""
     borders: dict[Graph, set[Value]] = {}
-    compiled, in_loops = _parts(main)
+    compiled, least = _parts(main)
     for root in compiled:
         if flat_length(root) > LONGEST:
             continue
         for graph, value in _borders(root):
-            if graph not in in_loops or value.type.nbytes > SMALL:
+            if value.type.nbytes > least.get(graph, -1):
                 borders.setdefault(graph, set()).add(value)
     return borders
 
 
-def _parts(main: Graph) -> tuple[Iterable[Graph], Set[Graph]]:
-    """The graphs that XLA compiles each by itself, and those that are run in loops."""
-    compiled, in_loops = {main: None}, set()
+def _parts(main: Graph) -> tuple[Iterable[Graph], Mapping[Graph, float]]:
+    """The graphs that XLA compiles each by itself; and of those that run in loops, or in kernels,
+    the bytes that a value must have more of for a border."""
+    compiled, least = {main: None}, dict[Graph, float]()
     reached = [(main, False)]
     seen = {*reached}
     while reached:
         graph, is_repeated = reached.pop()
         if is_repeated:
-            in_loops.add(graph)
+            least.setdefault(graph, SMALL)
         for eqn in graph.equations:
-            if not eqn.primitive.has_regions or eqn.params.get("kernel"):
+            if not eqn.primitive.has_regions:
                 continue
+            if eqn.params.get("kernel"):
+                least.update(dict.fromkeys(walk_graphs(eqn.params["graph"]), math.inf))
+                continue
+            callees = [*tables.callees.find(eqn)(eqn)]
             is_loop = eqn.primitive is scan or eqn.primitive is while_
             if is_loop or eqn.primitive is cond or eqn.params.get("outlined"):
-                compiled.update(dict.fromkeys(eqn.running()))
-            new = {(g, is_repeated or is_loop) for g in eqn.running()} - seen
+                compiled.update(dict.fromkeys(callees))
+            new = {(g, is_repeated or is_loop) for g in callees} - seen
             seen |= new
             reached += new
-    return compiled, in_loops
+    return compiled, least
 
 
 def _borders(root: Graph) -> Iterator[tuple[Graph, Value]]:
@@ -170,7 +178,7 @@ def _copies(steps: Sequence[Step], outputs: Sequence[Any]) -> dict[Any, int]:
 def _is_fused(eqn: Equation) -> bool:
     """Whether XLA makes an operation part of those that read its result."""
     primitive = eqn.primitive
-    return len(eqn.outputs) == 1 and (primitive.elementwise or primitive.name in _MOVES)
+    return (primitive.elementwise or primitive.name in _MOVES) and len(eqn.outputs) == 1
 
 
 def _repeated(steps: Sequence[Step]) -> set[Any]:

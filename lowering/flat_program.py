@@ -84,9 +84,12 @@ def flat_program(main: Graph) -> FlatProgram:
                 break
             outputs = eqn.outputs
             if frames:
-                outputs = tuple([Value(v.type) for v in outputs])
-                env.update(zip(eqn.outputs, outputs, strict=True))
-                homes.update({x: (graph, v) for v, x in zip(eqn.outputs, outputs, strict=True)})
+                made = []
+                for v in outputs:
+                    x = env[v] = Value(v.type)
+                    homes[x] = graph, v
+                    made.append(x)
+                outputs = tuple(made)
             steps.append(Step(eqn, inputs, outputs))
         else:
             results = [env.get(x, x) for x in graph.outputs]

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import covector
+from covector.ir.graph import walk_graphs
+from covector.lowering import tables
 from covector.lowering.barriers import barrier_options
 from covector.lowering.borders import LONGEST, MANY, borders_of
 from covector.lowering.flat_program import flat_length
@@ -224,6 +226,26 @@ def test_loops_over_little_have_no_borders() -> None:
             jax.tree.leaves(covector.jit(f)(x)), jax.tree.leaves(jax.jit(f)(x)), strict=True
         ):
             np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3)
+
+
+def test_kernels_have_no_borders_though_what_they_call_has_elsewhere() -> None:
+    @jax.jit
+    def slope(y: Any, t: Any) -> Any:
+        inner = chain(y, MANY) * 1e-3
+        return inner * jnp.cos(t) - inner.sum()
+
+    def f(y: Any) -> Any:
+        return covector.odeint(slope, y, jnp.linspace(0.0, 1.0, 3)), slope(y, y[0])
+
+    y = X.reshape(-1)[:300]
+    lowered = covector.jit(f).lower(y)
+    assert lowered._lowering.has_kernels
+    in_solves = [g for e in lowered.program.equations for g in tables.callees.find(e)(e)]
+    kernels = [e.params["graph"] for g in in_solves for e in g.equations if e.params.get("kernel")]
+    borders = borders_of(lowered.program)
+    assert kernels and borders
+    assert borders.keys().isdisjoint(walk_graphs(*kernels))
+    assert all(bool(jnp.isfinite(x).all()) for x in lowered.compile()(y))
 
 
 def test_functions_that_call_each_other_often_are_left_alone() -> None:

@@ -56,7 +56,7 @@ def layers(step: Callable[[Any, Array], Array]) -> Callable[[list[Any], Array], 
     def loss(parameters: list[Any], x: Array) -> Array:
         for p in parameters:
             x = step(p, x)
-        return (x**2).sum()
+        return (x**3).sum()
 
     return loss
 
@@ -67,7 +67,7 @@ def in_a_loop(parameters: list[Any], x: Array) -> Array:
             x = block(w, x)
         return x, None
 
-    return (jax.lax.scan(body, x, None, length=3)[0] ** 2).sum()
+    return (jax.lax.scan(body, x, None, length=3)[0] ** 3).sum()
 
 
 def in_a_branch(parameters: list[Any], x: Array) -> Array:
@@ -76,7 +76,7 @@ def in_a_branch(parameters: list[Any], x: Array) -> Array:
             x = block(w, x)
         return x
 
-    return (jax.lax.cond(x[0, 0] > -10, blocks, jnp.sin, x) ** 2).sum()
+    return (jax.lax.cond(x[0, 0] > -10, blocks, jnp.sin, x) ** 3).sum()
 
 
 def attention(p: Any, x: Array) -> Array:

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from ..ir.graph import Equation, Graph, Literal, Value, walk_graphs
 from ..ir.ops.control import cond, scan, while_
+from ..ir.ops.shape import optimization_barrier
 from . import tables
 from .flat_program import Step, flat_length, flat_program
 
@@ -62,7 +63,10 @@ _REDUCES: Final = frozenset({"reduce_sum", "reduce_max", "reduce_min", "reduce_p
 def borders_of(main: Graph) -> Mapping[Graph, Set[Value]]:
     """The values, of a program and of the functions that it calls, that are to be computed once:
     those by which many operations would be computed again. Linear in the flat programs of it and of
-    the bodies of its loops and branches."""
+    the bodies of its loops and branches. None where barriers stand in it already: what was planned
+    to fit a memory is to stay as it was planned."""
+    if any(e.primitive is optimization_barrier for g in walk_graphs(main) for e in g.equations):
+        return {}
     borders: dict[Graph, set[Value]] = {}
     compiled, least = _parts(main)
     for root in compiled:

@@ -55,7 +55,7 @@ def states_order(eqn: Equation) -> bool:
 
 
 def flat_length(main: Graph) -> int:
-    """How many equations the flat program has. Linear in the program, also where that is not."""
+    """How many equations the flat program has, found by looking at each graph once."""
     lengths: dict[Graph, int] = {}
     for graph in walk_graphs(main):  # callees first
         lengths[graph] = sum(

@@ -135,6 +135,13 @@ def test_shifted_elements_are_others() -> None:
     np.testing.assert_allclose(covector.jit(f)(X[0]), jax.jit(f)(X[0]), rtol=1e-5)
 
 
+def test_programs_planned_to_a_memory_are_left_as_planned() -> None:
+    f = lambda x: residual(jax.lax.optimization_barrier(x), 12)  # noqa: E731
+    graph = covector.make_ir(covector.grad(f))(X).main
+    assert borders_of(graph) == {}
+    assert borders_of(covector.make_ir(covector.grad(lambda x: residual(x, 12)))(X).main) != {}
+
+
 # -- functions, loops, branches --------------------------------------------------------------------
 
 

@@ -257,14 +257,11 @@ class Context:
                     break
                 results = self._apply(eqn, operands)
                 if len(results) == 1:
-                    value = eqn.outputs[0]
-                    if value in borders:
-                        results = self.border(value.type, results)
-                    env[value] = results[0]
+                    env[eqn.outputs[0]] = results[0]
                 else:
                     env.update(zip(eqn.outputs, results, strict=True))
-                    if borders:
-                        self._end_fusions(env, eqn.outputs, borders)
+                if borders:
+                    self._end_fusions(env, eqn.outputs, borders)
             else:
                 results = [env[x] if x.__class__ is Value else scalar(x) for x in graph.outputs]  # type: ignore[arg-type]
                 if not frames:

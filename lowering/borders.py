@@ -4,9 +4,9 @@ XLA's CPU backend computes a cheap value anew in every fused operation that read
 it is made of. Along a chain of sums that is read at every link, as the cotangents of a residual
 stream are, each fused operation then computes the whole chain so far again: code, and work, that
 grow with the square of the depth, or faster where elements are shifted. A barrier behind such
-values has them computed once. The thresholds were chosen by measuring: what is cut compiles in a
-fraction of the time and runs no slower, with large arrays or small; what is not, would compile
-more slowly with barriers, of which each is one more loop.
+values has them computed once. The thresholds were chosen by measuring (benchmarks/depth.py): what
+is cut compiles in a fraction of the time and runs no slower; what is not, would compile more slowly
+with barriers, of which each is one more loop.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..ir.graph import Equation, Graph, Literal, Value, walk_graphs
 from ..ir.ops.control import cond, scan, while_
 from ..ir.ops.shape import optimization_barrier
 from . import tables
-from .flat_program import Step, flat_length, flat_program
+from .flat_program import Step, flat_lengths, flat_program
 
 FEW: Final = 4
 """How many operations may be computed again for a value: its depth, in operations that are, for
@@ -69,8 +69,9 @@ def borders_of(main: Graph) -> Mapping[Graph, Set[Value]]:
         return {}
     borders: dict[Graph, set[Value]] = {}
     compiled, least = _parts(main)
+    lengths = flat_lengths(*compiled)
     for root in compiled:
-        if flat_length(root) > LONGEST:
+        if lengths[root] > LONGEST:
             continue
         for graph, value in _borders(root):
             if value.type.nbytes > least.get(graph, -1):
@@ -115,7 +116,7 @@ def _borders(root: Graph) -> Iterator[tuple[Graph, Value]]:
     depth: dict[Any, int] = {}
     for step in again:
         (y,) = step.outputs
-        deep = 1 + max([depth.get(x, 0) for x in step.inputs], default=0)
+        deep = _depth(step, depth)
         if deep * copies.get(y, 0) > FEW and peaks[y] > MANY:
             yield homes.get(y) or (root, y)
         else:
@@ -127,7 +128,7 @@ def _peaks(again: Sequence[Step], copies: Mapping[Any, int]) -> dict[Any, int]:
     border anywhere."""
     depth: dict[Any, int] = {}
     for step in again:
-        depth[step.outputs[0]] = 1 + max([depth.get(x, 0) for x in step.inputs], default=0)
+        depth[step.outputs[0]] = _depth(step, depth)
     peaks: dict[Any, int] = {}
     for step in reversed(again):
         (y,) = step.outputs
@@ -135,6 +136,11 @@ def _peaks(again: Sequence[Step], copies: Mapping[Any, int]) -> dict[Any, int]:
         for x in step.inputs:
             peaks[x] = max(peaks.get(x, 0), peak)
     return peaks
+
+
+def _depth(step: Step, depth: Mapping[Any, int]) -> int:
+    """How many operations follow each other in a result, by the depth of what it is made of."""
+    return 1 + max([depth.get(x, 0) for x in step.inputs], default=0)
 
 
 def _copies(steps: Sequence[Step], outputs: Sequence[Any]) -> dict[Any, int]:

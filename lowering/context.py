@@ -250,10 +250,8 @@ class Context:
                     frames.append((graph, env, rest, place, scope, eqn.outputs))
                     graph, place = eqn.params["graph"], eqn.location or place
                     scope, borders = self.scope, self.borders.get(graph, _NO_BORDERS)
-                    env, rest = (
-                        dict(zip(graph.inputs, operands, strict=True)),
-                        iter(graph.equations),
-                    )
+                    env = dict(zip(graph.inputs, operands, strict=True))
+                    rest = iter(graph.equations)
                     break
                 results = self._apply(eqn, operands)
                 if len(results) == 1:
@@ -273,9 +271,7 @@ class Context:
                 if borders:
                     self._end_fusions(env, outputs, borders)
 
-    def _end_fusions(
-        self, env: dict[Any, MlirValue], outputs: Sequence[Value], borders: Set[Value]
-    ) -> None:
+    def _end_fusions(self, env: Any, outputs: Sequence[Value], borders: Set[Value]) -> None:
         """Put a border behind those of some results that are to have one."""
         for value in outputs:
             if value in borders:

@@ -54,14 +54,15 @@ def states_order(eqn: Equation) -> bool:
     return eqn.primitive is optimization_barrier
 
 
-def flat_length(main: Graph) -> int:
-    """How many equations the flat program has, found by looking at each graph once."""
+def flat_lengths(*roots: Graph) -> Mapping[Graph, int]:
+    """How many equations the flat programs of graphs, and of all that they hold, have. Looks at
+    each graph once."""
     lengths: dict[Graph, int] = {}
-    for graph in walk_graphs(main):  # callees first
+    for graph in walk_graphs(*roots):  # callees first
         lengths[graph] = sum(
             [lengths[e.params["graph"]] if _is_entered(e) else 1 for e in graph.equations]
         )
-    return lengths[main]
+    return lengths
 
 
 def flat_program(main: Graph) -> FlatProgram:

@@ -14,7 +14,7 @@ from covector.ir.graph import walk_graphs
 from covector.lowering import tables
 from covector.lowering.barriers import barrier_options
 from covector.lowering.borders import LONGEST, MANY, borders_of
-from covector.lowering.flat_program import flat_length
+from covector.lowering.flat_program import flat_lengths
 
 X = jnp.linspace(-1.0, 1.0, 64 * 32, dtype=jnp.float32).reshape(64, 32)
 
@@ -263,7 +263,7 @@ def test_functions_that_call_each_other_often_are_left_alone() -> None:
         return lambda x: inner(inner(x))
 
     graph = covector.make_ir(nested(40))(X).main
-    assert flat_length(graph) > LONGEST
+    assert flat_lengths(graph)[graph] > LONGEST
     assert borders_of(graph) == {}
 
 

@@ -82,6 +82,18 @@ def ones(b: Any, x: Any, value: float = 1) -> Any:
     return b.broadcast(Literal(value, TensorType((), x.type.dtype)), x.type.shape, ())
 
 
+def repeated(b: Any, x: Any) -> Any:
+    return b.broadcast(x, (4, 5), ())
+
+
+def rows(b: Any, x: Any, indices: Any, mode: str) -> Any:
+    """Rows of a matrix, wherever the indices say."""
+    return b.gather(
+        x, indices, offset_dims=(1,), collapsed_slice_dims=(0,), start_index_map=(0,),
+        slice_sizes=(1, 5), mode=mode, fill_value=0,
+    )  # fmt: skip
+
+
 X, F64 = f32(9), f64().dtype
 SHRINKING: list[tuple[str, Build, list[TensorType], int]] = [
     ("x * 1", lambda b, x: b.mul(x, 1), [X], 0),
@@ -116,6 +128,13 @@ SHRINKING: list[tuple[str, Build, list[TensorType], int]] = [
     ("i32 of f64 of f16", lambda b, x: b.convert(b.convert(x, F64), i32().dtype), [f16(9)], 1),
     ("stop stop", lambda b, x: b.stop_gradient(b.stop_gradient(x)), [X], 1),
     ("sum over nothing", lambda b, x: b.reduce_sum(x, axes=()), [X], 0),
+    ("rev of repeated", lambda b, x: b.rev(repeated(b, x), dimensions=(1,)), [f32()], 1),
+    ("slice of repeated", lambda b, x: b.slice(
+        repeated(b, x), start_indices=(1, 0), limit_indices=(3, 5), strides=(1, 2)), [f32()], 1),
+    ("dynamic slice of repeated", lambda b, x, i: b.dynamic_slice(
+        repeated(b, x), i, i, slice_sizes=(2, 1)), [f32(), i32()], 1),
+    ("clipped rows of repeated", lambda b, x, i: rows(b, repeated(b, x), i, "CLIP"),
+     [weak(f32()), i32(6, 1)], 1),
 ]  # fmt: skip
 
 
@@ -140,6 +159,8 @@ KEPT: list[tuple[str, Build, list[TensorType]]] = [
     ("1 // 0", lambda b, n: b.add(n, b.div(Literal(1, i32()), 0)), [i32(6)]),
     ("tiny * tiny", lambda b, x: b.mul(x, b.mul(Literal(1e-20, f32()), 1e-20)), [X]),
     ("sum over ones", lambda b, x: b.reduce_sum(x, axes=(0,)), [f32(1, 9)]),
+    ("rows of repeated or 0", lambda b, x, i: rows(b, repeated(b, x), i, "FILL_OR_DROP"),
+     [f32(), i32(6, 1)]),
     ("mixed select", lambda b, x: b.select_n(Literal(True, bool_()), ones(b, x), x), [weak(X)]),
 ]  # fmt: skip
 

@@ -311,6 +311,22 @@ def test_empty_operands_ask_nothing_of_libraries_and_layouts() -> None:
     assert np.array_equal(c, xs[2]) and np.array_equal(d, xs[3]) and empty.shape == (3, 0)
 
 
+@pytest.mark.parametrize("shape", [(5,), (5, 3)])
+def test_rows_of_a_repeated_scalar_are_not_looked_up(shape: tuple[int, ...]) -> None:
+    """Where rows are outside, there is what they are filled with: the indices are still read."""
+
+    def rows(x: Any, i: Any) -> Any:
+        return (
+            jnp.broadcast_to(x, shape)
+            .at[i]
+            .get(mode="fill", fill_value=7, wrap_negative_indices=False)
+        )
+
+    xs = jnp.float32(2), jnp.array([[0, 4], [5, -1], [2**31 - 1, -(2**31)]])
+    assert "stablehlo.gather" not in covector.jit(rows).lower(*xs).as_text()
+    assert np.array_equal(covector.jit(rows)(*xs), jax.jit(rows)(*xs))
+
+
 def test_operands_of_an_elementwise_operation_are_broadcast() -> None:
     main = graph_of(lambda b, x, y, z: b.add(b.mul(x, y), z), f32(3, 1), f32(1, 4), SCALAR)
     x, y = np.arange(3, dtype=np.float32)[:, None], np.arange(4, dtype=np.float32)[None]

@@ -11,7 +11,7 @@ from ..primitive import REQUIRED, Primitive, Types, define
 from ..types import TensorType, dtype_category, dtype_name
 from .operands import ANY, NUMBER, accept, all_weak, same_dtype
 from .shape import check_axes
-from .shape_folds import fold_dynamic_slice, fold_dynamic_update_slice, fold_slice
+from .shape_folds import fold_dynamic_slice, fold_dynamic_update_slice, fold_gather, fold_slice
 
 Params = dict[str, Any]
 Axes = tuple[int, ...]
@@ -215,6 +215,7 @@ gather = define(
     linear_in=(0,),
     jointly_linear=True,
     float_params=True,
+    fold=fold_gather,
 )
 """`gather x indices`: for each position of the indices (less their last axis, which holds
 coordinates) the window of x that starts there. Windows lie along the result's axes `offset_dims`,

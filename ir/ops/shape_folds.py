@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ..errors import TypeRuleError
 from ..graph import Atom, Literal
 from ..primitive import PRIMITIVES
+from ..types import TensorType
 
 if TYPE_CHECKING:
     from ..builder import Builder
@@ -35,6 +37,28 @@ def unless_weak(fold: Fold) -> Fold:
         return fold(b, inputs, params)
 
     return fold_strong
+
+
+def repeated_scalar(b: Builder, x: Atom) -> Atom | None:
+    """The scalar that every element of an array is, where the array is made of one."""
+    made = b.definition(x)
+    if made is None or made.primitive.name != "broadcast_in_dim":
+        return None
+    return None if made.inputs[0].type.shape else made.inputs[0]
+
+
+def repeated(b: Builder, name: str, inputs: Inputs, params: Params) -> Folded:
+    """What an operation that only moves elements of its first operand makes of a repeated scalar:
+    that scalar, repeated."""
+    scalar = repeated_scalar(b, inputs[0])
+    if scalar is None:
+        return None
+    try:
+        made = PRIMITIVES[name].output_types(tuple([x.type for x in inputs]), params)
+    except TypeRuleError:  # raised again by whoever makes the equation, with its place
+        return None
+    assert isinstance(made, TensorType)
+    return (b.broadcast(scalar, made.shape, ()),)
 
 
 def fold_broadcast_in_dim(b: Builder, inputs: Inputs, params: Params) -> Folded:
@@ -64,16 +88,9 @@ def fold_reshape(b: Builder, inputs: Inputs, params: Params) -> Folded:
     inner = b.definition(x)
     if inner is None:
         return None
-    name = inner.primitive.name
-    if name in ("reshape", "squeeze"):
+    if inner.primitive.name in ("reshape", "squeeze"):
         return b.emit(PRIMITIVES["reshape"], *inner.inputs, new_sizes=shape)
-    if name == "broadcast_in_dim" and not inner.inputs[0].type.shape and _same_size(x, shape):
-        return b.emit(inner.primitive, *inner.inputs, shape=shape, broadcast_dimensions=())
-    return None
-
-
-def _same_size(x: Atom, shape: tuple[int, ...]) -> bool:
-    return x.type.with_shape(shape).size == x.type.size
+    return repeated(b, "reshape", inputs, params)
 
 
 def fold_transpose(b: Builder, inputs: Inputs, params: Params) -> Folded:
@@ -124,7 +141,7 @@ def fold_rev(b: Builder, inputs: Inputs, params: Params) -> Folded:
         return (x,)
     inner = b.definition(x)
     if inner is None or inner.primitive.name != "rev":
-        return None
+        return repeated(b, "rev", inputs, params)
     return inner.inputs if set(inner.params["dimensions"]) == set(params["dimensions"]) else None
 
 
@@ -142,7 +159,7 @@ def fold_slice(b: Builder, inputs: Inputs, params: Params) -> Folded:
     whole = params["limit_indices"] == x.type.shape and not any(params["start_indices"])
     if whole and (strides is None or all(s == 1 for s in strides)):
         return (x,)
-    return None
+    return repeated(b, "slice", inputs, params)
 
 
 @unless_weak
@@ -154,6 +171,9 @@ def fold_dynamic_slice(b: Builder, inputs: Inputs, params: Params) -> Folded:
         return None  # ill typed
     if sizes == shape:
         return (x,)
+    same = repeated(b, "dynamic_slice", inputs, params)
+    if same is not None:
+        return same
     places = []
     for start, size, n in zip(starts, sizes, shape, strict=True):
         if not isinstance(start, Literal) or not 0 <= size <= n:
@@ -163,6 +183,12 @@ def fold_dynamic_slice(b: Builder, inputs: Inputs, params: Params) -> Folded:
     return b.emit(
         PRIMITIVES["slice"], x, start_indices=tuple(places), limit_indices=limits, strides=None
     )
+
+
+def fold_gather(b: Builder, inputs: Inputs, params: Params) -> Folded:
+    """Windows that all lie inside of a repeated scalar are that scalar, repeated."""
+    is_inside = params["mode"] in ("CLIP", "PROMISE_IN_BOUNDS")
+    return repeated(b, "gather", inputs, params) if is_inside else None
 
 
 def fold_dynamic_update_slice(b: Builder, inputs: Inputs, params: Params) -> Folded:

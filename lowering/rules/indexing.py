@@ -23,7 +23,7 @@ from ..mlir_types import physical, tail
 from ..monoids import compare
 from ..tables import lower
 from .conversion import convert
-from .shape import slice_of
+from .shape import repeated_scalar, slice_of
 
 Operands = Sequence[MlirValue]
 Combine = Callable[[Context, TensorType, MlirValue, MlirValue], MlirValue]
@@ -93,6 +93,9 @@ def _gather(
 ) -> MlirValue:
     """The gather itself: windows outside of x are moved inside."""
     p, out = eqn.params, eqn.outputs[0].type
+    scalar = repeated_scalar(x)
+    if scalar is not None:
+        return ctx.broadcast(scalar, out, ())
     words = tail(out)
     rank = len(out.shape)
     numbers = hlo.GatherDimensionNumbers.get(
@@ -115,16 +118,15 @@ def _gather(
 
 
 def _inside(ctx: Context, eqn: Equation, indices: MlirValue, index_type: TensorType) -> MlirValue:
-    """bool[*batch]: whether the window at each position lies inside the operand."""
+    """bool[*batch]: whether the window at each position lies inside the operand. One comparison
+    tells both ends: read without a sign, negative indices are larger than all that there are."""
     shape, sizes = eqn.inputs[0].type.shape, eqn.params["slice_sizes"]
     last = [shape[i] - sizes[i] for i in eqn.params["start_index_map"]]
     rank = len(index_type.shape) - 1
-    to_bool = TensorType(index_type.shape, BOOL)
-    upper = _row(ctx, last, index_type)
-    above = compare(ctx, "GE", indices, ctx.full(0, index_type), index_type)
-    below = compare(ctx, "LE", indices, upper, index_type)
-    both = ctx.op("stablehlo.and", to_bool, above, below)
-    return monoids.reduce(ctx, monoids.AND, both, to_bool, (rank,))
+    unsigned = index_type.with_dtype(np.dtype(f"u{index_type.dtype}"))
+    read = ctx.op("stablehlo.bitcast_convert", unsigned, indices)
+    inside = compare(ctx, "LE", read, _row(ctx, last, unsigned), unsigned)
+    return monoids.reduce(ctx, monoids.AND, inside, index_type.with_dtype(BOOL), (rank,))
 
 
 def _row(ctx: Context, numbers: Sequence[int], type: TensorType) -> MlirValue:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from jaxlib.mlir import ir
+
 from ...ir.graph import Equation, Literal
 from ...ir.ops import shape as ops
 from ...ir.types import TensorType
@@ -29,6 +31,15 @@ def lower_broadcast(ctx: Context, eqn: Equation, operands: Operands) -> Operands
     if x.__class__ is Literal:
         return [ctx.full(x, out)]
     return [ctx.broadcast(operands[0], out, axes)]
+
+
+def repeated_scalar(x: MlirValue) -> MlirValue | None:
+    """The scalar that an array is made of, if it is one that is broadcast."""
+    made = x.owner
+    if isinstance(made, ir.Block) or made.name != "stablehlo.broadcast_in_dim":
+        return None
+    scalar = made.operands[0]
+    return None if ir.RankedTensorType(scalar.type).shape else scalar
 
 
 @lower.rule(ops.reshape, ops.squeeze)

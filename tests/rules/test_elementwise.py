@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from harness import Case, Law, among, bf16, c64, f32, i8, i32, laws
+from laws import assert_close, check_all
 
 import covector
 
@@ -177,3 +179,37 @@ def test_slopes_far_out(function: Any, dtype: str) -> None:
     np.testing.assert_allclose(np.float64(slopes), 1 / far, rtol=8 * eps, atol=smallest)
     expected = -float(x) / (float(x) ** 2 + (1 if function is jax.lax.asinh else -1)) ** 1.5
     np.testing.assert_allclose(float(bend), expected, rtol=16 * eps, atol=smallest)
+
+
+def reciprocals(x: Any) -> Any:
+    """1/x in the ways in which it is written: with numbers, arrays, and one shape or two."""
+    ones = jnp.ones_like(x)
+    return 1 / x, jnp.reciprocal(x), ones / x, ones / x.sum(), 2 / x
+
+
+def test_reciprocals() -> None:
+    check_all(reciprocals, np.array([0.5, -2.0, 3.0], np.float32))
+
+
+def test_complex_reciprocals() -> None:
+    z = np.array([0.5 + 1j, -2.0, 3j], np.complex64)
+    ys, pull = jax.vjp(reciprocals, z)
+    got_ys, got_pull = covector.vjp(reciprocals, z)
+    assert_close((got_ys, got_pull(ys)), (ys, pull(ys)))
+
+
+@pytest.mark.parametrize("x", [0.0, -0.0, np.inf, np.nan, 1e-25, 1e25])
+def test_odd_reciprocals(x: float) -> None:
+    """The slope -1/x^2 also where it, or x, is no ordinary number."""
+    number = np.float32(x)
+    expected = jax.grad(lambda x: 1 / x)(number)
+    np.testing.assert_array_equal(covector.grad(lambda x: 1 / x)(number), expected)
+
+
+def test_a_reciprocal_keeps_only_its_result() -> None:
+    """What is kept for the backward pass is one array, and nothing is divided by there."""
+    module = covector.make_ir(lambda x: 1 / x)(np.ones(3, np.float32))
+    text = str(covector.run_passes(module, "linearize,cse,dce"))
+    primal, linear = text.split("func @")[1:]
+    assert primal.count("div") == 1 and "div" not in linear
+    assert linear.split("|")[0].count("f32[3]") == 1

@@ -3,8 +3,8 @@
     python benchmarks/convolutions.py [--rounds 20]
 
 Residual blocks: a 3x3 convolution (5 in one dimension) of 16 features on 8 images, normalised over
-the batch. They are scanned, in several layouts; behind a branch; unrolled; and unrolled with
-`optimize="compile-time"`, where they are functions. Then one depthwise convolution of 64 features,
+the batch. They are scanned, in several layouts; behind a branch; unrolled; and unrolled as
+functions, which the pass outline makes of them. Then one depthwise convolution of 64 features,
 3x3 and 7x7, one of four groups, the convolution of each image with a kernel of its own, a mean
 over 3x3 windows, and a maximum over 2x2 ones. The gradients are compared before anything is timed.
 Compile times are of XLA alone, in processor time; run times are wall times; medians of rounds in
@@ -84,7 +84,7 @@ def best(ws: Any, x: Any) -> Any:
 
 
 def cases() -> dict[str, tuple[Loss, Any, Any, str]]:
-    """By name: a loss, its weights and images, and what to optimise for."""
+    """By name: a loss, its weights and images, and the passes that its gradient goes through."""
     normal = Normal()
 
     def weights(*shape: int) -> Any:
@@ -97,19 +97,19 @@ def cases() -> dict[str, tuple[Loss, Any, Any, str]]:
     many = normal(n, side, side, 64)
     rows, kernels = normal(n, side**2, features), weights(5, features, features)
     return {
-        "scan, NHWC": (scanned("NHWC-HWIO"), ws, images, "run-time"),
-        "scan, NCHW": (scanned("NCHW-OIHW"), last, first, "run-time"),
-        "scan, NWC": (scanned("NWC-WIO"), kernels, rows, "run-time"),
-        "scan, NDHWC of 8x8x8": (scanned("NDHWC-DHWIO"), cubic, volumes, "run-time"),
-        "branch": (branched, ws, images, "run-time"),
-        "unrolled": (unrolled, ws, images, "run-time"),
-        "unrolled, compile-time": (unrolled, ws, images, "compile-time"),
-        "depthwise 3x3": (grouped(64), normal(3, 3, 1, 64, scale=0.1), many, "run-time"),
-        "depthwise 7x7": (grouped(64), normal(7, 7, 1, 64, scale=0.1), many, "run-time"),
-        "four groups": (grouped(4), normal(3, 3, 16, 64, scale=0.1), many, "run-time"),
-        "a kernel for each image": (by_image, normal(n, 3, 3, 64, 64, scale=0.1), many, "run-time"),
-        "mean over 3x3": (pooled, normal(64), many, "run-time"),
-        "maximum over 2x2": (best, normal(64), many, "run-time"),
+        "scan, NHWC": (scanned("NHWC-HWIO"), ws, images, ""),
+        "scan, NCHW": (scanned("NCHW-OIHW"), last, first, ""),
+        "scan, NWC": (scanned("NWC-WIO"), kernels, rows, ""),
+        "scan, NDHWC of 8x8x8": (scanned("NDHWC-DHWIO"), cubic, volumes, ""),
+        "branch": (branched, ws, images, ""),
+        "unrolled": (unrolled, ws, images, ""),
+        "unrolled, in functions": (unrolled, ws, images, "outline"),
+        "depthwise 3x3": (grouped(64), normal(3, 3, 1, 64, scale=0.1), many, ""),
+        "depthwise 7x7": (grouped(64), normal(7, 7, 1, 64, scale=0.1), many, ""),
+        "four groups": (grouped(4), normal(3, 3, 16, 64, scale=0.1), many, ""),
+        "a kernel for each image": (by_image, normal(n, 3, 3, 64, 64, scale=0.1), many, ""),
+        "mean over 3x3": (pooled, normal(64), many, ""),
+        "maximum over 2x2": (best, normal(64), many, ""),
     }
 
 
@@ -118,8 +118,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     rounds = parser.parse_args().rounds
     header()
-    for name, (loss, ws, x, goal) in cases().items():
-        ours = covector.jit(covector.grad(loss, (0, 1)), optimize=goal)
+    for name, (loss, ws, x, passes) in cases().items():
+        ours = covector.jit(covector.grad(loss, (0, 1)), passes=passes)
         show(name, beside_jax(ours, jax.jit(jax.grad(loss, (0, 1))), (ws, x), rounds))
 
 

@@ -17,7 +17,6 @@ from ..lowering.execute import Executable
 from ..lowering.jax_compat import settings, unusual_layout
 from ..lowering.jax_compat_calls import configuration, is_trace_clean
 from ..lowering.plan import is_written_out
-from ..passes.outline import check_goal
 from .arguments import check_callable, check_inner, check_values, device_asked_for
 from .avals import SymbolicSizesError
 from .captured import arrays_of, lifted
@@ -26,7 +25,7 @@ from .execute import build, default_platform, is_tracing, program_hash, runner
 from .expected import expected
 from .explain import Listener, Record, found_again, listener, reason
 from .export import call_graph, eval_graph
-from .goals import goal_options
+from .goals import check_goal, goal_options
 from .invalid_values import explainer
 from .places import asked_for
 from .program_cache import ProgramCache
@@ -203,7 +202,8 @@ def _plan(
     tell: Listener | None = None,
 ) -> Plan:
     """The executable of a program for arguments where they are, found by its structure."""
-    call, graph, budget = traced.call, traced.program, traced.memory_budget
+    call, budget = traced.call, traced.memory_budget
+    graph = traced.program_for((default_platform(traced.placed_leaves, traced.wanted),))
     kept = (True,) * len(traced.leaves) if keep_unused else read_inputs(graph)
     taken = [i for i, is_kept in enumerate(kept) if is_kept]
     program = graph if all(kept) else with_inputs(graph, taken)
@@ -306,8 +306,9 @@ def compile(
 
     With `optimize="compile-time"`, blocks that the program repeats, found by their structure,
     become functions that XLA compiles once; what it otherwise fuses across their borders it does
-    not, and memory may grow. With "balanced" that is done only where it leaves less than half of
-    the program. With both, LLVM does less on CPUs (its optimisation level 1).
+    not, and memory may grow. On CPUs that is done only with blocks of long chains that XLA would
+    make one loop of, and LLVM does less (its optimisation level 1). "balanced" is the same, with
+    functions only where they leave less than half of the program.
     """
     budget = _read_budget(memory_budget, optimize)
     spec = CallSpec.resolve(fun, static_argnums, static_argnames, donate_argnums, None)

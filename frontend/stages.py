@@ -16,12 +16,11 @@ from ..lowering.dispatch import Plan, make_dispatcher
 from ..lowering.emit import lower_graph
 from ..lowering.execute import Executable
 from ..passes import Pass, run_passes
-from ..passes.outline import compiled_for
 from .arguments import device_asked_for
 from .avals import to_struct
 from .execute import clean, default_platform, load, tidy
 from .export import eval_graph
-from .goals import goal_options
+from .goals import goal_options, program_for
 from .jax_compat import Tracer
 from .modules import to_jaxpr
 from .places import NOWHERE, Places
@@ -178,12 +177,11 @@ class Traced(StageInfo):
         jitted = jax.jit(program, donate_argnums=donated, donate_argnames=names)
         return jitted.trace(*args, **kwargs)
 
-    @property
-    def program(self) -> Graph:
+    def program_for(self, platforms: Sequence[str]) -> Graph:
         """What XLA is to compile; with a budget, what is to be planned."""
         if self.memory_budget is not None:
             return clean(self.module.main)
-        return compiled_for(self.optimize, tidy(self.module.main))
+        return program_for(self.optimize, tidy(self.module.main), platforms)
 
     def __repr__(self) -> str:
         return f"Traced({self.module!r})"
@@ -195,7 +193,7 @@ class Lowered(StageInfo):
     def __init__(self, traced: Traced, platforms: tuple[str, ...]) -> None:
         self.traced = traced
         self.platforms = platforms
-        self.program = traced.program
+        self.program = traced.program_for(platforms)
         self._lowering = lower_graph(self.program, platforms, traced.name)
 
     @property

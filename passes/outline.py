@@ -11,44 +11,29 @@ matter. Law: the same outputs.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
-from ..ir.errors import UsageError, did_you_mean
+from ..ir.errors import UsageError
 from ..ir.graph import Graph, memoised
 from ..ir.module import Module
 from .base import Pass
 from .counting import uses
 
+if TYPE_CHECKING:
+    from .blocks.choose import Block
+
 SHORTEST: Final = 16
 """Fewer equations are not worth a function."""
 
-GOALS: Final = ("run-time", "balanced", "compile-time")
-"""What a program may be compiled for. `run-time`: it stays as it is. `compile-time`: repeated
-blocks become functions. `balanced`: they do in programs that consist mostly of them."""
+Choice = Callable[[Graph, "Sequence[Block]"], "list[Block]"]
+"""(graph, its blocks) -> those that are to be functions."""
 
 
-def check_goal(goal: str) -> None:
-    """Raise UsageError for what is no goal."""
-    if goal not in GOALS:
-        raise UsageError(
-            f"optimize is one of {', '.join(GOALS)}, not {goal!r}",
-            hint=did_you_mean(str(goal), GOALS),
-        )
-
-
-def compiled_for(goal: str, graph: Graph) -> Graph:
-    """The program to hand to XLA."""
-    if goal == "run-time":
-        return graph
-    made = outline_graph(graph)
-    if goal == "balanced" and 2 * len(made) > len(graph):
-        return graph
-    return made
-
-
-def outline_graph(graph: Graph, shortest: int = SHORTEST) -> Graph:
-    """A graph whose repeated blocks of that many equations or more are functions."""
+def outline_graph(graph: Graph, shortest: int = SHORTEST, choose: Choice | None = None) -> Graph:
+    """A graph whose repeated blocks of that many equations or more are functions: those of them
+    that `choose` returns, of all that there are."""
 
     def make() -> Graph:
         # only when asked for: the command line starts without
@@ -58,9 +43,11 @@ def outline_graph(graph: Graph, shortest: int = SHORTEST) -> Graph:
 
         ordered = constants_first(graph)
         blocks = choose_blocks(ordered, shortest)
+        if choose is not None:
+            blocks = choose(ordered, blocks)
         return outlined(ordered, blocks) if blocks else graph
 
-    made: Graph = memoised(graph, ("outline", shortest), make)
+    made: Graph = memoised(graph, ("outline", shortest, choose), make)
     return made
 
 

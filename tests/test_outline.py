@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from laws import assert_close, made
 
 import covector
-from covector.frontend.goals import goal_options
+from covector.frontend.goals import GOALS, goal_options
 from covector.ir.errors import UsageError
 from covector.ir.interpret import evaluate
 from covector.lowering import jax_compat
@@ -21,7 +21,7 @@ from covector.passes import run_passes
 from covector.passes.blocks.choose import choose_blocks
 from covector.passes.blocks.fingerprint import wiring
 from covector.passes.blocks.repeats import apart, intervals, shared_prefixes, suffix_array
-from covector.passes.outline import GOALS, outline_graph
+from covector.passes.outline import outline_graph
 
 texts = st.lists(st.integers(0, 3), min_size=1, max_size=40).map(np.array)
 
@@ -187,28 +187,54 @@ def test_derivatives_of_outlined_programs() -> None:
 # -- compiled --------------------------------------------------------------------------------------
 
 
+def chain(steps: int) -> Any:
+    """A function of elementwise operations, which XLA makes one loop of."""
+
+    def f(x: Any) -> Any:
+        for _ in range(steps):
+            x = jnp.sin(x) * x + jnp.exp(-x * x)
+        return x.sum()
+
+    return f
+
+
 def test_a_block_is_written_once_and_called() -> None:
     loss, args = model(10, X)
     gradient = covector.value_and_grad(loss)
     whole = covector.compile(gradient, *args)
-    small = covector.compile(gradient, *args, optimize="compile-time")
+    small = covector.compile(gradient, *args, passes="outline")
     assert_close(small(*args), whole(*args))
     dots = [compiled.lowered.as_text().count("dot_general") for compiled in (whole, small)]
     assert 2 * dots[1] < dots[0]
     assert whole.as_text().count(" call(") == 0
     assert small.as_text().count(" call(") >= 18  # XLA keeps them
-    assert_close(covector.jit(gradient, optimize="compile-time")(*args), whole(*args))
-    assert covector.jit(gradient, optimize="compile-time").trace(*args).optimize == "compile-time"
+
+
+def test_blocks_of_long_loops_are_functions_on_cpus() -> None:
+    """What is cut into short loops anyway is left as it is; accelerators get all blocks."""
+    layers, args = model(10, X)
+    for f, xs, long in ((chain(40), (X,), True), (chain(10), (X,), False), (layers, args, False)):
+        for goal in GOALS[1:]:
+            jitted = covector.jit(covector.value_and_grad(f), optimize=goal)
+            traced = jitted.trace(*xs)
+            assert traced.optimize == goal
+            lowered = traced.lower(platforms=("cpu",)).as_text()
+            assert ('inlineable = "false"' in lowered) == long
+            assert 'inlineable = "false"' in traced.lower(platforms=("cuda",)).as_text()
+            assert_close(jitted(*xs), covector.value_and_grad(f)(*xs))
 
 
 def test_balanced_leaves_programs_without_blocks_alone() -> None:
     def f(x: Any) -> Any:
         return jnp.sin(x) + jnp.cos(x)
 
+    def mixed(x: Any) -> Any:
+        return chain(60)(x) + sum([(x @ jnp.ones((5, n))).sum() for n in range(1, 150)])
+
     assert "inlineable" not in covector.jit(f, optimize="balanced").lower(X).as_text()
-    loss, args = model(10, X)
-    lowered = covector.jit(covector.grad(loss), optimize="balanced").lower(*args)
-    assert 'inlineable = "false"' in lowered.as_text()
+    for goal, is_outlined in (("balanced", False), ("compile-time", True)):
+        lowered = covector.jit(mixed, optimize=goal).lower(X).as_text()
+        assert ("inlineable" in lowered) == is_outlined
 
 
 @pytest.mark.parametrize("goal", GOALS)

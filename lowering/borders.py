@@ -11,15 +11,16 @@ with barriers, of which each is one more loop.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 from typing import Any, Final
 
 from ..ir.graph import Equation, Graph, Literal, Value, walk_graphs
+from ..ir.ops.contraction import dot_general
 from ..ir.ops.control import cond, scan, while_
 from ..ir.ops.shape import optimization_barrier
 from . import tables
-from .flat_program import Step, flat_lengths, flat_program
+from .flat_program import Step, flat_lengths, flat_program, part_graphs
 
 FEW: Final = 4
 """How many operations may be computed again for a value: its depth, in operations that are, for
@@ -33,9 +34,9 @@ LONGEST: Final = 200_000
 it is one that XLA would not come to an end with anyway."""
 
 SMALL: Final = 1 << 10
-"""Bytes of values that have no border in loops: those that touch no more become one kernel each,
-whose emitter, of jaxlib before 0.11.1, ends the process at a barrier. What is made a kernel on
-purpose has none at all."""
+"""Bytes that the steps of loops with borders touch at least: those that touch no more become one
+kernel each, whose emitter, of jaxlib before 0.11.1, ends the process at a barrier. What is made a
+kernel on purpose has none at all."""
 
 _MOVES: Final = frozenset({
     "broadcast_in_dim", "clamp", "concatenate", "dynamic_slice", "expand_dims", "pad", "reshape",
@@ -67,33 +68,35 @@ def borders_of(main: Graph) -> Mapping[Graph, Set[Value]]:
     to fit a memory is to stay as it was planned."""
     if any(e.primitive is optimization_barrier for g in walk_graphs(main) for e in g.equations):
         return {}
-    borders: dict[Graph, set[Value]] = {}
-    compiled, least = _parts(main)
+    compiled, touched, kernels = _parts(main)
     lengths = flat_lengths(*compiled)
+    borders: dict[Graph, set[Value]] = {}
     for root in compiled:
-        if lengths[root] > LONGEST:
-            continue
-        for graph, value in _borders(root):
-            if value.type.nbytes > least.get(graph, -1):
-                borders.setdefault(graph, set()).add(value)
+        if lengths[root] <= LONGEST:
+            for graph, value in _borders(root):
+                if graph not in kernels:
+                    borders.setdefault(graph, set()).add(value)
+    _spare_small_loops(borders, [part_graphs(g) for g in compiled if g in touched], touched)
     return borders
 
 
-def _parts(main: Graph) -> tuple[Iterable[Graph], Mapping[Graph, float]]:
-    """The graphs that XLA compiles each by itself; and of those that run in loops, or in kernels,
-    the bytes that a value must have more of for a border."""
-    compiled, least = {main: None}, dict[Graph, float]()
+def _parts(main: Graph) -> tuple[Iterable[Graph], Mapping[Graph, int], Set[Graph]]:
+    """The graphs that XLA compiles each by itself; all that run in loops, with the bytes of the
+    matrices that they multiply by; those in kernels."""
+    compiled, kernels = {main: None}, set[Graph]()
+    touched: dict[Graph, int] = {}
     reached = [(main, False)]
     seen = {*reached}
     while reached:
         graph, is_repeated = reached.pop()
         if is_repeated:
-            least.setdefault(graph, SMALL)
+            products = [e for e in graph.equations if e.primitive is dot_general]
+            touched[graph] = sum([max([x.type.nbytes for x in e.inputs]) for e in products])
         for eqn in graph.equations:
             if not eqn.primitive.has_regions:
                 continue
             if eqn.params.get("kernel"):
-                least.update(dict.fromkeys(walk_graphs(eqn.params["graph"]), math.inf))
+                kernels |= {*walk_graphs(eqn.params["graph"])}
                 continue
             callees = [*tables.callees.find(eqn)(eqn)]
             is_loop = eqn.primitive is scan or eqn.primitive is while_
@@ -102,23 +105,71 @@ def _parts(main: Graph) -> tuple[Iterable[Graph], Mapping[Graph, float]]:
             new = {(g, is_repeated or is_loop) for g in callees} - seen
             seen |= new
             reached += new
-    return compiled, least
+    return compiled, touched, kernels
+
+
+def _spare_small_loops(
+    borders: dict[Graph, set[Value]], loops: Sequence[Set[Graph]], touched: Mapping[Graph, int]
+) -> None:
+    """Take away the borders of loops of which XLA might make a kernel, each given by the graphs of
+    it: those that touch little, each value behind a border being written and read. What is left of
+    others then touches less."""
+    is_done = False
+    while not is_done:
+        is_done = True
+        for graphs in loops:
+            cut = [g for g in graphs if g in borders]
+            held = sum([v.type.nbytes for g in cut for v in borders[g]])
+            if cut and 2 * held + sum([touched.get(g, 0) for g in graphs]) <= SMALL:
+                is_done = False
+                for g in cut:
+                    del borders[g]
+
+
+def computed_again(root: Graph) -> int:
+    """How many elements XLA would compute again in a part without borders: those of a value, for
+    each operation that it takes, for each fused operation that reads it but one. None are counted
+    of scalars, which are computed once in any loop."""
+    again = _Again.of(root)
+    depth: dict[Any, int] = {}
+    total = 0
+    for step in again.steps:
+        (y,) = step.outputs
+        depth[y] = deep = _depth(step, depth)
+        if y.type.shape:
+            total += deep * again.copies.get(y, 0) * y.type.size
+    return total
+
+
+@dataclass(frozen=True)
+class _Again:
+    """The steps of one part that XLA may compute again, in order; how often it would their results
+    (`_copies`); and of which graph these are."""
+
+    steps: Sequence[Step]
+    copies: Mapping[Any, int]
+    homes: Mapping[Value, tuple[Graph, Value]]
+
+    @staticmethod
+    def of(root: Graph) -> _Again:
+        steps, outputs, homes = flat_program(root)
+        copies = _copies(steps, outputs)
+        if not any(copies.values()):
+            return _Again((), {}, {})
+        again = [s for s in steps if _is_fused(s.equation) and copies.get(s.outputs[0]) != 0]
+        return _Again(again, copies, homes)
 
 
 def _borders(root: Graph) -> Iterator[tuple[Graph, Value]]:
     """The values of one part to be computed once, and of which graph they are."""
-    steps, outputs, homes = flat_program(root)
-    copies = _copies(steps, outputs)
-    if not any(copies.values()):
-        return
-    again = [s for s in steps if _is_fused(s.equation) and copies.get(s.outputs[0]) != 0]
-    peaks = _peaks(again, copies)
+    again = _Again.of(root)
+    peaks = _peaks(again.steps, again.copies)
     depth: dict[Any, int] = {}
-    for step in again:
+    for step in again.steps:
         (y,) = step.outputs
         deep = _depth(step, depth)
-        if deep * copies.get(y, 0) > FEW and peaks[y] > MANY:
-            yield homes.get(y) or (root, y)
+        if deep * again.copies.get(y, 0) > FEW and peaks[y] > MANY:
+            yield again.homes.get(y) or (root, y)
         else:
             depth[y] = deep
 

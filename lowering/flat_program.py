@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Final, NamedTuple
 
 from ..ir.graph import Atom, Equation, Graph, Value, walk_graphs
@@ -52,6 +52,17 @@ def states_order(eqn: Equation) -> bool:
     if eqn.primitive is checkpoint:
         return bool(eqn.params["differentiated"] and eqn.params["prevent_cse"])
     return eqn.primitive is optimization_barrier
+
+
+def part_graphs(root: Graph) -> Set[Graph]:
+    """The graphs of whose equations the flat program of a graph consists."""
+    found, reached = {root}, [root]
+    while reached:
+        for eqn in reached.pop().equations:
+            if _is_entered(eqn) and eqn.params["graph"] not in found:
+                found.add(eqn.params["graph"])
+                reached.append(eqn.params["graph"])
+    return found
 
 
 def flat_lengths(*roots: Graph) -> Mapping[Graph, int]:

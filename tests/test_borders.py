@@ -13,7 +13,7 @@ import covector
 from covector.ir.graph import walk_graphs
 from covector.lowering import tables
 from covector.lowering.barriers import barrier_options
-from covector.lowering.borders import LONGEST, MANY, borders_of
+from covector.lowering.borders import LONGEST, MANY, borders_of, computed_again
 from covector.lowering.flat_program import flat_lengths
 
 X = jnp.linspace(-1.0, 1.0, 64 * 32, dtype=jnp.float32).reshape(64, 32)
@@ -235,6 +235,37 @@ def test_loops_over_little_have_no_borders() -> None:
             np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize(("width", "is_cut"), [(1, False), (2, False), (32, True)])
+def test_loops_over_many_small_values_have_borders(width: int, is_cut: bool) -> None:
+    """Each holds few bytes, all together do not: XLA makes no kernel of the loop."""
+
+    def heat(y: Any, _: Any) -> Any:
+        for _ in range(6):
+            left, right = jnp.roll(y, 1, axis=1), jnp.roll(y, -1, axis=1)
+            y = 0.3 * (left + right - 2 * y) + jnp.sin(y)
+        return y, None
+
+    def f(x: Any) -> Any:
+        return jax.lax.scan(heat, x, None, length=3)[0]
+
+    x = X[:4, :width]
+    assert (barriers(f, x) > 0) == is_cut
+    np.testing.assert_allclose(covector.jit(f)(x), jax.jit(f)(x), rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_computed_again_is_counted() -> None:
+    """By the elements of what has several readers that are not fused, but not of scalars."""
+
+    def f(x: Any) -> Any:
+        y = x * 2.0 + 1.0
+        return y @ jnp.ones((32, 32)), jnp.roll(y + 1.0, 1), y * 3.0
+
+    counted = computed_again(covector.make_ir(f)(X).main)
+    assert counted == 2 * computed_again(covector.make_ir(f)(X[:32]).main) > X.size
+    assert computed_again(covector.make_ir(lambda x: (x * 2.0, x + 1.0))(X).main) == 0
+    assert computed_again(covector.make_ir(lambda x: recurrence(x, 9))(X[0, 0]).main) == 0
+
+
 def test_kernels_have_no_borders_though_what_they_call_has_elsewhere() -> None:
     @jax.jit
     def slope(y: Any, t: Any) -> Any:
@@ -244,7 +275,7 @@ def test_kernels_have_no_borders_though_what_they_call_has_elsewhere() -> None:
     def f(y: Any) -> Any:
         return covector.odeint(slope, y, jnp.linspace(0.0, 1.0, 3)), slope(y, y[0])
 
-    y = X.reshape(-1)[:300]
+    y = X.reshape(-1)[:8]
     lowered = covector.jit(f).lower(y)
     assert lowered._lowering.has_kernels
     in_solves = [g for e in lowered.program.equations for g in tables.callees.find(e)(e)]

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.ode import odeint
 
 import covector
 from covector.lowering import kernels
@@ -68,6 +69,30 @@ def test_other_platforms_have_loops() -> None:
 )
 def test_what_kernels_cannot_do_stays_a_loop(dynamics: Callable[..., Any]) -> None:
     assert calls_of_kernels(lambda y: covector.odeint(dynamics, y, TS), POINT[0]) == 0
+
+
+def test_what_would_be_computed_often_stays_a_loop() -> None:
+    """A kernel computes values again for each that reads them: too many for large states. The loop
+    then has borders, and compiles in the time of its steps."""
+
+    def heat(y: Any, t: Any, k: Any) -> Any:
+        for _ in range(2):
+            y = k * (jnp.roll(y, 1) - 2 * y + jnp.roll(y, -1)) + 0.1 * jnp.sin(y)
+        return y
+
+    def end(y: Any, k: Any) -> Any:
+        return covector.odeint(heat, y, TS, k)[-1].sum()
+
+    small, large = jnp.linspace(0.0, 1.0, 4), jnp.linspace(0.0, 1.0, 64)
+    gradient = covector.grad(end, (0, 1))
+    assert calls_of_kernels(gradient, small, 0.2) == 2
+    assert calls_of_kernels(gradient, large, 0.2) == 0
+    assert "optimization_barrier" in covector.jit(gradient).lower(large, 0.2).as_text()
+    for y in (small, large):
+        got = covector.jit(gradient)(y, 0.2)
+        want = jax.grad(lambda y, k: odeint(heat, y, TS, k)[-1].sum(), (0, 1))(y, 0.2)
+        for a, b in zip(got, want, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4)
 
 
 def test_beside_barriers() -> None:

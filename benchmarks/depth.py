@@ -3,7 +3,8 @@
     python benchmarks/depth.py [--steps 12] [--rounds 20] [--only NAME]
 
 Blocks of several kinds of model, steps of recurrences and of solvers, unrolled; blocks that are
-compiled functions, checkpointed, in a loop or in a branch. Results are compared before anything is
+compiled functions, checkpointed, in a loop or in a branch; an ODE with a third of the blocks as its
+field, solved by each library's `odeint`. Results are compared before anything is
 timed. Compile times are of XLA alone, in processor time; run times are wall times; medians of
 rounds in which both take turns.
 """
@@ -20,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from beside_jax import beside_jax, header, show
+from jax.experimental.ode import odeint
 
 import covector
 
@@ -28,7 +30,9 @@ from programs.program import Normal
 
 WIDTH, ROWS = 32, 16
 Array = Any
-Problem = tuple[Callable[..., Array], tuple[Any, ...]]
+Loss = Callable[..., Array]
+Problem = tuple[Loss | tuple[Loss, Loss], tuple[Any, ...]]
+"""A loss, or that of covector and that of JAX; its arguments."""
 
 normal = Normal()
 
@@ -132,6 +136,23 @@ def runge_kutta(n: int) -> Problem:
     return loss, (weights(1)[0], rows())
 
 
+def solved(n: int) -> Problem:
+    """Trajectories along a field of normalised residual blocks."""
+
+    def field(y: Array, t: Array, ws: list[Array]) -> Array:
+        for w in ws:
+            y = norm(y + 0.1 * jnp.tanh(y @ w))
+        return 0.1 * y
+
+    def ours(ws: list[Array], y: Array, ts: Array) -> Array:
+        return (covector.odeint(field, y, ts, ws) ** 2).sum()
+
+    def theirs(ws: list[Array], y: Array, ts: Array) -> Array:
+        return (odeint(field, y, ts, ws) ** 2).sum()
+
+    return (ours, theirs), (weights(max(n // 3, 1)), rows(), jnp.linspace(0.0, 1.0, 3))
+
+
 def lorenz(n: int) -> Problem:
     def loss(p: Array, y: Array) -> Array:
         def f(y: Array) -> Array:
@@ -213,6 +234,7 @@ def problems(n: int) -> dict[str, Problem]:
         "coupling layers": (layers(coupling), (list(zip(*halves, strict=True)), rows())),
         "GRU": gru(n),
         "Runge-Kutta": runge_kutta(n),
+        "ODE of a deep field": solved(n),
         "Lorenz": lorenz(n),
         "leapfrog": leapfrog(n),
         "heat equation": heat(n),
@@ -230,8 +252,10 @@ def main() -> None:
     header()
     for name, (loss, args) in problems(options.steps).items():
         if options.only in name:
+            losses = loss if isinstance(loss, tuple) else (loss, loss)
             ours, theirs = (
-                library.jit(library.value_and_grad(loss)) for library in (covector, jax)
+                library.jit(library.value_and_grad(f))
+                for library, f in zip((covector, jax), losses, strict=True)
             )
             show(name, beside_jax(ours, theirs, args, options.rounds))
 

@@ -112,15 +112,15 @@ def _spare_small_loops(
     borders: dict[Graph, set[Value]], loops: Sequence[Set[Graph]], touched: Mapping[Graph, int]
 ) -> None:
     """Take away the borders of loops of which XLA might make a kernel, each given by the graphs of
-    it: those that touch little, each value behind a border being written and read. What is left of
-    others then touches less."""
+    it: those that touch little. (Of each value behind a border XLA counts that it is written, goes
+    into the barrier, and comes out.) What is left of others then touches less."""
     is_done = False
     while not is_done:
         is_done = True
         for graphs in loops:
             cut = [g for g in graphs if g in borders]
             held = sum([v.type.nbytes for g in cut for v in borders[g]])
-            if cut and 2 * held + sum([touched.get(g, 0) for g in graphs]) <= SMALL:
+            if cut and 3 * held + sum([touched.get(g, 0) for g in graphs]) <= SMALL:
                 is_done = False
                 for g in cut:
                     del borders[g]

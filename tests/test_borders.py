@@ -235,7 +235,7 @@ def test_loops_over_little_have_no_borders() -> None:
             np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize(("width", "is_cut"), [(1, False), (2, False), (32, True)])
+@pytest.mark.parametrize(("width", "is_cut"), [(1, False), (4, False), (5, True), (32, True)])
 def test_loops_over_many_small_values_have_borders(width: int, is_cut: bool) -> None:
     """Each holds few bytes, all together do not: XLA makes no kernel of the loop."""
 

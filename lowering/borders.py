@@ -11,6 +11,7 @@ with barriers, of which each is one more loop.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final
@@ -56,6 +57,9 @@ _COSTLY: Final = frozenset({
 
 _FACTORS: Final = frozenset({"exp", "pow", "rsqrt", "sqrt"})
 """What XLA divides by in multiplying, which is not costly: by rsqrt(x) for sqrt(x)."""
+
+_LEAST: Final = 16
+"""Of how many elements arrays are counted as at least."""
 
 _REDUCES: Final = frozenset({"reduce_sum", "reduce_max", "reduce_min", "reduce_prod"})
 """What ends a fused operation that computes its operand."""
@@ -126,10 +130,19 @@ def _spare_small_loops(
                     del borders[g]
 
 
-def computed_again(root: Graph) -> int:
-    """How many elements XLA would compute again in a part without borders: those of a value, for
-    each operation that it takes, for each fused operation that reads it but one. None are counted
-    of scalars, which are computed once in any loop."""
+def computed_again(main: Graph) -> int:
+    """How many elements XLA would compute again in a program without borders, in a step of each of
+    its loops: those of a value, for each operation that it takes, for each fused operation that
+    reads it but one. Arrays of few elements count as if they had sixteen, for as much is compiled
+    for them; scalars not at all, which are computed once in any loop."""
+    compiled, _, _ = _parts(main)
+    lengths = flat_lengths(*compiled)
+    if any([lengths[root] > LONGEST for root in compiled]):
+        return sys.maxsize
+    return sum([_computed_again(root) for root in compiled])
+
+
+def _computed_again(root: Graph) -> int:
     again = _Again.of(root)
     depth: dict[Any, int] = {}
     total = 0
@@ -137,7 +150,7 @@ def computed_again(root: Graph) -> int:
         (y,) = step.outputs
         depth[y] = deep = _depth(step, depth)
         if y.type.shape:
-            total += deep * again.copies.get(y, 0) * y.type.size
+            total += deep * again.copies.get(y, 0) * max(y.type.size, _LEAST)
     return total
 
 

@@ -16,15 +16,14 @@ from ..ir.graph import Equation, Graph, Value, memoised, walk_graphs
 from ..ir.ops.call import call
 from ..ir.ops.contraction import dot_general
 from ..ir.ops.control import scan, while_
-from .borders import LONGEST, computed_again
-from .flat_program import flat_lengths
+from .borders import computed_again
 
 SMALL: Final = 1 << 20
 """The most bytes that the equations of a step may read and write, if each went to memory."""
 
 AGAIN: Final = 1 << 16
 """The most elements that a kernel may compute again in a step, as no border keeps it from doing.
-By measuring, loops run as fast as kernels there, and compile sooner."""
+By measuring, with more of them loops run as fast without, and compile sooner."""
 
 _FAMILIES: Final = frozenset({"elementwise", "shape", "reduction"})
 _FURTHER: Final = frozenset(
@@ -62,13 +61,9 @@ def is_kernel(eqn: Equation) -> bool:
     if eqn.primitive not in (while_, scan):
         return False
     return all(
-        graph_cost(g).bytes <= SMALL and _can_be_written(g) and _computes_once(g)
+        graph_cost(g).bytes <= SMALL and _can_be_written(g) and computed_again(g) <= AGAIN
         for g in eqn.regions()
     )
-
-
-def _computes_once(graph: Graph) -> bool:
-    return flat_lengths(graph)[graph] <= LONGEST and computed_again(graph) <= AGAIN
 
 
 def _can_be_written(graph: Graph) -> bool:

@@ -4,7 +4,8 @@ XLA's CPU backend runs each fused operation of a loop as a kernel of its own, wh
 100 ns beside what it computes. Loops whose steps touch less than a kilobyte it compiles as a whole
 instead, as it does the body of a call that is marked `xla_cpu_small_call`. The steps of a
 differential equation in a few unknowns touch more and are still mostly overhead, so the loops of
-solves become such calls here, as long as they consist of what that emitter can write.
+solves become such calls here, as long as they consist of what that emitter can write, and little of
+it is computed again for each operation that reads it.
 """
 
 from __future__ import annotations

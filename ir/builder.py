@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .errors import CovectorError, TypeRuleError
 from .graph import Atom, Equation, Graph, Literal, Location, Origin, Value, equation_key
 from .primitive import PRIMITIVES, Primitive
@@ -398,12 +396,3 @@ def install_shorthands() -> None:
     for name, primitive in PRIMITIVES.items():
         if not hasattr(Builder, name):
             setattr(Builder, name, _shorthand(primitive))
-
-
-def is_scalar_literal(x: Any, value: float) -> bool:
-    """Whether x is a literal equal to value, the sign of zero included."""
-    if x.__class__ is not Literal:
-        return False
-    return bool(x.value == value) and (
-        value != 0 or not np.signbit(np.real(x.value).astype(np.float64))
-    )

@@ -4,7 +4,7 @@ Backends expand barriers into nothing once the passes that must not see across t
 CPU backend of jaxlib up to 0.11.0 does so before its last elimination of common subexpressions,
 which merges what was computed again with what was computed first. There the expansion is left out:
 what remains of a barrier costs nothing. Loops so small that this backend would make one kernel of
-them stay loops then: its emitter for such kernels ends the process at a barrier.
+them stay loops then: its emitter for such kernels fails at a barrier.
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ it is one that XLA would not come to an end with anyway."""
 
 SMALL: Final = 1 << 10
 """Bytes that the steps of loops with borders touch at least: those that touch no more become one
-kernel each, whose emitter, of jaxlib before 0.11.1, ends the process at a barrier. What is made a
-kernel on purpose has none at all."""
+kernel each, whose emitter, of jaxlib before 0.11.1, fails at a barrier. What is made a kernel on
+purpose has none at all."""
 
 _MOVES: Final = frozenset({
     "broadcast_in_dim", "clamp", "concatenate", "dynamic_slice", "expand_dims", "pad", "reshape",

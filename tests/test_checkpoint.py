@@ -127,7 +127,7 @@ def test_an_unknown_policy_is_an_error() -> None:
 
 
 def test_a_small_loop_of_recomputed_steps_compiles() -> None:
-    """XLA's emitter of small loops as one kernel would end the process at a barrier."""
+    """XLA's emitter of small loops as one kernel would fail at a barrier."""
 
     def loss(x: Any) -> Any:
         def step(c: Any, _: Any) -> Any:

@@ -94,7 +94,7 @@ def test_what_would_be_computed_often_stays_a_loop(adjoint: str) -> None:
 
 
 def test_beside_barriers() -> None:
-    """XLA's emitter of kernels would end the process at a barrier."""
+    """XLA's emitter of kernels would fail at a barrier."""
 
     def both(y0: Any, k: Any) -> Any:
         return loss(jax.checkpoint(lambda y: jnp.sin(y) * k)(y0), k)

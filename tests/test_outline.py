@@ -250,7 +250,10 @@ def test_llvm_does_less_unless_run_time_is_the_goal(
 
     monkeypatch.setattr(jax_compat, "load", noting)
     level = "xla_backend_optimization_level"
-    f = lambda x: jnp.sin(x) + GOALS.index(goal)  # noqa: E731
+
+    def f(x: Any) -> Any:
+        return jnp.sin(x) + GOALS.index(goal)
+
     covector.jit(f, optimize=goal)(X)
     covector.compile(f, X, optimize=goal)
     covector.jit(f, optimize=goal, compiler_options={level: 2})(X)

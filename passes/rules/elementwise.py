@@ -13,7 +13,7 @@ from typing import Any
 
 import ml_dtypes
 
-from ...ir.builder import Builder, Operand, Zero, is_scalar_literal
+from ...ir.builder import Builder, Operand, Zero
 from ...ir.errors import MissingRule
 from ...ir.graph import Equation
 from ...ir.ops import elementwise as e
@@ -166,7 +166,8 @@ def push_extremum(primitive: Primitive, is_greater: bool, place: int) -> Push:
 def push_divisor(b: Builder, t: Operand, z: Operand, x: Operand, y: Operand) -> Operand:
     """-z (t / y): its residuals are z and y, which other readers often need too. -z z t for 1 / y:
     z alone, and no second division."""
-    if is_scalar_literal(uniform(b, x), 1):
+    numerator = uniform(b, x)
+    if numerator is not None and numerator.value == 1:
         return b.neg(b.mul(z, b.mul(z, t)))
     return b.neg(b.mul(z, b.div(t, y)))
 

@@ -123,7 +123,7 @@ class Builder:
         made, outputs, primitive = self._made, eqn.outputs, eqn.primitive
         for value in outputs:
             made[value] = eqn
-        if primitive.may_have_effects and eqn.effects:
+        if primitive.may_have_effects and eqn.is_unique:
             return
         seen = self._seen
         if key not in seen:

@@ -216,6 +216,20 @@ class Equation:
             return own
         return own.union(*(graph.effects for graph in self.running()))
 
+    @property
+    def is_unique(self) -> bool:
+        """Whether no equal equation may take its place: it has effects or rules of a user's."""
+        primitive = self.primitive
+        return primitive.may_have_effects and bool(self.effects or self.has_user_rules)
+
+    @property
+    def has_user_rules(self) -> bool:
+        """Whether rules that a user wrote differentiate it, or part of a graph that it holds."""
+        primitive = self.primitive
+        return primitive.user_rules or (
+            primitive.has_regions and any([graph.has_user_rules for graph in self.regions()])
+        )
+
     def regions(self) -> Iterator[Graph]:
         """The graphs held in the parameters, in order."""
         for value in self.params.values():
@@ -267,8 +281,8 @@ class Graph:
     """
 
     __slots__ = (
-        "__weakref__", "_effects", "_nesting", "derived", "equations", "inputs", "linear_from",
-        "name", "outputs",
+        "__weakref__", "_effects", "_has_user_rules", "_nesting", "derived", "equations", "inputs",
+        "linear_from", "name", "outputs",
     )  # fmt: skip
 
     def __init__(
@@ -286,6 +300,7 @@ class Graph:
         self.linear_from = linear_from
         self.derived: dict[Any, Any] = {}
         self._effects: frozenset[str] | None = None
+        self._has_user_rules: bool | None = None
         self._nesting: int | None = None
 
     @property
@@ -296,6 +311,16 @@ class Graph:
                 graph._effects = frozenset().union(*(e.effects for e in graph.equations))
         assert self._effects is not None
         return self._effects
+
+    @property
+    def has_user_rules(self) -> bool:
+        """Whether rules that a user wrote differentiate some of the equations, or of those in the
+        graphs that they hold."""
+        if self._has_user_rules is None:
+            for graph in walk_graphs(self, skip=lambda g: g._has_user_rules is not None):
+                graph._has_user_rules = any(e.has_user_rules for e in graph.equations)
+        assert self._has_user_rules is not None
+        return self._has_user_rules
 
     @property
     def nesting(self) -> int:

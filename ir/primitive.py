@@ -44,6 +44,8 @@ class Primitive:
       has_regions: whether parameters hold graphs.
       runs: the graphs that run when the equation does; all that it holds, by default. Rules that
         wait for a derivative do not.
+      user_rules: whether it is differentiated by rules that a user wrote. What these make of two
+        calls need not add up (a backward rule may clip), so that no call stands for another.
       float_params: whether a parameter may hold a float, for which == is not identity.
       unnamed: the parameters where none is given; None if one has to be.
     """
@@ -59,6 +61,7 @@ class Primitive:
     effects: frozenset[str] | Callable[[Equation], frozenset[str]] = NO_EFFECTS
     has_regions: bool = False
     runs: Callable[[Equation], Iterable[Graph]] | None = None
+    user_rules: bool = False
     float_params: bool = False
     family: str = ""
     fold: FoldRule | None = None

@@ -1,6 +1,8 @@
 """Common subexpressions: equal equations without effects become one.
 
-Those of loops, branches and calls are equal if their regions are equal programs.
+Those of loops, branches and calls are equal if their regions are equal programs. Calls of functions
+with rules of their own stay apart: a backward rule need not make of a sum of cotangents the sum of
+what it makes of each.
 
 Law: the same outputs; idempotent.
 """
@@ -33,7 +35,7 @@ def _cse(graph: Graph) -> Graph:
             eqn = with_regions(eqn, lambda region: remembered(region, "cse"))
         if env and not env.keys().isdisjoint(eqn.inputs):
             eqn = eqn.replace(inputs=tuple([env.get(x, x) for x in eqn.inputs]))
-        if eqn.effects:
+        if eqn.is_unique:
             kept.append(eqn)
             continue
         if eqn.primitive.has_regions:
@@ -76,7 +78,7 @@ def _structure(eqn: Equation) -> Any:
 
 @dataclass(frozen=True)
 class Cse(Pass):
-    """Replace an equation by an equal earlier one. Effects are never merged."""
+    """Replace an equation by an equal earlier one. Effects and custom rules are never merged."""
 
     name: ClassVar[str] = "cse"
     law: ClassVar[str] = "equal outputs"

@@ -156,6 +156,7 @@ custom_jvp_call = define(
     _infer_custom_call,
     defaults={"graph": REQUIRED, "jvp": REQUIRED, "num_consts": 0, "symbolic_zeros": False},
     has_regions=True,
+    user_rules=True,
     runs=function_alone,
 )
 """A call of a function with a forward rule of its own (see the top of this file)."""
@@ -172,6 +173,7 @@ custom_vjp_call = define(
         "carried": 0,
     },
     has_regions=True,
+    user_rules=True,
     runs=function_alone,
 )
 """A call of a function with a reverse rule of its own (see the top of this file)."""
@@ -198,6 +200,7 @@ custom_vjp_linear = define(
         "carried": 0,
     },
     has_regions=True,
+    user_rules=True,
     runs=lambda eqn: (),
 )
 """residuals | tangents of the nonzero inputs -> tangents of the outputs that have one

@@ -21,6 +21,7 @@ custom_vmap_call = define(
     _infer_custom_vmap,
     defaults={"graph": REQUIRED, "rule": REQUIRED},
     has_regions=True,
+    user_rules=True,
     runs=function_alone,
     family="call",
 )

@@ -30,6 +30,7 @@ forward_call = define(
     _infer_forward_call,
     defaults={"graph": REQUIRED, "function": REQUIRED, "num_residuals": REQUIRED},
     has_regions=True,
+    user_rules=True,
     runs=function_alone,
     family="call",
 )

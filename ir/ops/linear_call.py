@@ -33,6 +33,7 @@ linear_call = define(
     _infer_linear_call,
     defaults={"graph": REQUIRED, "transpose": REQUIRED, "num_residuals": REQUIRED},
     has_regions=True,
+    user_rules=True,
     runs=function_alone,
     family="call",
 )

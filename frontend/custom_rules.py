@@ -55,6 +55,7 @@ from .rule_traces import (
     with_numbers,
 )
 from .run_by_rules import MakeRules, call_by_its_rule
+from .surroundings import what_is_read
 from .trace import GraphTrace, trace_flat
 from .vjp_rules import VjpRules
 
@@ -101,7 +102,8 @@ def _record(
     Rules are traced later, when the tracers that they close over are dead: what they may read is
     found in their closures now, and becomes operands. A function that closes over nothing is traced
     once in a recording, so that all its calls share one graph and one set of rules; unless Python
-    may branch on values in it, which differ from call to call.
+    may branch on values in it, which differ from call to call, it reads what can change from call
+    to call, or nothing is jitted and it is seen to run each time.
     """
     fun = functions[0]
     if evaluates_now(tracers):
@@ -113,9 +115,14 @@ def _record(
     types = [x.type for x in atoms]
     without = {i: tracers[i] for i in places_of_float0(tracers)}
     key = (*function_key(*functions), tuple(types), *without, symbolic_zeros, trace_context())
-    values = [Later(trace, atom) for atom in atoms] if trace.known is not None else None
+    values = _values_of(trace, atoms)
     is_library = all(map(_is_library, functions))
-    is_shared = not refs and is_hashable(key) and (values is None or is_library)
+    read: tuple[Any, ...] | None = ()
+    if not is_library:
+        is_seen = bool(refs) or trace.eager or any(values or ())
+        read = None if is_seen else what_is_read(f.f for f in functions)
+    key = (*key, read)
+    is_shared = read is not None and not refs and is_hashable(key)
     before = trace.shared.get(key) if is_shared else None
     if before is not None:
         params, stored, empty = before
@@ -123,11 +130,13 @@ def _record(
         return emptied(trace.emit(primitive, *atoms, **params), empty)
     numbers = without | ({} if values is None or is_shared else numbers_among(tracers))
     call = Called(
-        types, symbolic_zeros, values=None if is_shared else values, numbers=numbers,
+        types, symbolic_zeros, values=None if is_shared and is_library else values, numbers=numbers,
         shared=ref(trace.shared),
     )  # fmt: skip
     if trace.moving is not None and not is_library and not refs:
-        found = call_by_its_rule(trace, primitive, functions, atoms, call, make_rules)
+        found = call_by_its_rule(
+            trace, primitive, functions, atoms, call, make_rules, key if is_shared else None
+        )
         if found is not None:
             return found
     params, empty, outputs = _record_function(
@@ -185,6 +194,16 @@ def _record_function(
         outputs = outputs[: len(outputs) - len(seconds)]
     outputs = leave_contents(trace, made.graph, refs, len(tracers), outputs)
     return params, empty, emptied(outputs, empty)
+
+
+def _values_of(trace: GraphTrace, atoms: Sequence[Atom]) -> list[Later | None] | None:
+    """Where the operands' values can be had, nowhere if all are unknown; None if Python may not
+    branch on values here."""
+    if trace.known is None:
+        return None
+    found = [Later(trace, atom) for atom in atoms]
+    is_any_known = trace.eager or any([x.value() is not None for x in found])
+    return [*found] if is_any_known else [None] * len(found)
 
 
 def _is_library(flat_function: Any) -> bool:

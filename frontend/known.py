@@ -19,7 +19,7 @@ from ..ir.graph import Atom, Equation, Graph, Literal, Value
 from .cells import is_ref
 from .export import eval_graph
 from .graph_trace import GraphTrace, GraphTracer
-from .jax_compat import Tracer, computing_now
+from .jax_compat import Tracer, computing_now, is_eager
 
 
 class Promise:
@@ -137,10 +137,12 @@ class KnownValues:
 
     `leaves` are the inputs' values, in order; None, or a tracer that has no value, is an unknown.
     `has_arrays` says that in JAX the inputs would be arrays, which Python may convert as well.
+    `eager` says that in JAX the operations would be run one by one, nothing being jitted.
     """
 
     def __init__(self, leaves: Sequence[Any], has_arrays: bool = False) -> None:
         self.has_arrays = has_arrays
+        self.eager = is_eager()
         self._leaves = [_without_tracer(x) for x in leaves]
         self._inputs: dict[Value, Any] = {}
         self._values: dict[Value, Any] = {}
@@ -167,6 +169,12 @@ class KnownValues:
         """Say what the value of a captured input is, where that is not what was captured: of a
         mutable array, what it held then."""
         self._inputs[value] = found
+
+    def tells(self, builder: Builder, operands: Sequence[Atom]) -> bool:
+        """Whether a rule for these operands of a program that is being made can differ from the one
+        for others: Python may branch on a value, or nothing is jitted and it is seen to run."""
+        place = Place(builder, self)
+        return self.eager or any([self.value_of(place, x) is not None for x in operands])
 
     def value_of(self, trace: GraphTrace | Place, atom: Atom) -> Any | None:
         """The concrete value of an atom of the recording, as a promise if it must be computed

@@ -70,7 +70,7 @@ class Called:
     types: Sequence[TensorType]
     symbolic_zeros: bool
     consts: Sequence[Any] = ()
-    values: Sequence[Later] | None = None
+    values: Sequence[Later | None] | None = None
     primal: Primal | None = None
     numbers: Mapping[int, Any] = field(default_factory=dict)
     kinds: Kinds = field(default_factory=dict)

@@ -17,7 +17,7 @@ from ..ir.ops.call import Flags, custom_jvp_call, inexact_flags
 from ..ir.primitive import Primitive
 from ..passes.dce import dce_graph
 from .captures import closure_tracers
-from .flat_functions import flat_name, reset_stores
+from .flat_functions import flat_name, reset_stores, restore, stored_values
 from .moving import moving_operands
 from .no_numbers import emptied
 from .rule_traces import Called
@@ -33,15 +33,28 @@ def call_by_its_rule(
     atoms: Sequence[Atom],
     call: Called,
     make_rules: MakeRules,
+    key: Any = None,
 ) -> list[Any] | None:
     """Record the call from its rule; its outputs as tracers. None where the function has to run: it
     is called on nothing that moves, closes over something, or its rule makes results from tangents.
+
+    Calls of one `key` on operands that move alike share their rules, which are traced once.
     """
     moving = trace.moving
     level = None if moving is None else moving.level_of(trace, atoms)
     if moving is None or level is None or closure_tracers(*functions, inside=trace):
         return None
-    flags = tuple([moving.moves(trace, x, level) for x in atoms])
+    levels = [tuple([moving.moves(trace, x, i) for x in atoms]) for i in range(level, moving.depth)]
+    flags, ran = levels[0], functions[1]
+    if key is not None:
+        key = (key, *levels)
+        before = trace.shared.get(key)
+        if before is not None:
+            params, still, stored, empty = before
+            restore(ran, stored)
+            outputs = trace.emit(primitive, *atoms, **params)
+            moving.note_still([outputs[i].atom for i in still], level)
+            return emptied(outputs, empty)
     rules = make_rules(replace(call, moving=moving_operands(trace, atoms, level)))
     try:
         found = _primal_half(rules, primitive, flags, call)
@@ -52,12 +65,18 @@ def call_by_its_rule(
             reset_stores(function)
         return None
     graph, out_moves = found
-    outputs = trace.emit(
-        primitive, *atoms, graph=graph.renamed(flat_name(functions[0])), **rules, num_consts=0,
-        symbolic_zeros=call.symbolic_zeros,
-    )  # fmt: skip
-    moving.note_still([x.atom for x, m in zip(outputs, out_moves, strict=True) if not m], level)
-    return emptied(outputs, call.returned.empty)
+    params = {
+        "graph": graph.renamed(flat_name(functions[0])),
+        **rules,
+        "num_consts": 0,
+        "symbolic_zeros": call.symbolic_zeros,
+    }
+    still, empty = [i for i, m in enumerate(out_moves) if not m], call.returned.empty
+    if key is not None:
+        trace.shared[key] = params, still, stored_values(ran), list(empty)
+    outputs = trace.emit(primitive, *atoms, **params)
+    moving.note_still([outputs[i].atom for i in still], level)
+    return emptied(outputs, empty)
 
 
 def _primal_half(

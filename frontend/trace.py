@@ -18,7 +18,7 @@ from ..ir.types import TensorType
 from .cells import is_ref
 from .flat_functions import Shared
 from .graph_trace import GraphTrace, GraphTracer, RefTracer, type_of_tracer
-from .jax_compat import canonicalize, current_trace, is_eager, set_current_trace
+from .jax_compat import canonicalize, current_trace, set_current_trace
 from .leaks import check_leaks
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def trace_flat(
     if known is not None:
         known.bind(values, trace.captured)
         trace.known = known
-        trace.eager = is_eager()
+        trace.eager = known.eager
     if moving is not None:
         moving.bind(values)
         trace.moving = moving

@@ -183,7 +183,8 @@ class VjpRules:
         asked = asking.asked.get()
         if asked is None or asked.rule is not self._thunk:
             return found
-        place = Place(asked.builder, asking.values.get())
+        at_hand: Any = asking.values.get()
+        place = Place(asked.builder, at_hand)
         operands = asked.operands[len(self.backward_aliases) :]
         others = found or [None] * len(operands)
         return [Later(place, x, other) for x, other in zip(operands, others, strict=True)]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from ..ir.builder import Builder
 from ..ir.graph import Graph, Thunk
@@ -26,14 +26,21 @@ class Asked:
     operands: Sequence[Any]
 
 
+class Known(Protocol):
+    """What knows the values of a program that is being transposed."""
+
+    def tells(self, builder: Builder, operands: Sequence[Any]) -> bool:
+        """Whether rules for these operands, made by `builder`, can differ from those for others."""
+
+
 asked: Final[ContextVar[Asked | None]] = ContextVar("asked", default=None)
 
-values: Final[ContextVar[Any]] = ContextVar("values", default=None)
+values: Final[ContextVar[Known | None]] = ContextVar("values", default=None)
 """What knows the values of the program that is being transposed; None if nothing does."""
 
 
 @contextmanager
-def having(known: Any) -> Iterator[None]:
+def having(known: Known | None) -> Iterator[None]:
     """Transpose with these values at hand."""
     token = values.set(known)
     try:
@@ -45,8 +52,9 @@ def having(known: Any) -> Iterator[None]:
 def ask_backward(
     b: Builder, rule: Thunk | Graph, operands: Sequence[Any], nonzero: Flags, ct_nonzero: Flags
 ) -> tuple[Graph, Flags]:
-    """The graph of a backward rule; with values at hand one for these operands alone."""
-    if isinstance(rule, Graph) or values.get() is None:
+    """The graph of a backward rule; where values of these operands are at hand, for them alone."""
+    known = values.get()
+    if isinstance(rule, Graph) or known is None or not known.tells(b, operands):
         return bwd_rule_graph(rule, nonzero, ct_nonzero)
     token = asked.set(Asked(rule, b, operands))
     try:

@@ -114,15 +114,11 @@ def _record(
     atoms = [trace.atom(x) for x in tracers]
     types = [x.type for x in atoms]
     without = {i: tracers[i] for i in places_of_float0(tracers)}
-    key = (*function_key(*functions), tuple(types), *without, symbolic_zeros, trace_context())
     values = _values_of(trace, atoms)
     is_library = all(map(_is_library, functions))
-    read: tuple[Any, ...] | None = ()
-    if not is_library:
-        is_seen = bool(refs) or trace.eager or any(values or ())
-        read = None if is_seen else what_is_read(f.f for f in functions)
-    key = (*key, read)
-    is_shared = read is not None and not refs and is_hashable(key)
+    is_seen = bool(refs) or (not is_library and (trace.eager or any(values or ())))
+    key = None if is_seen else _key(functions, is_library, (*types, *without, symbolic_zeros))
+    is_shared = key is not None
     before = trace.shared.get(key) if is_shared else None
     if before is not None:
         params, stored, empty = before
@@ -134,9 +130,7 @@ def _record(
         shared=ref(trace.shared),
     )  # fmt: skip
     if trace.moving is not None and not is_library and not refs:
-        found = call_by_its_rule(
-            trace, primitive, functions, atoms, call, make_rules, key if is_shared else None
-        )
+        found = call_by_its_rule(trace, primitive, functions, atoms, call, make_rules, key)
         if found is not None:
             return found
     params, empty, outputs = _record_function(
@@ -194,6 +188,18 @@ def _record_function(
         outputs = outputs[: len(outputs) - len(seconds)]
     outputs = leave_contents(trace, made.graph, refs, len(tracers), outputs)
     return params, empty, emptied(outputs, empty)
+
+
+def _key(functions: Sequence[Any], is_library: bool, operands: tuple[Any, ...]) -> Any:
+    """What makes two calls the same; None if what the functions read may differ from call to call.
+
+    JAX's own functions read nothing that does.
+    """
+    read = () if is_library else what_is_read([f.f for f in functions])
+    if read is None:
+        return None
+    key = (*function_key(*functions), operands, trace_context(), read)
+    return key if is_hashable(key) else None
 
 
 def _values_of(trace: GraphTrace, atoms: Sequence[Atom]) -> list[Later | None] | None:

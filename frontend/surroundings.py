@@ -19,14 +19,16 @@ import numpy as np
 from .jax_compat import Tracer
 
 _LIBRARIES: Final = frozenset(
-    ("builtins", "collections", "covector", "functools", "itertools", "jax", "jaxlib", "math",
-     "ml_dtypes", "numpy", "operator", "scipy", "types", "typing")
+    ("_operator", "builtins", "collections", "covector", "functools", "itertools", "jax", "jaxlib",
+     "math", "ml_dtypes", "numpy", "operator", "scipy", "types", "typing")
 )  # fmt: skip
-"""Packages whose functions do the same each time."""
+"""Packages whose functions do the same each time, but for those of `_RANDOM`."""
+
+_RANDOM: Final = np.random
 
 _FIXED: Final = (
-    bool, int, float, complex, str, bytes, type(None), type(...), range, BuiltinFunctionType,
-    np.dtype, np.generic, np.ndarray, np.ufunc, jax.Array,
+    bool, int, float, complex, str, bytes, type(None), type(...), range, np.dtype, np.generic,
+    np.ndarray, np.ufunc, jax.Array,
 )  # fmt: skip
 """Types of what is the same as long as it is the same object. Nobody is expected to write to a
 NumPy array between two calls in a function that is traced."""
@@ -81,10 +83,12 @@ def _parts_of(x: Any) -> Iterable[Any] | None:
         return x
     if isinstance(x, partial):
         return (x.func, *x.args, *x.keywords.values())
+    if isinstance(x, BuiltinFunctionType):  # or the method of an object, which is of no module
+        return () if _is_library(x.__module__) else None
     if isinstance(x, type):
         return () if _is_library(x.__module__) else _functions_among(vars(x).values())
     if isinstance(x, ModuleType):  # what is read of it is found where its name is
-        return ()
+        return None if x is _RANDOM else ()
     if callable(x) and _is_library(type(x).__module__):
         return [part for name in _RULES if (part := getattr(x, name, None)) is not None]
     return None
@@ -96,13 +100,16 @@ def _read_by_function(f: FunctionType) -> Iterator[Any]:
         yield from _functions_among(cells)
         return
     yield from cells
+    yield from vars(f).values()
     yield from f.__defaults__ or ()
     yield from (f.__kwdefaults__ or {}).values()
     names = _names_in(f.__code__)
     found = _of_names(f.__globals__, names)
     yield from found
     for holder in (*found, *cells):
-        if isinstance(holder, ModuleType | type) and not _is_library(_name_of(holder)):
+        if holder is np and "random" in names:
+            yield _RANDOM
+        elif isinstance(holder, ModuleType | type) and not _is_library(_name_of(holder)):
             yield from _of_names(vars(holder), names)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import random
 import types
 from typing import Any
 
@@ -220,6 +221,10 @@ class Settings:
     factor = 1.0
 
 
+def read_attribute() -> float:
+    return float(read_attribute.factor)  # type: ignore[attr-defined]
+
+
 def set_global(value: float) -> None:
     global FACTOR
     FACTOR = value
@@ -235,6 +240,16 @@ WHERE: dict[str, tuple[Any, Any]] = {
     "a context": (lambda: VARIABLE.get(), lambda value: VARIABLE.set(value)),
     "a module": (lambda: SETTINGS.factor, lambda value: setattr(SETTINGS, "factor", value)),
     "a class": (lambda: Settings.factor, lambda value: setattr(Settings, "factor", value)),
+    "an attribute": (read_attribute, lambda value: setattr(read_attribute, "factor", value)),
+    "a method": (
+        functools.partial(FACTORS.__getitem__, 0),
+        lambda value: FACTORS.__setitem__(0, value),
+    ),
+    "random numbers": (
+        lambda: float(np.random.uniform()),
+        lambda value: np.random.seed(int(value)),
+    ),
+    "other random numbers": (random.random, random.seed),
     "an object": (lambda: OBJECT.value, lambda value: setattr(OBJECT, "value", value)),
 }
 

@@ -125,7 +125,7 @@ def gru(n: int) -> Problem:
 
 def runge_kutta(n: int) -> Problem:
     def loss(w: Array, x: Array) -> Array:
-        f = lambda y: jnp.tanh(y @ w)  # noqa: E731
+        f = lambda y: jnp.tanh(y @ w)
         for _ in range(n):
             a = f(x)
             b = f(x + 0.05 * a)

@@ -69,7 +69,7 @@ def at_order(order: int) -> Staged:
         return h[0]
 
     def derived(library: Any) -> Any:
-        fun = lambda x: network(x)  # noqa: E731
+        fun = lambda x: network(x)
         for _ in range(order):
             fun = library.grad(fun)
         return library.jit(fun)

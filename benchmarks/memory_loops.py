@@ -102,7 +102,7 @@ def lstm(steps: int = 100, width: int = 96, batch: int = 64) -> Looped:
         "b": jnp.zeros(4 * width),
     }
     x = normal(95, steps, batch, width)
-    end = lambda _, carry: jnp.mean(carry[0] ** 2)  # noqa: E731
+    end = lambda _, carry: jnp.mean(carry[0] ** 2)
     return Looped("LSTM", params, x, steps, start, step, lambda _, x: x, end)
 
 
@@ -141,5 +141,5 @@ def neural_ode(steps: int = 512, width: int = 64, batch: int = 64) -> Looped:
 
     params = {k: normal(i, width, width, scale=width**-0.5) for i, k in enumerate("wv")}
     x = normal(93, batch, width)
-    over = lambda _, x: jnp.arange(steps)  # noqa: E731
+    over = lambda _, x: jnp.arange(steps)
     return Looped("neural ODE", params, x, steps, lambda _, x: x, step, over, square)

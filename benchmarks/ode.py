@@ -190,11 +190,11 @@ def task_of(name: str, s: System, task: str, tolerance: float) -> Callable[..., 
 
     run: Callable[..., Any]
     if task == "solve":
-        run = lambda y0, args, v: solve(y0, args)  # noqa: E731
+        run = lambda y0, args, v: solve(y0, args)
     elif task == "jvp":
-        run = lambda y0, args, v: ad.jvp(solve, (y0, args), v)[1]  # noqa: E731
+        run = lambda y0, args, v: ad.jvp(solve, (y0, args), v)[1]
     elif task == "vjp":
-        run = lambda y0, args, v: ad.vjp(solve, y0, args)[1](v)  # noqa: E731
+        run = lambda y0, args, v: ad.vjp(solve, y0, args)[1](v)
     else:
         run = hessian_product(solve, ad, is_reverse=name == "jax odeint")
     made: Callable[..., Any] = jit(run)

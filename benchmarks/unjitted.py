@@ -46,7 +46,7 @@ def mlp_args() -> tuple[Any, Any]:
 def hvp(library: Any) -> Any:
     """Hessian-vector product as grad of a dot product of grad: three nestings with vmap."""
     params, x = mlp_args()
-    f = lambda y: mlp(params, y)  # noqa: E731
+    f = lambda y: mlp(params, y)
     vs = jnp.ones((4, *x.shape))
     return library.vmap(lambda v: library.grad(lambda y: jnp.vdot(library.grad(f)(y), v))(x))(vs)
 
@@ -58,7 +58,7 @@ def per_example(library: Any) -> Any:
 
 def jacobian_products(library: Any) -> Any:
     params, x = mlp_args()
-    f = lambda y: mlp(params, y)  # noqa: E731
+    f = lambda y: mlp(params, y)
     _, push = library.linearize(f, x)
     return library.vmap(push)(jnp.ones((8, *x.shape)))
 

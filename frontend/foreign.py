@@ -108,7 +108,7 @@ class _Rules:
                 for t, f in zip(self.outputs, ct_nonzero, strict=True)
             ]
             whole = self._of_some(operands, linear)
-            partial = lambda *xs: _select(whole(*xs), real)  # noqa: E731
+            partial = lambda *xs: _select(whole(*xs), real)
             structs = [to_struct(t) for t in _select(self.types, linear)]
             return list(jax.linear_transpose(partial, *structs)(_select(cts, real)))
 

@@ -107,13 +107,13 @@ def vmap(
         outputs = staged.settle(execute(graph, staged.operands(leaves)))
         return nest_mapped(staged.out_tree, outputs, wanted, size)
 
-    by_jax = lambda *args, **kwargs: mapped_by_its_types(fun, *its_own)(*args, **kwargs)  # noqa: E731
+    by_jax = lambda *args, **kwargs: mapped_by_its_types(fun, *its_own)(*args, **kwargs)
     return wraps(fun, "Vectorized version")(or_by_jax(by_jax)(vmap_fun))
 
 
 def flat_axes(what: str, axes: Any, tree: Any) -> list[int | None]:
     """An axis for each leaf of a tree, from a tree prefix. Raises ValueError if it is none."""
-    is_axis = lambda x: x is None  # noqa: E731  None is an axis here, not an empty tree
+    is_axis = lambda x: x is None  # None is an axis here, not an empty tree
     flat: list[int | None] = []
 
     def extend(axis: int | None, subtree: Any) -> None:

@@ -116,7 +116,7 @@ def lower_with_host_parts(
     """
     avals = tuple(map(to_aval, in_types))
     specs = list(map(shape_struct, avals))
-    bind: Callable[..., Any] = lambda *xs: primitive.bind(*xs, **params)  # noqa: E731
+    bind: Callable[..., Any] = lambda *xs: primitive.bind(*xs, **params)
     with wide_types(avals):
         traced = jax.jit(bind, keep_unused=True).trace(*specs)
         lowered = traced.lower(lowering_platforms=tuple(platforms))

@@ -93,7 +93,7 @@ def device_index(ctx: Context, mesh: Mesh, axes: Sequence[str | None]) -> MlirVa
     others = automatic_axes(ctx)
     if not others:
         return _index(ctx, mesh, axes)
-    alone = lambda _: [_index(ctx, mesh, axes)]  # noqa: E731
+    alone = lambda _: [_index(ctx, mesh, axes)]
     (index,) = manual_computation(ctx, mesh, others, ((), (), ()), ([ctx.types[i32]], [()]), alone)
     return index
 

@@ -112,14 +112,14 @@ def grad(
 ) -> Graph:
     """`grad_graph`, watched."""
     step = Grad(_wrt(graph, active), with_value)
-    pull = lambda: grad_graph(graph, active, n_aux, with_value, seeds)  # noqa: E731
+    pull = lambda: grad_graph(graph, active, n_aux, with_value, seeds)
     return watched(step, graph, pull, lambda made: [made])
 
 
 def linearize(graph: Graph, active: Sequence[bool]) -> Linearized:
     """`linearize_graph` with slim halves, watched."""
     step = Linearize(_wrt(graph, active), WORTH)
-    split = lambda: slim_halves(linearize_graph(graph, active))  # noqa: E731
+    split = lambda: slim_halves(linearize_graph(graph, active))
     return watched(step, graph, split, lambda made: [made.primal, made.linear])
 
 
@@ -139,7 +139,7 @@ def batch(
     """`batch_graph`, watched."""
     axes: tuple[int | None, ...] = tuple(0 if m else None for m in mapped)
     step = Batch(size, (0,) if all(mapped) else axes, axis_name)
-    stack = lambda: batch_graph(graph, mapped, size, force, axis_name)  # noqa: E731
+    stack = lambda: batch_graph(graph, mapped, size, force, axis_name)
     return watched(step, graph, stack, lambda made: made[:1])
 
 

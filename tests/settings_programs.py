@@ -52,7 +52,7 @@ def orders(library: Any) -> Any:
 
 @use
 def jacobians(library: Any) -> Any:
-    f = lambda x: jnp.outer(jnp.sin(x), x)[:2]  # noqa: E731
+    f = lambda x: jnp.outer(jnp.sin(x), x)[:2]
     forward, backward = library.jacfwd(f)(vector()), library.jacrev(f)(vector())
     return forward, backward, library.hessian(lambda x: jnp.prod(jnp.exp(x)))(vector())
 
@@ -70,7 +70,7 @@ def products(library: Any) -> Any:
 @use
 def hessian_products(library: Any) -> Any:
     f, x = lambda x: jnp.sum(jnp.tanh(x) ** 2), vector()
-    hvp = lambda v: library.grad(lambda x: jnp.vdot(library.grad(f)(x), v))(x)  # noqa: E731
+    hvp = lambda v: library.grad(lambda x: jnp.vdot(library.grad(f)(x), v))(x)
     return library.vmap(hvp)(jnp.eye(4)), library.jvp(library.grad(f), (x,), (x,))[1]
 
 
@@ -106,7 +106,7 @@ def backward_rules(library: Any) -> Any:
     clipped.defvjp(
         lambda x, limit: (x, limit), lambda limit, ct: (jnp.clip(ct, -limit, limit), None)
     )
-    f = lambda x: jnp.sum(jnp.sin(clipped(x, 0.5)) * 2)  # noqa: E731
+    f = lambda x: jnp.sum(jnp.sin(clipped(x, 0.5)) * 2)
     xs = jnp.stack([vector(), -vector()])
     return library.grad(f)(vector()), library.vmap(library.grad(f))(xs)
 
@@ -151,7 +151,7 @@ def checkpoints(library: Any) -> Any:
 @use
 def complex_numbers(library: Any) -> Any:
     z = lax.complex(vector(), vector())
-    f = lambda z: jnp.sum(jnp.exp(z) * jnp.conj(z))  # noqa: E731
+    f = lambda z: jnp.sum(jnp.exp(z) * jnp.conj(z))
     return (
         library.grad(lambda z: jnp.sum(z**2), holomorphic=True)(z),
         library.grad(lambda z: jnp.real(f(z)))(z),
@@ -177,7 +177,7 @@ def functions_out_of_jit(library: Any) -> Any:
 @use
 def random_numbers(library: Any) -> Any:
     key = jax.random.key(0)
-    drop = lambda x: jnp.where(jax.random.bernoulli(key, 0.5, x.shape), x, 0) ** 2  # noqa: E731
+    drop = lambda x: jnp.where(jax.random.bernoulli(key, 0.5, x.shape), x, 0) ** 2
     return library.grad(lambda x: jnp.sum(drop(x)))(vector())
 
 

@@ -54,7 +54,7 @@ def test_code_of_chains_grows_as_their_depth(fun: Any, x: Any) -> None:
 
 
 def test_results_of_recurrences_are_those_of_jax() -> None:
-    f = lambda x: recurrence(x, 40)  # noqa: E731
+    f = lambda x: recurrence(x, 40)
     x = jnp.float32(0.3)
     assert barriers(covector.grad(f), x) > 0
     got, want = covector.jit(covector.grad(f))(x), jax.jit(jax.grad(f))(x)
@@ -65,7 +65,7 @@ def test_results_of_recurrences_are_those_of_jax() -> None:
 def test_results_are_those_of_jax(dtype: Any) -> None:
     with jax.enable_x64(dtype == jnp.float64):
         x = jnp.asarray(np.asarray(X), dtype)
-        f = lambda x: residual(x, 12)  # noqa: E731
+        f = lambda x: residual(x, 12)
         assert barriers(covector.grad(f), x) > 0
         got, want = covector.jit(covector.grad(f))(x), jax.jit(jax.grad(f))(x)
         rtol = float(64 * jnp.finfo(dtype).eps)
@@ -85,7 +85,7 @@ def test_what_ends_up_in_one_operation_is_not_cut() -> None:
 
 
 def test_what_several_read_is_cut_where_it_is_deep() -> None:
-    both = lambda x, n: (jnp.cos(chain(x, n)), chain(x, n).sum())  # noqa: E731
+    both = lambda x, n: (jnp.cos(chain(x, n)), chain(x, n).sum())
     assert barriers(lambda x: both(x, MANY), X) == 1
     assert barriers(lambda x: both(x, 1), X) == 0
     graph = covector.make_ir(lambda x: both(x, MANY))(X).main
@@ -108,7 +108,7 @@ def test_what_several_read_is_cut_where_it_is_deep() -> None:
 )
 def test_what_is_costly_is_not_cut_for_xla_computes_it_once(last: Any, is_cut: bool) -> None:
     """XLA divides by what is repeated, and by roots, by multiplying, which is not."""
-    both = lambda x: (jnp.cos(last(chain(x, MANY))), last(chain(x, MANY)).sum())  # noqa: E731
+    both = lambda x: (jnp.cos(last(chain(x, MANY))), last(chain(x, MANY)).sum())
     assert barriers(both, X) == is_cut
 
 
@@ -136,7 +136,7 @@ def test_shifted_elements_are_others() -> None:
 
 
 def test_programs_planned_to_a_memory_are_left_as_planned() -> None:
-    f = lambda x: residual(jax.lax.optimization_barrier(x), 12)  # noqa: E731
+    f = lambda x: residual(jax.lax.optimization_barrier(x), 12)
     graph = covector.make_ir(covector.grad(f))(X).main
     assert borders_of(graph) == {}
     assert borders_of(covector.make_ir(covector.grad(lambda x: residual(x, 12)))(X).main) != {}
@@ -190,10 +190,10 @@ PLACES = {
 @pytest.mark.parametrize("place", PLACES)
 def test_code_grows_as_the_depth_wherever_it_is(place: str) -> None:
     f = PLACES[place]
-    loss = lambda x, n: (f(x, n) ** 3 * X).sum()  # noqa: E731
+    loss = lambda x, n: (f(x, n) ** 3 * X).sum()
     sizes = [hlo_size(loss, n, X) for n in (4, 8, 16)]
     assert (sizes[2] - sizes[1]) < 2.3 * (sizes[1] - sizes[0])
-    deep = lambda x: loss(x, 6)  # noqa: E731
+    deep = lambda x: loss(x, 6)
     got, want = covector.jit(covector.grad(deep))(X), jax.grad(deep)(X)
     scale = float(abs(want).max())
     np.testing.assert_allclose(got, want, rtol=2e-3, atol=2e-4 * scale)

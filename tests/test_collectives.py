@@ -176,7 +176,7 @@ def test_jax_inside_and_outside() -> None:
 def test_results_are_strongly_typed() -> None:
     x = lax.broadcast(0.5, (3,))
     for library in (covector, jax):
-        f = lambda x, lib=library: lib.vmap(lambda a: lax.psum(a, "i"), axis_name="i")(x)  # noqa: E731
+        f = lambda x, lib=library: lib.vmap(lambda a: lax.psum(a, "i"), axis_name="i")(x)
         assert not covector.make_ir(f)(x).main.output_types[0].weak
 
 

@@ -74,7 +74,7 @@ def test_other_regions_and_other_operands_are_not(name: str) -> None:
 
 
 def test_the_sign_of_a_zero_in_a_region_counts() -> None:
-    times = lambda zero: lambda x: jax.jit(lambda x: x * jnp.sin(x * zero))(x)  # noqa: E731
+    times = lambda zero: lambda x: jax.jit(lambda x: x * jnp.sin(x * zero))(x)
     assert count(merged(lambda x: (times(0.0)(x), times(-0.0)(x))), "call") == 2
 
 

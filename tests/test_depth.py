@@ -32,7 +32,7 @@ def nested_calls(n: int) -> Function:
 def nested_scans(n: int) -> Function:
     f: Function = jnp.sin
     for _ in range(n):
-        f = lambda x, f=f: lax.scan(lambda c, _: (f(c), None), x, None, length=1)[0]  # noqa: E731
+        f = lambda x, f=f: lax.scan(lambda c, _: (f(c), None), x, None, length=1)[0]
     return f
 
 

@@ -341,7 +341,7 @@ def test_sharded_arguments() -> None:
     if len(jax.devices()) < 4:
         pytest.skip("fewer than four devices")
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:4]).reshape(2, 2), ("x", "y"))
-    named = lambda *parts: jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*parts))  # noqa: E731
+    named = lambda *parts: jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*parts))
     run, miss = doubler()
     for sharding in (named("x", "y"), named(("x", "y")), named(), named(None, "x")):
         x = jax.device_put(jnp.arange(32.0).reshape(4, 8), sharding)

@@ -65,7 +65,7 @@ def test_numbers_count_from_the_end_of_any_number_of_arguments() -> None:
 
 def test_sums_where_an_output_must_have_no_axis() -> None:
     x = jnp.arange(3.0)
-    f = lambda x: (x, 1.0)  # noqa: E731
+    f = lambda x: (x, 1.0)
     for library in (covector, jax):
         assert library.vmap(f, out_axes=None, sum_match=True)(x) == (3.0, 1.0)
 

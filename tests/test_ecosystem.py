@@ -42,7 +42,7 @@ def test_an_equinox_model_trained_with_optax() -> None:
 
         @m.jit
         def step(p: Any, state: Any) -> Any:
-            loss = lambda p: jnp.mean(m.vmap(eqx.combine(p, static))(X) ** 2)  # noqa: E731
+            loss = lambda p: jnp.mean(m.vmap(eqx.combine(p, static))(X) ** 2)
             value, gradient = m.value_and_grad(loss)(p)
             updates, state = optimizer.update(gradient, state, p)
             return optax.apply_updates(p, updates), state, value
@@ -78,7 +78,7 @@ def test_a_haiku_model() -> None:
 def test_a_lineax_solve() -> None:
     lx = library("lineax")
     matrix = jnp.array([[3.0, 1.0], [1.0, 2.0]])
-    solve = lambda a: lx.linear_solve(lx.MatrixLinearOperator(a), jnp.ones(2)).value  # noqa: E731
+    solve = lambda a: lx.linear_solve(lx.MatrixLinearOperator(a), jnp.ones(2)).value
     agree(lambda m: m.grad(lambda a: jnp.sum(solve(a) ** 2))(matrix))
     agree(lambda m: m.vmap(m.jacrev(solve))(jnp.stack([matrix, 2 * matrix])))
 
@@ -86,14 +86,14 @@ def test_a_lineax_solve() -> None:
 def test_an_optimistix_root() -> None:
     optx = library("optimistix")
     method = optx.Newton(rtol=1e-6, atol=1e-6)
-    root = lambda a: optx.root_find(lambda y, a: y**2 - a, method, jnp.array(1.0), a).value  # noqa: E731
+    root = lambda a: optx.root_find(lambda y, a: y**2 - a, method, jnp.array(1.0), a).value
     agree(lambda m: m.grad(root)(2.0))
 
 
 def test_a_jaxopt_solver() -> None:
     jaxopt = library("jaxopt")
-    loss = lambda w, a: jnp.sum((w - a) ** 2) + jnp.sum(w**2)  # noqa: E731
-    solve = lambda a: jaxopt.GradientDescent(loss, maxiter=50).run(jnp.zeros(2), a).params  # noqa: E731
+    loss = lambda w, a: jnp.sum((w - a) ** 2) + jnp.sum(w**2)
+    solve = lambda a: jaxopt.GradientDescent(loss, maxiter=50).run(jnp.zeros(2), a).params
     agree(lambda m: m.jacrev(solve)(jnp.array([1.0, 2.0])))
 
 
@@ -105,5 +105,5 @@ def test_a_numpyro_density() -> None:
         mean = numpyro.sample("mean", numpyro.distributions.Normal(0, 1))
         numpyro.sample("y", numpyro.distributions.Normal(mean, 1), obs=y)
 
-    density = lambda mean: log_density(model, (X[0],), {}, {"mean": mean})[0]  # noqa: E731
+    density = lambda mean: log_density(model, (X[0],), {}, {"mean": mean})[0]
     agree(lambda m: m.grad(density)(0.3))

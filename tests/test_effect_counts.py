@@ -162,7 +162,7 @@ def in_custom_jvp(f: Function) -> Function:
 def in_linear_solve(f: Function) -> Function:
     def g(x: Any) -> Any:
         a = 2.0 + f(x)
-        solve = lambda _, b: b / a  # noqa: E731
+        solve = lambda _, b: b / a
         return lax.custom_linear_solve(lambda y: a * y, x, solve, solve)
 
     return g

@@ -92,7 +92,7 @@ def with_loop_back(x: Any) -> Any:
 
     def loop(y: Any) -> Any:
         n = jnp.ceil(jnp.abs(lax.stop_gradient(y)) * 4)
-        step = lambda c: (c[0] + 1, quiet_vjp(c[1]))  # noqa: E731
+        step = lambda c: (c[0] + 1, quiet_vjp(c[1]))
         return lax.while_loop(lambda c: c[0] < n, step, (0.0, y))[1]
 
     return covector.grad(loop)(x)
@@ -222,7 +222,7 @@ def test_callbacks_of_both_rules_stay(wrap: Callable[[Function], Function], orde
     """Where the function is called in a scan, too: JAX forgets the forward rule's there."""
 
     def call(tag: int, x: Any) -> None:
-        put = lambda x: LOG.append((tag, float(x)))  # noqa: E731
+        put = lambda x: LOG.append((tag, float(x)))
         io_callback(put, None, x, ordered=ordered)
 
     @jax.custom_vjp

@@ -122,7 +122,7 @@ def test_newton_in_several_unknowns_halves_its_steps() -> None:
         return {"p": jnp.arctan(x["p"] - a), "q": x["q"] * x["p"] - 2}
 
     start = {"p": jnp.asarray(10.0), "q": jnp.asarray(1.0)}
-    root = lambda a: covector.newton(f, start, a)  # noqa: E731
+    root = lambda a: covector.newton(f, start, a)
     close(root(3.0), {"p": 3.0, "q": 2 / 3})
     close(covector.jacobian(root)(3.0), {"p": 1.0, "q": -2 / 9})
 
@@ -250,7 +250,7 @@ def test_custom_root_with_auxiliary_output_and_pytrees() -> None:
                 return jax.tree.map(lambda y, d: y / d, y, g(jax.tree.map(jnp.ones_like, y)))
 
             start = (jnp.asarray(1.0), jnp.asarray(2.0))
-            equation = lambda x: (x[0] ** 2 - a, x[1] - a)  # noqa: E731
+            equation = lambda x: (x[0] ** 2 - a, x[1] - a)
             x, steps = custom_root(equation, start, solve, tangent_solve, has_aux=True)
             return x[0] * x[1] + 0 * steps
 

@@ -147,7 +147,7 @@ def test_tap_changes_nothing() -> None:
 def test_between_two_layers(of: str) -> None:
     d = covector.derivative(net, of=of, wrt="net.z1")(X, W)
     z1 = block(2 * X, W[0])
-    part = lambda z: block(z, W[1])  # noqa: E731
+    part = lambda z: block(z, W[1])
     assert_close(d.at, z1)
     assert_close(d.value, part(z1))
     assert_close(d.jvp(V), jax.jvp(part, (z1,), (V,))[1])
@@ -233,7 +233,7 @@ def test_under_transformations(under: str) -> None:
     elif under == "checkpoint":
         assert_close(jax.checkpoint(push)(X), want)
     else:
-        total = lambda x: jnp.sum(push(x))  # noqa: E731
+        total = lambda x: jnp.sum(push(x))
         assert_close(covector.grad(total)(X), jax.grad(total)(X))
 
 

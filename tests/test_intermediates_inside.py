@@ -121,7 +121,7 @@ def test_scans_of_one_body_have_names_of_their_own() -> None:
     listed = [i.name for i in covector.intermediates(twice)(np.float32(1))]
     assert listed == ["body[1].h", "body[2].h"]
     d = covector.derivative(twice, of="body[2].h", wrt="body[1].h")(np.float32(1))
-    chain = lambda x: jax.lax.scan(lambda c, w: (jnp.sin(c * w),) * 2, x, jnp.arange(1.0, 4.0))[1]  # noqa: E731
+    chain = lambda x: jax.lax.scan(lambda c, w: (jnp.sin(c * w),) * 2, x, jnp.arange(1.0, 4.0))[1]
     first = chain(np.float32(1))
     assert_close(d.at, first)
     assert_close(d.jacobian()[:, 2], jax.jacobian(chain)(first[2]))

@@ -18,7 +18,7 @@ PLACE = jax.sharding.SingleDeviceSharding(HERE)
 STRUCT = jax.ShapeDtypeStruct((3,), jnp.float32)
 EMPTY, SPEC = jax.sharding.Mesh(np.empty((), object), ()), jax.sharding.PartitionSpec()
 P = jax.sharding.PartitionSpec
-double = lambda x: x * 2  # noqa: E731
+double = lambda x: x * 2
 
 
 @pytest.mark.filterwarnings("ignore:backend and device argument")

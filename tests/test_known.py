@@ -101,7 +101,7 @@ def test_effects_do_not_happen_twice() -> None:
 
 
 def test_values_of_arguments_that_are_not_mapped() -> None:
-    f = lambda x, n: x * (3 if n > 2 else 1)  # noqa: E731
+    f = lambda x, n: x * (3 if n > 2 else 1)
     x = jnp.arange(3.0)
     np.testing.assert_allclose(covector.vmap(f, (0, None))(x, 3.0), 3 * x)
 

@@ -101,7 +101,7 @@ def test_stiff() -> None:
     def gradient(snapshots: int | None) -> Any:
         options = {"t0": 0.0, "t1": 2.0, "method": "kvaerno5", "snapshots": snapshots}
         y0 = jnp.array([2.0, 0.0])
-        loss = lambda mu: covector.solve_ode(van_der_pol, y0, mu, **options).ys.sum()  # noqa: E731
+        loss = lambda mu: covector.solve_ode(van_der_pol, y0, mu, **options).ys.sum()
         return covector.grad(loss)(50.0)
 
     assert_close(gradient(4), gradient(None), rtol=1e-9)

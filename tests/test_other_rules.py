@@ -125,7 +125,7 @@ class Floored(Operation):  # type: ignore[misc]
 
 @pytest.mark.parametrize("wanted", ["both", "integer"])
 def test_integers_among_results(wanted: str) -> None:
-    f = lambda x: x * sum(Floored(jax.typeof(x), wanted)(x))  # noqa: E731
+    f = lambda x: x * sum(Floored(jax.typeof(x), wanted)(x))
     for run in (
         lambda m: m.grad(f)(X), lambda m: m.jvp(f, (X,), (Y,)), lambda m: m.jit(m.grad(f))(X),
     ):  # fmt: skip

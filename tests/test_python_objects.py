@@ -87,7 +87,7 @@ def test_arguments_without_derivatives_stay_what_they_are(name: str, promotion: 
 def test_an_array_is_an_input_of_the_program(data: Any) -> None:
     """Programs that differ in what it holds are one program."""
     leaves = [X, data]
-    f = lambda x, data: jnp.sum(jnp.sin(x * data))  # noqa: E731
+    f = lambda x, data: jnp.sum(jnp.sin(x * data))
     in_tree = jax.tree.structure(((0, 0), {}))
     graph = stage(f, leaves, in_tree, as_given=[False, True]).graph
     assert all(eqn.primitive.name != "constant" for eqn in graph.equations)

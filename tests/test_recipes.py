@@ -36,8 +36,8 @@ def both(run: Callable[[Any], Any], rtol: float = 1e-5) -> None:
 
 
 def test_gauss_newton(recipes: Any) -> None:
-    f = lambda w: jnp.sin(w[0] * jnp.arange(1.0, 4.0)) * w[1]  # noqa: E731
-    loss = lambda y: jnp.sum(y**4)  # noqa: E731
+    f = lambda w: jnp.sin(w[0] * jnp.arange(1.0, 4.0)) * w[1]
+    loss = lambda y: jnp.sum(y**4)
     w = jnp.array([0.3, -1.2])
     runs: list[Any] = []
 
@@ -65,7 +65,7 @@ def test_hessian_trace(recipes: Any) -> None:
 
 
 def test_forward_from_reverse(recipes: Any) -> None:
-    f = lambda x: jnp.cumsum(x**2) * jnp.sin(x[0])  # noqa: E731
+    f = lambda x: jnp.cumsum(x**2) * jnp.sin(x[0])
     x, v = jnp.array([0.5, 1.0, 2.0]), jnp.array([1.0, -1.0, 0.5])
     close(recipes["push_forward"](f, x, v), jax.jvp(f, (x,), (v,))[1], rtol=1e-6)
 
@@ -155,7 +155,7 @@ def test_backward_rules_know_their_cotangents() -> None:
 
     def ways(m: Any) -> Any:
         f = m.custom_vjp(jnp.sin)
-        slope = lambda x, ct: (ct * jnp.cos(x) if ct > 0.1 else -100 * ct,)  # noqa: E731
+        slope = lambda x, ct: (ct * jnp.cos(x) if ct > 0.1 else -100 * ct,)
         f.defvjp(lambda x: (jnp.sin(x), x), slope)
         _, pull = m.vjp(lambda x: f(2 * x), 1.0)
         yield [pull(1.0), pull(-1.0), pull(1.0)]
@@ -203,7 +203,7 @@ def test_an_exception_chooses_the_branch_and_jit_keeps_it() -> None:
 
 def test_hessian_products_in_every_order() -> None:
     """Forward and reverse over each other: all the same product."""
-    f = lambda x: jnp.sum(jnp.tanh(x) ** 2)  # noqa: E731
+    f = lambda x: jnp.sum(jnp.tanh(x) ** 2)
     rng = np.random.default_rng(1)
     x, v = (jnp.asarray(rng.normal(size=(3, 4)), jnp.float32) for _ in range(2))
     ways: dict[str, Callable[[ModuleType], Any]] = {
@@ -220,7 +220,7 @@ def test_hessian_products_in_every_order() -> None:
 
 def test_jacobians_by_batched_products() -> None:
     """Rows pulled back and columns pushed forward in one batch, from one linearisation."""
-    f = lambda w: jnp.tanh(jnp.arange(12.0).reshape(4, 3) @ w)  # noqa: E731
+    f = lambda w: jnp.tanh(jnp.arange(12.0).reshape(4, 3) @ w)
     w = jnp.array([0.1, -0.3, 0.2])
     want = jax.jacobian(f)(w)
     _, pull = covector.vjp(f, w)
@@ -232,10 +232,10 @@ def test_jacobians_by_batched_products() -> None:
 
 def test_complex_derivatives() -> None:
     """C to C as R^2 to R^2, holomorphic or not, and a decomposition of a Hermitian matrix."""
-    pair = lambda z: (jnp.real(z), jnp.imag(z))  # noqa: E731
-    f = lambda z: jnp.conj(z) * jnp.sin(z)  # noqa: E731
+    pair = lambda z: (jnp.real(z), jnp.imag(z))
+    f = lambda z: jnp.conj(z) * jnp.sin(z)
     z, t = 0.7 + 0.4j, -0.3 + 1.1j
-    as_real = lambda x, y: pair(f(jax.lax.complex(x, y)))  # noqa: E731
+    as_real = lambda x, y: pair(f(jax.lax.complex(x, y)))
     want = jax.jvp(as_real, pair(z), pair(t))[1]
     got = covector.jvp(f, (z,), (t,))[1]
     close([got.real, got.imag], want, rtol=1e-5)
@@ -243,7 +243,7 @@ def test_complex_derivatives() -> None:
     both(lambda m: m.grad(jnp.sin, holomorphic=True)(z))
     a = jnp.array([[5.0, 2 + 3j, 5j], [2 - 3j, 7.0, 1 + 7j], [-5j, 1 - 7j, 12.0]])
     hermitian = a @ a.conj().T + jnp.eye(3)
-    way = lambda x: jnp.sum(jnp.cosh(jnp.linalg.cholesky(x).real / 20))  # noqa: E731
+    way = lambda x: jnp.sum(jnp.cosh(jnp.linalg.cholesky(x).real / 20))
     both(lambda m: m.grad(way)(hermitian), rtol=1e-3)
 
 

@@ -121,7 +121,7 @@ def test_gradients_are_arrays_of_their_own(m: Any) -> None:
 def test_copies_are_new_arrays(m: Any) -> None:
     """Of tangents and cotangents, too: each can be given away without the other."""
     x, given = jnp.ones(3), jnp.arange(3.0)
-    copied = lambda x: jnp.array(x, copy=True)  # noqa: E731
+    copied = lambda x: jnp.array(x, copy=True)
     out, pull = m.vjp(copied, x)
     moved = (
         out, *m.jvp(copied, (x,), (given,)), pull(given)[0], m.linearize(copied, x)[1](given),

@@ -269,7 +269,7 @@ def test_nothing_is_kept_that_the_derivative_does_not_need() -> None:
         return lax.while_loop(lambda c: c[0] < 7, lambda c: (c[0] + 1, c[1] @ w), (x.size, x))[1]
 
     def total(x: Any, n: Any) -> Any:
-        body = lambda c: (c[0] + 1, 2.0 * c[1])  # noqa: E731
+        body = lambda c: (c[0] + 1, 2.0 * c[1])
         return lax.while_loop(lambda c: c[0] < n, body, (0, x))[1].sum()
 
     module = run_passes(made(total, X, 4), "grad{wrt=0}, cse, dce")

@@ -132,7 +132,7 @@ def test_a_rule_that_nobody_asks_for_may_close_over_anything() -> None:
         return jax.grad(lambda y: jvp_rule(y)(x).sum())(y)
 
     np.testing.assert_array_equal(covector.jit(f)(Y[0], X), jax.jit(f)(Y[0], X))
-    loop = lambda x: lax.scan(lambda c, _: (c + f(c[0], x), None), Y, None, length=2)[0]  # noqa: E731
+    loop = lambda x: lax.scan(lambda c, _: (c + f(c[0], x), None), Y, None, length=2)[0]
     np.testing.assert_array_equal(covector.jit(loop)(X), jax.jit(loop)(X))
 
 
@@ -184,7 +184,7 @@ def in_a_solve(f: Function) -> Function:
     """What is solved for applies the function in a loop, whose rule nobody asks for."""
 
     def g(x: Any) -> Any:
-        matvec = lambda v: 2.0 * v + 0.0 * lax.stop_gradient(jax.jit(f)(v))  # noqa: E731
+        matvec = lambda v: 2.0 * v + 0.0 * lax.stop_gradient(jax.jit(f)(v))
         return f(jax.scipy.sparse.linalg.cg(matvec, x)[0]).sum()
 
     return g
@@ -234,10 +234,10 @@ def _pulled(f: Function, x: Any) -> Any:
 @pytest.mark.parametrize("make", CLOSING, ids=lambda f: f.__name__)
 def test_second_derivatives_of_rules_in_regions(make: Function, region: Function) -> None:
     def twice(lib: Any, y: Any) -> Any:
-        gradient = lambda y, x: lib.grad(lambda y, x: region(make(y))(x), 1)(y, x)  # noqa: E731
+        gradient = lambda y, x: lib.grad(lambda y, x: region(make(y))(x), 1)(y, x)
         return lib.grad(lambda x: gradient(y, x).sum())(X)
 
-    plain = lambda y: jax.grad(lambda x: jax.grad(without_region[region](make(y)))(x).sum())(X)  # noqa: E731
+    plain = lambda y: jax.grad(lambda x: jax.grad(without_region[region](make(y)))(x).sum())(X)
     np.testing.assert_allclose(twice(covector, Y[0]), plain(Y[0]), rtol=1e-5)
     np.testing.assert_allclose(
         covector.jit(lambda y: twice(covector, y))(Y[0]), plain(Y[0]), rtol=1e-5
@@ -255,7 +255,7 @@ without_region = {
 def test_the_derivative_by_what_a_rule_closes_over_is_refused() -> None:
     """It says nothing of it; JAX has zeros there, or says that a tracer has escaped."""
     for region in (in_jit, in_scan, in_checkpoint):
-        f = lambda y, x, region=region: region(jvp_rule_and_function(y))(x)  # noqa: E731
+        f = lambda y, x, region=region: region(jvp_rule_and_function(y))(x)
         with pytest.raises(jax.errors.UnexpectedTracerError, match="closes over"):
             covector.grad(f, (0, 1))(Y[0], X)
 

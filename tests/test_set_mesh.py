@@ -28,7 +28,7 @@ def mapped(x: Any) -> Any:
 
 def within(x: Any) -> Any:
     """A shard_map in a scan, a branch and a jitted function."""
-    step = lambda c, _: (lax.cond(c[0] > -9.0, jax.jit(mapped), jnp.sin, c), None)  # noqa: E731
+    step = lambda c, _: (lax.cond(c[0] > -9.0, jax.jit(mapped), jnp.sin, c), None)
     return lax.scan(step, x, None, length=2)[0]
 
 

@@ -41,7 +41,7 @@ def partly_manual(m: Any) -> Any:
     mesh = jax.make_mesh((2, 2), ("i", "j"), (AxisType.Auto,) * 2)
 
     def f(m: Any) -> Any:
-        step = lambda c, a: (jnp.sin(c) * a.sum() + lax.psum(c, "i"), c @ m.T)  # noqa: E731
+        step = lambda c, a: (jnp.sin(c) * a.sum() + lax.psum(c, "i"), c @ m.T)
         return lax.scan(step, m[0], m)
 
     specs = (P("i"), P(None, "i"))
@@ -77,13 +77,13 @@ def test_meshes_that_are_partly_manual_or_several(f: Any) -> None:
 def in_a_scan(x: Any) -> Any:
     mesh = jax.make_mesh((2, 2), ("i", "j"), (AxisType.Auto,) * 2)
     step = jax.jit(lambda c: (c * lax.axis_index("i") + 1.0, c))
-    loop = lambda x: lax.scan(lambda c, _: step(c), x, None, length=3)[0]  # noqa: E731
+    loop = lambda x: lax.scan(lambda c, _: step(c), x, None, length=3)[0]
     return jax.shard_map(loop, mesh=mesh, in_specs=P("i"), out_specs=P("i"), axis_names={"i"})(x)
 
 
 def along_one_device(x: Any) -> Any:
     mesh = jax.make_mesh((4, 1), ("i", "j"), (AxisType.Auto,) * 2)
-    place = lambda x: x * lax.axis_index("i")  # noqa: E731
+    place = lambda x: x * lax.axis_index("i")
     return jax.shard_map(place, mesh=mesh, in_specs=P("i"), out_specs=P("i"), axis_names={"i"})(x)
 
 
@@ -99,7 +99,7 @@ def by_hand(x: Any) -> Any:
     [(within, by_hand), (in_a_scan, in_a_scan), (along_one_device, along_one_device)],
 )
 def test_places_along_an_axis_where_others_are_not_manual(f: Any, reference: Any) -> None:
-    loss = lambda f: lambda x: jnp.sin(f(x)).sum()  # noqa: E731
+    loss = lambda f: lambda x: jnp.sin(f(x)).sum()
     for run, x in (
         (lambda lib, f: f, X),
         (lambda lib, f: lib.grad(loss(f)), X),
@@ -124,10 +124,10 @@ def test_the_first_device_prints_for_those_along_which_nothing_is_manual(capfd: 
 def test_what_needs_every_axis_manual_is_refused() -> None:
     mesh = jax.make_mesh((2, 2), ("i", "j"), (AxisType.Auto,) * 2)
     place = jax.jit(lambda x: x + lax.axis_index("i"))
-    on = lambda f, *axes: jax.shard_map(  # noqa: E731
+    on = lambda f, *axes: jax.shard_map(
         f, mesh=mesh, in_specs=P("i"), out_specs=P("i"), axis_names=set(axes), check_vma=False
     )
-    call = lambda x: io_callback(lambda x: x, jax.typeof(x), x)  # noqa: E731
+    call = lambda x: io_callback(lambda x: x, jax.typeof(x), x)
     with pytest.raises(NotImplementedError, match="manual along some axes only"):
         covector.jit(on(call, "i"))(X)
     text = str(made(lambda x: on(place, "i")(x) + on(place, "i", "j")(x), X))

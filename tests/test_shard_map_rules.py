@@ -131,7 +131,7 @@ def test_second_derivatives_are_those_of_jax(name: str) -> None:
     """All but what JAX itself cannot differentiate again."""
 
     def twice(lib: Any, f: Function) -> Any:
-        loss = lambda x: (mapped(f, True)(x, W) * jnp.arange(1.0, 9.0)).sum()  # noqa: E731
+        loss = lambda x: (mapped(f, True)(x, W) * jnp.arange(1.0, 9.0)).sum()
         return lib.jit(lib.grad(lambda x: jnp.sin(lib.grad(loss)(x)).sum()))(X)
 
     meant = written_out if name == "in a loop" else FUNCTIONS[name]

@@ -60,7 +60,7 @@ def test_grad_with_aux_and_kwargs() -> None:
 
 
 def test_second_and_third_derivatives_of_scalars() -> None:
-    f = lambda x: jnp.sin(x) * x**3  # noqa: E731
+    f = lambda x: jnp.sin(x) * x**3
     ours, theirs = f, f
     for _ in range(3):
         ours, theirs = covector.grad(ours), jax.grad(theirs)
@@ -69,7 +69,7 @@ def test_second_and_third_derivatives_of_scalars() -> None:
 
 def test_jvp_and_linearize() -> None:
     params, x = mlp_args()
-    f = lambda x: mlp(params, x)  # noqa: E731
+    f = lambda x: mlp(params, x)
     dx = jnp.ones_like(x)
     close(covector.jvp(f, (x,), (dx,)), jax.jvp(f, (x,), (dx,)))
     y, push = covector.linearize(f, x)
@@ -78,7 +78,7 @@ def test_jvp_and_linearize() -> None:
 
 def test_vjp_leaves_a_jitted_function() -> None:
     params, x = mlp_args()
-    f = lambda p: jnp.stack([mlp(p, x), mlp(p, 2 * x)])  # noqa: E731
+    f = lambda p: jnp.stack([mlp(p, x), mlp(p, 2 * x)])
     y, pull = covector.jit(lambda p: covector.vjp(f, p))(params)
     want, pull_jax = jax.vjp(f, params)
     close(y, want)
@@ -88,7 +88,7 @@ def test_vjp_leaves_a_jitted_function() -> None:
 @pytest.mark.parametrize("in_axes", [(0, None), (None, 1), (1, 0)])
 @pytest.mark.parametrize("out_axes", [0, 1, -1])
 def test_vmap_axes(in_axes: Any, out_axes: int) -> None:
-    f = lambda a, b: jnp.outer(jnp.sin(a), b) + a.sum()  # noqa: E731
+    f = lambda a, b: jnp.outer(jnp.sin(a), b) + a.sum()
     a = jnp.arange(3.0) if in_axes[0] is None else jnp.arange(12.0).reshape(3, 4)
     b = jnp.arange(5.0) if in_axes[1] is None else jnp.arange(15.0).reshape(3, 5)
     if in_axes[1] == 1:
@@ -105,12 +105,12 @@ def test_jacobians_and_hessian() -> None:
     p = {"a": jnp.arange(1.0, 4.0), "b": jnp.array(2.0)}
     close(covector.jacfwd(f)(p), jax.jacfwd(f)(p))
     close(covector.jacrev(f)(p), jax.jacrev(f)(p))
-    g = lambda p: f(p)["v"] * p["b"]  # noqa: E731
+    g = lambda p: f(p)["v"] * p["b"]
     close(covector.hessian(g)(p), jax.hessian(g)(p))
 
 
 def test_hvp_agrees_with_the_hessian() -> None:
-    f = lambda x: jnp.sum(jnp.sin(x) * x**2)  # noqa: E731
+    f = lambda x: jnp.sum(jnp.sin(x) * x**2)
     x, v = jnp.arange(1.0, 4.0), jnp.array([1.0, 0.0, -1.0])
     gradient, product = covector.hvp(f, (x,), (v,))
     close(gradient, jax.grad(f)(x))
@@ -127,7 +127,7 @@ def test_nesting_with_jax_in_both_orders() -> None:
     per_example = jax.vmap(covector.grad(mlp), (None, 0))(params, x[:, None])
     close(per_example, jax.vmap(jax.grad(mlp), (None, 0))(params, x[:, None]))
     close(covector.vmap(jax.grad(mlp), (None, 0))(params, x[:, None]), per_example)
-    f = lambda x: jnp.sum(jnp.sin(x) ** 2)  # noqa: E731
+    f = lambda x: jnp.sum(jnp.sin(x) ** 2)
     close(
         jax.grad(lambda x: covector.grad(f)(x).sum())(x),
         jax.grad(lambda x: jax.grad(f)(x).sum())(x),
@@ -145,17 +145,17 @@ def test_closures_over_outer_tracers() -> None:
 
 
 def test_integer_inputs_get_float0() -> None:
-    f = lambda x, n: jnp.sum(x) * n  # noqa: E731
+    f = lambda x, n: jnp.sum(x) * n
     x = jnp.arange(3.0)
     ours = covector.grad(f, (0, 1), allow_int=True)(x, 2)
     close(ours, jax.grad(f, (0, 1), allow_int=True)(x, 2))
 
 
 def test_complex_conventions() -> None:
-    f = lambda z: jnp.sin(z) * z**2  # noqa: E731
+    f = lambda z: jnp.sin(z) * z**2
     z = 1.0 + 2.0j
     close(covector.grad(f, holomorphic=True)(z), jax.grad(f, holomorphic=True)(z))
-    g = lambda z: jnp.real(z * jnp.conj(z)) + jnp.imag(z) ** 3  # noqa: E731
+    g = lambda z: jnp.real(z * jnp.conj(z)) + jnp.imag(z) ** 3
     close(covector.grad(g)(z), jax.grad(g)(z))
 
 
@@ -221,7 +221,7 @@ clipped.defvjp(lambda x: (clipped(x), x), lambda x, ct: (0.5 * jnp.cos(x) * ct,)
 
 
 def test_forward_mode_of_custom_vjp_is_an_error_by_default() -> None:
-    call = lambda: covector.jvp(clipped, (1.0,), (1.0,))  # noqa: E731
+    call = lambda: covector.jvp(clipped, (1.0,), (1.0,))
     text = message(TypeError, call)
     assert "forward-mode" in text and 'custom_vjp="transpose"' in text
     assert "custom_vjp" in message(
@@ -248,7 +248,7 @@ def test_forward_mode_of_a_rule_that_is_not_linear_is_an_error() -> None:
 
 def test_arguments_that_are_no_arrays() -> None:
     """Where nothing is asked of them, they are passed on as they are."""
-    apply = lambda f, x: f(x)  # noqa: E731
+    apply = lambda f, x: f(x)
     np.testing.assert_allclose(covector.grad(apply, 1)(jnp.sin, 1.0), np.cos(1.0), rtol=1e-6)
     np.testing.assert_allclose(
         covector.vmap(apply, (None, 0))(jnp.sin, jnp.arange(3.0)), np.sin(np.arange(3.0)), rtol=1e-6
@@ -258,7 +258,7 @@ def test_arguments_that_are_no_arrays() -> None:
 
 
 def test_gradients_come_in_the_order_of_argnums() -> None:
-    f = lambda x, y, z: x + 2 * y + 3 * z  # noqa: E731
+    f = lambda x, y, z: x + 2 * y + 3 * z
     assert covector.grad(f, (2, 0))(1.0, 1.0, 1.0) == (3.0, 1.0)
 
 

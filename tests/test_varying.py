@@ -86,7 +86,7 @@ def test_sums_over_devices_are_refused(transform: str) -> None:
     """JAX sums the cotangents of a value that is the same on all devices."""
 
     def pulled(w: Any, x: Any) -> Any:
-        f = lambda v: jnp.sum(v * x)  # noqa: E731
+        f = lambda v: jnp.sum(v * x)
         if transform == "grad":
             return covector.grad(f)(w)[None]
         if transform == "vjp":
@@ -122,7 +122,7 @@ def test_cotangents_that_differ_are_refused(transform: str) -> None:
     """Of a function of values that do not: JAX refuses them, too."""
 
     def pulled(m: Any) -> Callable[..., Any]:
-        f = lambda v: 2 * v  # noqa: E731
+        f = lambda v: 2 * v
         pull = m.vjp(f, W)[1] if transform == "vjp" else m.linear_transpose(f, W)
         return lambda x: pull(x[0])[0][None]
 

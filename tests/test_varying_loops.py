@@ -95,7 +95,7 @@ def test_what_is_the_same_on_all_devices_stays_so() -> None:
     mesh = jax.make_mesh((4,), ("i",), axis_types=(jax.sharding.AxisType.Auto,))
 
     def loop(w: Any, x: Any) -> Any:
-        step = lambda c, a: ((c[0] * 1.1 + a, c[1] * c[0]), None)  # noqa: E731
+        step = lambda c, a: ((c[0] * 1.1 + a, c[1] * c[0]), None)
         return lax.scan(step, (w, x), jnp.arange(3.0))[0]
 
     def run(lib: Any) -> Any:

@@ -78,7 +78,7 @@ def lower_debug(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
         index = device_index(ctx, ctx.mesh, others)
         is_first = compare(ctx, "EQ", index, ctx.full(0, I32), I32)
         chosen = ctx.op("stablehlo.convert", I32, is_first)
-        do = lambda _: lower_callback(ctx, eqn, values)  # noqa: E731
+        do = lambda _: lower_callback(ctx, eqn, values)
         return ctx.ops("stablehlo.case", [], (chosen,), [((), lambda _: ()), ((), do)])
 
     outer, ctx.manual = ctx.manual, {axes.union(others) for axes in ctx.manual}

@@ -26,7 +26,7 @@ def residual_gradient(library: Any, fun: Any) -> Any:
     def residual(params: Any, x: Any, t: Any) -> Any:
         u = fun(params, x, t)
         u_t = library.grad(fun, 2)(params, x, t)
-        slope = lambda z: library.grad(fun, 1)(params, z, t)  # noqa: E731
+        slope = lambda z: library.grad(fun, 1)(params, z, t)
         u_x, u_xx = library.jvp(slope, (x,), (jnp.ones_like(x),))
         return u_t + u * u_x - 0.01 * u_xx
 

@@ -32,7 +32,7 @@ def jacobian_matrix(library: Any, fun: Any) -> Any:
     """Columns of a matrix pushed forward, all at once."""
 
     def product(w: Any, inputs: Any, columns: Any) -> Any:
-        push = lambda s: library.jvp(lambda w: fun(w, inputs), (w,), (s,))[1]  # noqa: E731
+        push = lambda s: library.jvp(lambda w: fun(w, inputs), (w,), (s,))[1]
         return library.vmap(push)(columns)
 
     return product

@@ -200,7 +200,7 @@ def _held(x: Any) -> Sequence[Any]:
     if isinstance(x, dict):
         return list(x.values())
     if isinstance(x, FunctionType):
-        cells = [c.cell_contents for c in x.__closure__ or () if _is_filled(c)]
+        cells = [c.cell_contents for c in x.__closure__ or () if is_filled(c)]
         return [*cells, *(x.__defaults__ or ()), *(x.__kwdefaults__ or {}).values()]
     if isinstance(x, MethodType):
         return [x.__self__, x.__func__]
@@ -213,7 +213,8 @@ def _held(x: Any) -> Sequence[Any]:
     return list(getattr(x, "__dict__", {}).values())
 
 
-def _is_filled(cell: Any) -> bool:
+def is_filled(cell: Any) -> bool:
+    """Whether a cell of a closure holds something."""
     try:
         return cell.cell_contents is not None
     except ValueError:

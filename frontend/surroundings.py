@@ -16,6 +16,7 @@ from typing import Any, Final
 import jax
 import numpy as np
 
+from .captures import is_filled
 from .jax_compat import Tracer
 
 _LIBRARIES: Final = frozenset(
@@ -95,7 +96,7 @@ def _parts_of(x: Any) -> Iterable[Any] | None:
 
 
 def _read_by_function(f: FunctionType) -> Iterator[Any]:
-    cells = [cell.cell_contents for cell in f.__closure__ or () if _is_filled(cell)]
+    cells = [cell.cell_contents for cell in f.__closure__ or () if is_filled(cell)]
     if _is_library(f.__module__):  # of what it closes over, only the user's functions matter
         yield from _functions_among(cells)
         return
@@ -137,11 +138,3 @@ def _name_of(holder: ModuleType | type) -> str:
 
 def _is_library(module: str | None) -> bool:
     return (module or "").partition(".")[0] in _LIBRARIES
-
-
-def _is_filled(cell: Any) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018  # read for the error of one that is empty
-    except ValueError:
-        return False
-    return True

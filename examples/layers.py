@@ -40,7 +40,7 @@ def f(x: Any, params_1: Any, params_2: Any, params_3: Any) -> Any:
     W3, b3 = params_3
     y = jnp.dot(z2, W3) + b3
 
-    return y  # noqa: RET504 - as in the issue
+    return y  # noqa: RET504 - the name is what is watched
 
 
 MLP = (draw(16, 8), (draw(8, 32), draw(32)), (draw(32, 32), draw(32)), (draw(32, 4), draw(4)))

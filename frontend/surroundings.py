@@ -8,6 +8,7 @@ attributes, a context variable) has to be run for each call.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache, partial
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
@@ -27,6 +28,11 @@ _LIBRARIES: Final = frozenset(
 
 _RANDOM: Final = np.random
 
+_REACHING: Final = frozenset(
+    ("__import__", "eval", "exec", "getattr", "globals", "input", "open", "print", "vars")
+)
+"""Functions of Python's by which one reaches what no name tells, or is seen to run."""
+
 _FIXED: Final = (
     bool, int, float, complex, str, bytes, type(None), type(...), range, np.dtype, np.generic,
     np.ndarray, np.ufunc, jax.Array,
@@ -34,8 +40,12 @@ _FIXED: Final = (
 """Types of what is the same as long as it is the same object. Nobody is expected to write to a
 NumPy array between two calls in a function that is traced."""
 
+_TRACERS: Final = frozenset(("covector", "jax", "jaxlib"))
+"""Packages whose objects that can be called do the same each time: compiled functions, functions
+with rules. Others may hold state: a bound method its object, a cached function what it returned."""
+
 _RULES: Final = ("fun", "fwd", "bwd", "jvp", "func", "vmap_rule", "__wrapped__")
-"""Where JAX's function objects keep what a user gave them."""
+"""Where those keep what a user gave them."""
 
 _MOST: Final = 200
 """How many objects are looked at before a function is taken for one that has to be run."""
@@ -87,10 +97,12 @@ def _parts_of(x: Any) -> Iterable[Any] | None:
     if isinstance(x, BuiltinFunctionType):  # or the method of an object, which is of no module
         return () if _is_library(x.__module__) else None
     if isinstance(x, type):
-        return () if _is_library(x.__module__) else _functions_among(vars(x).values())
+        return (
+            () if _is_library(x.__module__) else (*_functions_among(vars(x).values()), *x.__bases__)
+        )
     if isinstance(x, ModuleType):  # what is read of it is found where its name is
         return None if x is _RANDOM else ()
-    if callable(x) and _is_library(type(x).__module__):
+    if callable(x) and _package(type(x).__module__) in _TRACERS:
         return [part for name in _RULES if (part := getattr(x, name, None)) is not None]
     return None
 
@@ -105,13 +117,32 @@ def _read_by_function(f: FunctionType) -> Iterator[Any]:
     yield from f.__defaults__ or ()
     yield from (f.__kwdefaults__ or {}).values()
     names = _names_in(f.__code__)
-    found = _of_names(f.__globals__, names)
-    yield from found
-    for holder in (*found, *cells):
+    if not _REACHING.isdisjoint(names):
+        yield sys.modules  # a dictionary: it can change
+        return
+    package = f"{f.__globals__.get('__package__')}."
+    imported = [sys.modules.get(x) or sys.modules.get(package + x) for x in names]
+    holders = [*_of_names(f.__globals__, names), *filter(None, imported)]
+    yield from holders
+    yield from _of_holders([*holders, *cells], names)
+
+
+def _of_holders(holders: list[Any], names: Iterable[str]) -> Iterator[Any]:
+    """What these names are in modules and classes, and in those found there."""
+    seen: set[int] = set()
+    while holders:
+        holder = holders.pop()
+        if id(holder) in seen:
+            continue
+        seen.add(id(holder))
         if holder is np and "random" in names:
             yield _RANDOM
-        elif isinstance(holder, ModuleType | type) and not _is_library(_name_of(holder)):
-            yield from _of_names(vars(holder), names)
+        spaces = holder.__mro__ if isinstance(holder, type) else (holder,)
+        for space in spaces:
+            if isinstance(space, ModuleType | type) and not _is_library(_name_of(space)):
+                found = _of_names(vars(space), names)
+                yield from found
+                holders += found
 
 
 def _of_names(variables: Mapping[str, Any], names: Iterable[str]) -> list[Any]:
@@ -137,4 +168,8 @@ def _name_of(holder: ModuleType | type) -> str:
 
 
 def _is_library(module: str | None) -> bool:
-    return (module or "").partition(".")[0] in _LIBRARIES
+    return _package(module) in _LIBRARIES
+
+
+def _package(module: str | None) -> str:
+    return (module or "").partition(".")[0]

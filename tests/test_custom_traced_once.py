@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextvars
 import functools
 import random
+import sys
 import types
 from typing import Any
 
@@ -40,6 +41,9 @@ class Factor:
 
     def __init__(self, value: float) -> None:
         self.value = value
+
+    def read(self) -> float:
+        return self.value
 
 
 @pytest.fixture
@@ -213,8 +217,15 @@ def test_outputs_and_residuals_nest_alike_in_calls_that_share() -> None:
 FACTOR = 1.0
 FACTORS = [1.0]
 VARIABLE = contextvars.ContextVar("VARIABLE", default=1.0)
-SETTINGS = types.ModuleType("settings_of_a_user")
+SETTINGS: Any = types.ModuleType("settings_of_a_user")
+SETTINGS.within = types.ModuleType("settings_of_a_user.within")
+sys.modules["settings_of_a_user"] = SETTINGS
 OBJECT = Factor(1.0)
+
+
+@functools.cache
+def cached_object() -> Factor:
+    return Factor(1.0)
 
 
 class Settings:
@@ -223,6 +234,16 @@ class Settings:
 
 def read_attribute() -> float:
     return float(read_attribute.factor)  # type: ignore[attr-defined]
+
+
+class Inherited(Settings):
+    pass
+
+
+def read_local_import() -> float:
+    from settings_of_a_user import within  # type: ignore[import-not-found]
+
+    return float(within.factor)
 
 
 def set_global(value: float) -> None:
@@ -239,6 +260,22 @@ WHERE: dict[str, tuple[Any, Any]] = {
     "a list": (lambda: FACTORS[-1], lambda value: FACTORS.__setitem__(0, value)),
     "a context": (lambda: VARIABLE.get(), lambda value: VARIABLE.set(value)),
     "a module": (lambda: SETTINGS.factor, lambda value: setattr(SETTINGS, "factor", value)),
+    "a module in a module": (
+        lambda: SETTINGS.within.factor,
+        lambda value: setattr(SETTINGS.within, "factor", value),
+    ),
+    "a module imported inside": (
+        read_local_import,
+        lambda value: setattr(SETTINGS.within, "factor", value),
+    ),
+    "by its name": (
+        lambda: getattr(SETTINGS, "fac" + "tor"),
+        lambda value: setattr(SETTINGS, "factor", value),
+    ),
+    "an inherited attribute": (
+        lambda: Inherited.factor,
+        lambda value: setattr(Settings, "factor", value),
+    ),
     "a class": (lambda: Settings.factor, lambda value: setattr(Settings, "factor", value)),
     "an attribute": (read_attribute, lambda value: setattr(read_attribute, "factor", value)),
     "a method": (
@@ -250,6 +287,11 @@ WHERE: dict[str, tuple[Any, Any]] = {
         lambda value: np.random.seed(int(value)),
     ),
     "other random numbers": (random.random, random.seed),
+    "a bound method": (OBJECT.read, lambda value: setattr(OBJECT, "value", value)),
+    "what is cached": (
+        lambda: cached_object().value,
+        lambda value: setattr(cached_object(), "value", value),
+    ),
     "an object": (lambda: OBJECT.value, lambda value: setattr(OBJECT, "value", value)),
 }
 
@@ -271,6 +313,40 @@ def test_calls_between_which_something_changes_are_traced_again(
         return x
 
     results = [api.jit(api.grad(chain) if transformed else chain)(0.3) for api in (covector, jax)]
+    np.testing.assert_allclose(*results, rtol=1e-6)
+
+
+def test_what_rules_print_is_seen_as_often_as_with_jax(capsys: pytest.CaptureFixture[str]) -> None:
+    f = jax.custom_vjp(lambda x: jnp.sin(x))
+    f.defvjp(lambda x: (print("forward"), (jnp.sin(x), x))[1], lambda x, ct: (ct * jnp.cos(x),))
+    seen = []
+    for api in (covector, jax):
+        api.jit(api.grad(lambda x: f(f(f(x)))))(0.3)
+        seen.append(capsys.readouterr().out)
+    assert seen == ["forward\n" * 3] * 2
+
+
+def test_methods_of_an_object_that_changes() -> None:
+    class Layer(Factor):
+        def function(self, x: Any) -> Any:
+            return self.value * jnp.sin(x)
+
+        def forward(self, x: Any) -> Any:
+            return self.function(x), self.value
+
+        def backward(self, kept: Any, ct: Any) -> Any:
+            return (kept * self.value * ct,)
+
+    layer = Layer(1.0)
+    f = jax.custom_vjp(layer.function)
+    f.defvjp(layer.forward, layer.backward)
+
+    def chain(x: Any) -> Any:
+        for layer.value in (2.0, 3.0, 5.0):
+            x = f(x)
+        return x
+
+    results = [api.jit(api.value_and_grad(chain))(0.3) for api in (covector, jax)]
     np.testing.assert_allclose(*results, rtol=1e-6)
 
 

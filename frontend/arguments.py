@@ -175,15 +175,15 @@ def check_grad_inputs(
 def check_input(caller: str, t: TensorType, holomorphic: bool, allow_int: bool) -> None:
     """Raise ArgumentError unless reverse mode by an input of this type is defined."""
     check_no_strings(t)
-    category, dtype = dtype_category(t.dtype), str(t.dtype)
+    category = dtype_category(t.dtype)
     if holomorphic and category != "complex":
         raise ArgumentError(
-            f"{caller} with holomorphic=True requires inputs with complex dtype, but got {dtype}"
+            f"{caller} with holomorphic=True requires inputs with complex dtype, but got {t.dtype}"
         )
     if category in ("bool", "int", "uint", "extended") and not allow_int:
         raise ArgumentError(
             f"{caller} requires real- or complex-valued inputs (input dtype that is a sub-dtype of "
-            f"np.inexact), but got {dtype}",
+            f"np.inexact), but got {t.dtype}",
             hint="convert the input to a float dtype, or pass allow_int=True for gradients of "
             "dtype float0",
         )
@@ -191,12 +191,12 @@ def check_input(caller: str, t: TensorType, holomorphic: bool, allow_int: bool) 
 
 def check_output(caller: str, name: str, t: TensorType, holomorphic: bool) -> None:
     """Raise ArgumentError unless reverse mode of an output of this type is defined."""
-    category, dtype = dtype_category(t.dtype), str(t.dtype)
+    category = dtype_category(t.dtype)
     if holomorphic:
         if category != "complex":
             raise ArgumentError(
                 f"{caller} with holomorphic=True requires outputs with complex dtype, but "
-                f"got {dtype} from {name}"
+                f"got {t.dtype} from {name}"
             )
     elif category != "float":
         hint = "use vjp, or convert the output to a float dtype"
@@ -204,7 +204,7 @@ def check_output(caller: str, name: str, t: TensorType, holomorphic: bool) -> No
             hint = "pass holomorphic=True if the function is holomorphic, use vjp if it is not"
         raise ArgumentError(
             f"{caller} requires real-valued outputs (output dtype that is a sub-dtype of "
-            f"np.floating), but got {dtype} from {name}",
+            f"np.floating), but got {t.dtype} from {name}",
             hint=hint,
         )
 

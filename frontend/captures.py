@@ -78,15 +78,19 @@ def find_name(x: Any, frame: FrameType | None, default: str | None = "const") ->
     """What the user's function calls an object: a variable, or part of one (`self.w`)."""
     if frame is None:
         return default
-    named = [(n, frame.f_globals.get(n)) for n in frame.f_code.co_names]
-    variables = [*_local_variables(frame), *named]
-    parts = [(f"{name}.{part}", y) for name, held in variables for part, y in _parts(held)]
-    for name, value in (*variables, *parts):
+    variables = _local_variables(frame)
+    variables += [(n, frame.f_globals.get(n)) for n in frame.f_code.co_names]
+    for name, value in variables:
         if value is x:
             return name
-    for name, value in (*variables, *parts):
-        if _was_narrowed(value, x):
+    parts = [(f"{name}.{part}", y) for name, held in variables for part, y in _parts(held)]
+    for name, value in parts:
+        if value is x:
             return name
+    if isinstance(x, np.ndarray):
+        for name, value in (*variables, *parts):
+            if _was_narrowed(value, x):
+                return name
     return default
 
 
@@ -112,11 +116,10 @@ _OF_FRAME: Final = 3
 """References to a frame's dictionary: the frame's, a variable here, an argument of the count."""
 
 
-def _was_narrowed(original: Any, x: Any) -> bool:
+def _was_narrowed(original: Any, x: np.ndarray[Any, Any]) -> bool:
     """Whether x is what a 64-bit NumPy array became as an operand."""
     return (
         isinstance(original, np.ndarray)
-        and isinstance(x, np.ndarray)
         and original.shape == x.shape
         and original.dtype != x.dtype
         and x.size <= _COMPARED

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-
 from jax.errors import UnexpectedTracerError
 
 from ..ir.errors import ClosedOverError, CovectorError
@@ -26,12 +23,20 @@ class TracingForbiddenError(CovectorError, RuntimeError):
     """A call would have to be traced while jax.no_tracing() is in force."""
 
 
-@contextlib.contextmanager
-def as_jax_errors() -> Iterator[None]:
-    """What is raised inside is raised as a type that is also JAX's."""
-    try:
-        yield
-    except ClosedOverError as error:
-        raise ClosedOverTracerError(
-            error.claim, error.equation, location=error.location, stage=error.stage, hint=error.hint
-        ) from None
+class as_jax_errors:
+    """`with as_jax_errors():` what is raised inside is raised as a type that is also JAX's."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, ClosedOverError):
+            raise ClosedOverTracerError(
+                error.claim,
+                error.equation,
+                location=error.location,
+                stage=error.stage,
+                hint=error.hint,
+            ) from None

@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import jax
 import numpy as np
@@ -276,16 +276,27 @@ def leaf_names(
 
 def positional_names(fun: Callable[..., Any]) -> tuple[str, ...]:
     """What a function calls its positional parameters; nothing where it does not tell."""
-    inner = fun
-    while isinstance(inner, FunctionType) and "__signature__" not in inner.__dict__:
-        if not hasattr(inner, "__wrapped__"):
-            return inner.__code__.co_varnames[: inner.__code__.co_argcount]
-        inner = inner.__wrapped__
+    inner, bound = fun, 0
+    for _ in range(_MOST_WRAPPED):
+        if isinstance(inner, type) or "__signature__" in getattr(inner, "__dict__", ()):
+            break
+        if hasattr(inner, "__wrapped__"):
+            inner = inner.__wrapped__
+        elif isinstance(inner, FunctionType):
+            return inner.__code__.co_varnames[bound : inner.__code__.co_argcount]
+        elif isinstance(called := type(inner).__call__, FunctionType):
+            inner, bound = called, bound + 1
+        else:
+            break
     try:
         found = inspect.signature(fun).parameters.values()
     except (TypeError, ValueError):
         return ()
     return tuple([p.name for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)])
+
+
+_MOST_WRAPPED: Final = 20
+"""Functions in each other that are looked through; what has more is asked for its signature."""
 
 
 @functools.lru_cache(maxsize=1024)

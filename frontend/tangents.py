@@ -55,25 +55,30 @@ def tangent_leaves(
     ]
 
 
+def _named(dtype: Any) -> str:
+    return "float0" if dtype == FLOAT0 else str(dtype)
+
+
 def _takes_part(
     i: int, dx: Any, primal: TensorType, caller: str, kind: type[CovectorError]
 ) -> bool:
+    shape: tuple[int, ...]
+    dtype: Any
     if is_float0(dx):
-        shape: tuple[int, ...] = np.shape(dx)
-        dtype = "float0"
+        shape, dtype = np.shape(dx), FLOAT0
     else:
         got = type_of(dx)
-        shape, dtype = got.shape, str(got.dtype)
-    expected = str(primal.dtype) if has_tangent(primal) else "float0"
+        shape, dtype = got.shape, got.dtype
+    expected = primal.dtype if has_tangent(primal) else FLOAT0
     if dtype != expected:
         hint = None
-        if expected == "float0":
+        if expected == FLOAT0:
             hint = (
                 "integers and booleans have no tangents: pass numpy.zeros(shape, jax.dtypes.float0)"
             )
         raise kind(
             f"primals and tangents of {caller} do not match: a primal of type {primal} takes a "
-            f"tangent of dtype {expected}, but tangent {i} has dtype {dtype}",
+            f"tangent of dtype {_named(expected)}, but tangent {i} has dtype {_named(dtype)}",
             hint=hint,
         )
     if shape != primal.shape:
@@ -81,7 +86,7 @@ def _takes_part(
             f"{caller} called with different primal and tangent shapes: primal {i} has shape "
             f"{primal.shape}, its tangent {shape}"
         )
-    return expected != "float0"
+    return has_tangent(primal)
 
 
 def cotangent_leaves(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -113,18 +113,20 @@ FRAMES: Final = 3000
 """Python frames that a recording may use: JAX takes about nine for each call in a call."""
 
 
-@contextlib.contextmanager
-def room_for_calls() -> Iterator[None]:
-    """Let Python recurse as deep as two hundred jitted functions nested in each other need."""
-    limit = sys.getrecursionlimit()
-    if limit >= FRAMES:
-        yield
-        return
-    sys.setrecursionlimit(FRAMES)
-    try:
-        yield
-    finally:
-        restore_limit(limit)
+class room_for_calls:
+    """`with room_for_calls():` lets Python recurse as deep as two hundred jitted functions nested
+    in each other need."""
+
+    __slots__ = ("_before",)
+
+    def __enter__(self) -> None:
+        self._before = sys.getrecursionlimit()
+        if self._before < FRAMES:
+            sys.setrecursionlimit(FRAMES)
+
+    def __exit__(self, *_: object) -> None:
+        if self._before < FRAMES:
+            restore_limit(self._before)
 
 
 def restore_limit(limit: int) -> None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 _CHANGING: Final = threading.RLock()
@@ -19,19 +17,23 @@ _pauses = 0
 _was_enabled = False
 
 
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """Run without cyclic garbage collection; reference counting goes on. Nests, also in threads:
-    the last one to end lets the collector go on, if it did before the first."""
-    global _pauses, _was_enabled
-    with _CHANGING:
-        if _pauses == 0:
-            _was_enabled = gc.isenabled()
-            gc.disable()
-        _pauses += 1
-    try:
-        yield
-    finally:
+class collector_paused:
+    """`with collector_paused():` runs without cyclic garbage collection; reference counting goes
+    on. Nests, also in threads: the last one to end lets the collector go on, if it did before the
+    first."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        global _pauses, _was_enabled
+        with _CHANGING:
+            if _pauses == 0:
+                _was_enabled = gc.isenabled()
+                gc.disable()
+            _pauses += 1
+
+    def __exit__(self, *_: object) -> None:
+        global _pauses
         with _CHANGING:
             _pauses -= 1
             if _pauses == 0 and _was_enabled:

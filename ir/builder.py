@@ -85,11 +85,17 @@ class Builder:
         for x in inputs:
             if x.__class__ is not Value and x.__class__ is not Literal:
                 return self._emit_general(primitive, inputs, params)
-        return self._emit_atoms(primitive, inputs, params)
+        return self.emit_atoms(primitive, inputs, params)
 
-    def _emit_atoms(
-        self, primitive: Primitive, inputs: tuple[Atom, ...], params: dict[str, Any]
+    def emit_atoms(
+        self,
+        primitive: Primitive,
+        inputs: tuple[Atom, ...],
+        params: dict[str, Any],
+        types: tuple[TensorType, ...] | None = None,
     ) -> tuple[Any, ...]:
+        """`emit` for complete parameters and operands that are atoms. `types` are those of the
+        outputs, if the caller knows them."""
         if self._is_behind:
             self._catch_up()
         if primitive.fold is not None:
@@ -97,20 +103,24 @@ class Builder:
             if folded is not None:
                 return folded
         key = equation_key(primitive, inputs, params)
-        outputs = self._seen.get(key)
-        if outputs is not None:
-            return outputs
+        found = self._seen.get(key)
+        if found is not None:
+            return found
+        if types is None:
+            types = self._types(primitive, inputs, params)
+        outputs = (Value(types[0]),) if len(types) == 1 else tuple([Value(t) for t in types])
+        eqn = Equation(primitive, inputs, outputs, params, self.location, self.origin)
+        self._register(eqn, key)
+        return outputs
+
+    def _types(
+        self, primitive: Primitive, inputs: tuple[Atom, ...], params: dict[str, Any]
+    ) -> tuple[TensorType, ...]:
         try:
             types = primitive.output_types(tuple(map(_TYPE, inputs)), params)
         except TypeRuleError as error:
             raise self._locate(error, primitive, inputs, params) from None
-        if types.__class__ is TensorType:
-            outputs = (Value(types),)
-        else:
-            outputs = tuple([Value(t) for t in types])  # type: ignore[union-attr]
-        eqn = Equation(primitive, inputs, outputs, params, self.location, self.origin)
-        self._register(eqn, key)
-        return outputs
+        return (types,) if types.__class__ is TensorType else types  # type: ignore[return-value]
 
     def append(self, eqn: Equation) -> None:
         """Take over an equation as it is, outputs included, for later ones to fold and reuse."""
@@ -118,17 +128,29 @@ class Builder:
             self._catch_up()
         self._register(eqn, equation_key(eqn.primitive, eqn.inputs, eqn.params))
 
+    def retract(self, count: int) -> list[Equation]:
+        """Take back, and forget, the equations made after the first `count` of them."""
+        taken = self.equations[count:]
+        del self.equations[count:]
+        for eqn in taken:
+            key = equation_key(eqn.primitive, eqn.inputs, eqn.params)
+            if self._seen.get(key) is eqn.outputs:
+                del self._seen[key]
+            for value in eqn.outputs:
+                self._made.pop(value, None)
+                self.uniforms.pop(value, None)
+        return taken
+
     def _register(self, eqn: Equation, key: Any) -> None:
         self.equations.append(eqn)
-        made, outputs, primitive = self._made, eqn.outputs, eqn.primitive
-        for value in outputs:
-            made[value] = eqn
+        outputs, primitive, inputs = eqn.outputs, eqn.primitive, eqn.inputs
+        if len(outputs) == 1:
+            self._made[outputs[0]] = eqn
+        else:
+            self._made.update(dict.fromkeys(outputs, eqn))
         if primitive.may_have_effects and eqn.is_unique:
             return
-        seen = self._seen
-        if key not in seen:
-            seen[key] = outputs
-        inputs = eqn.inputs
+        self._seen.setdefault(key, outputs)
         if len(inputs) == 1 and inputs[0].__class__ is Literal:
             self._note_uniform(eqn, inputs[0])
 
@@ -164,7 +186,7 @@ class Builder:
                 return short
         typed = [x.type for x in inputs if hasattr(x, "type")]
         atoms = tuple([self._atom(x, typed) for x in inputs])
-        return self._emit_atoms(primitive, atoms, params)
+        return self.emit_atoms(primitive, atoms, params)
 
     def _emit_zeros(
         self,
@@ -256,7 +278,7 @@ class Builder:
             self.origin = eqn.origin or origin
             inputs = tuple([env.get(x, x) for x in eqn.inputs])
             if are_atoms:  # then all that follows are, and the parameters are complete
-                outputs = self._emit_atoms(eqn.primitive, inputs, eqn.params)
+                outputs = self.emit_atoms(eqn.primitive, inputs, eqn.params)
             else:
                 outputs = self.emit(eqn.primitive, *inputs, **eqn.params)
             _enter(env, eqn.outputs, outputs)
@@ -268,7 +290,7 @@ class Builder:
         outer, origin = self.location, self.origin
         self.location = eqn.location or outer
         self.origin = eqn.origin or origin
-        outputs = self._emit_atoms(eqn.primitive, inputs, eqn.params)
+        outputs = self.emit_atoms(eqn.primitive, inputs, eqn.params)
         self.location, self.origin = outer, origin
         for old, new in zip(eqn.outputs, outputs, strict=True):
             if new.__class__ is Value and new.name is None:

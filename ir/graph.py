@@ -112,12 +112,36 @@ Params = dict[str, Any]
 _NONE: Final[frozenset[str]] = frozenset()
 
 
-class Origin(NamedTuple):
+class Origin:
     """What a pass made an equation of: a tangent equation of the primal one ("jvp"), a cotangent
     equation of the linear one ("transpose"), a batched equation of that for one row ("batch")."""
 
-    step: str
-    equation: Equation
+    __slots__ = ("_equation", "step")
+
+    def __init__(self, step: str, equation: Equation) -> None:
+        self.step = step
+        self._equation = equation
+
+    @property
+    def equation(self) -> Equation:
+        return self._equation
+
+
+class LinearOrigin(Origin):
+    """That of a cotangent equation: an equation like `linear`, of the linear half of `primal`. It
+    is made when it is asked for."""
+
+    __slots__ = ("_primal",)
+
+    def __init__(self, linear: Equation, primal: Equation) -> None:
+        self.step = "transpose"
+        self._equation = linear
+        self._primal = primal
+
+    @property
+    def equation(self) -> Equation:
+        primal = self._primal
+        return self._equation.replace(location=primal.location, origin=Origin("jvp", primal))
 
 
 class Equation:

@@ -144,6 +144,39 @@ def primitive_named(name: str) -> Primitive:
 Rule = TypeVar("Rule", bound=Callable[..., Any])
 
 
+_FORGET: Final[list[Callable[[], None]]] = []
+
+
+def forget_on_change(forget: Callable[[], None]) -> None:
+    """Have this called when a rule is replaced: what was made by rules may then be another."""
+    _FORGET.append(forget)
+
+
+class _Rules(dict[Primitive, Rule]):
+    """Rules by primitive, that may be replaced while a program runs."""
+
+    def __setitem__(self, primitive: Primitive, rule: Rule) -> None:
+        super().__setitem__(primitive, rule)
+        _forget()
+
+    def __delitem__(self, primitive: Primitive) -> None:
+        super().__delitem__(primitive)
+        _forget()
+
+    def update(self, *rules: Any, **named: Any) -> None:
+        super().update(*rules, **named)
+        _forget()
+
+    def clear(self) -> None:
+        super().clear()
+        _forget()
+
+
+def _forget() -> None:
+    for forget in _FORGET:
+        forget()
+
+
 class RuleTable(Generic[Rule]):
     """The rules of one transformation: `@table.rule(primitive)` enters, `table[primitive]` finds.
 
@@ -162,7 +195,7 @@ class RuleTable(Generic[Rule]):
         self.default = default
         self.advice = advice
         self.load = load
-        self.rules: dict[Primitive, Rule] = {}
+        self.rules: dict[Primitive, Rule] = _Rules()
         self._derived: dict[Primitive, Rule | None] = {}
 
     def rule(self, *primitives: Primitive) -> Callable[[Rule], Rule]:
@@ -178,7 +211,10 @@ class RuleTable(Generic[Rule]):
     def define(self, primitive: Primitive, rule: Rule) -> None:
         if primitive in self.rules:
             raise ValueError(f"{primitive.name} has two {self.name} rules")
-        self.rules[primitive] = rule
+        if primitive in self._derived:
+            self.rules[primitive] = rule
+        else:  # it was not asked for before: nothing is to be forgotten
+            dict.__setitem__(self.rules, primitive, rule)
 
     def get(self, primitive: Primitive) -> Rule | None:
         """The primitive's own rule, else the one its traits give, else None."""

@@ -10,13 +10,15 @@ class Thunk:
     """A rule that is still Python: called with input types it yields a graph, once for each.
 
     The printer shows it by name; a program read back from text holds one that says so when called.
+    `derived` keeps what passes made of it, as that of a graph does.
     """
 
-    __slots__ = ("_made", "make", "name")
+    __slots__ = ("_made", "derived", "make", "name")
 
     def __init__(self, name: str, make: Callable[..., Any]) -> None:
         self.name = name
         self.make = make
+        self.derived: dict[Any, Any] = {}
         self._made: dict[Any, Any] = {}
 
     def __call__(self, *signature: Any) -> Any:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..ir.builder import Builder, Zero
+from ..ir.builder import Builder, Operand, Zero
 from ..ir.graph import Atom, Equation, Graph, Value, memoised_with_forced
 from ..ir.module import Module
 from ..ir.ops.elementwise import convert_element_type
@@ -96,15 +96,20 @@ def push(b: Builder, eqn: Equation, tangents: dict[Any, Any]) -> None:
     else:
         b.append(eqn)
         return
-    rule = rules.find(eqn)
-    if not eqn.primitive.has_regions and eqn.primitive not in restates_primal:
-        b.append(eqn)  # the others' rules make the primal outputs themselves
     dxs = [tangents.get(x) or Zero(x.type) for x in eqn.inputs]
-    for y, dy in zip(eqn.outputs, rule(b, eqn, dxs), strict=True):
+    for y, dy in zip(eqn.outputs, push_through(b, eqn, dxs), strict=True):
         if dy.__class__ is not Zero and y.type.has_tangent:
             tangents[y] = dy
             if dy.__class__ is Value and dy.name is None:
                 dy.name = tangent_name(y.name)
+
+
+def push_through(b: Builder, eqn: Equation, dxs: Sequence[Operand]) -> Sequence[Operand]:
+    """Append an equation and those of its tangents; the tangents of its outputs."""
+    rule = rules.find(eqn)
+    if not eqn.primitive.has_regions and eqn.primitive not in restates_primal:
+        b.append(eqn)  # the others' rules make the primal outputs themselves
+    return rule(b, eqn, dxs)
 
 
 def tangent_name(name: str | None) -> str | None:

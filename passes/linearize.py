@@ -62,17 +62,22 @@ def _linearize(graph: Graph, active: Sequence[bool]) -> Linearized:
     tangents = [i >= n_outputs for i in range(len(forward.outputs))]
     split = split_graph(remove_dead(forward), unknown, tangents)
     if any(split.unknown_out[:n_outputs]):
-        raise PassError(
-            f"an operation in {graph.name} computes its results together with their tangents: "
-            "there is no half without tangents",
-            stage="linearize",
-            hint="its author's jvp rule has to use operations of its own for the tangents",
-        )
+        raise joint(graph)
     primal = split.known.renamed(f"{graph.name}.primal")
     rest = split.unknown
     name = f"{graph.name}.linear"
     linear = Graph(rest.inputs, rest.equations, rest.outputs, name, len(split.residuals))
     return Linearized(primal, linear, split.residuals, nonzero)
+
+
+def joint(graph: Graph) -> PassError:
+    """The error for a result that depends on tangents."""
+    return PassError(
+        f"an operation in {graph.name} computes its results together with their tangents: "
+        "there is no half without tangents",
+        stage="linearize",
+        hint="its author's jvp rule has to use operations of its own for the tangents",
+    )
 
 
 @dataclass(frozen=True)

@@ -63,16 +63,7 @@ def ordered_graph(graph: Graph, unknown: Sequence[bool]) -> Graph:
 
 def _split(graph: Graph, unknown: tuple[bool, ...], forced: tuple[bool, ...]) -> Split:
     unknown_values = {v for v, u in zip(graph.inputs, unknown, strict=True) if u}
-    first: list[Equation] = []
-    second: list[Equation] = []
-    for eqn in graph.equations:
-        if unknown_values.isdisjoint(eqn.inputs):
-            first.append(eqn)
-        elif eqn.primitive.may_have_effects:
-            _place(eqn, unknown_values, first, second)
-        else:
-            second.append(eqn)
-            unknown_values.update(eqn.outputs)
+    first, second = divide(graph.equations, unknown_values)
     unknown_out = tuple(
         f or v in unknown_values for v, f in zip(graph.outputs, forced, strict=True)
     )
@@ -85,6 +76,24 @@ def _split(graph: Graph, unknown: tuple[bool, ...], forced: tuple[bool, ...]) ->
     known = Graph(known_inputs, first, (*known_outputs, *residuals), f"{graph.name}.known")
     rest = Graph((*residuals, *unknown_inputs), second, unknown_outputs, f"{graph.name}.unknown")
     return Split(known, rest, residuals, unknown_out)
+
+
+def divide(
+    equations: Sequence[Equation], unknown: set[Any]
+) -> tuple[list[Equation], list[Equation]]:
+    """What can be computed without the unknown values, and the rest, whose outputs are unknown
+    too."""
+    first: list[Equation] = []
+    second: list[Equation] = []
+    for eqn in equations:
+        if unknown.isdisjoint(eqn.inputs):
+            first.append(eqn)
+        elif eqn.primitive.may_have_effects:
+            _place(eqn, unknown, first, second)
+        else:
+            second.append(eqn)
+            unknown.update(eqn.outputs)
+    return first, second
 
 
 def _place(eqn: Equation, unknown: set[Any], first: list[Equation], second: list[Equation]) -> None:

@@ -72,18 +72,24 @@ def widened(marks: Iterable[bool], flags: Iterable[bool]) -> Flags:
     return tuple([flag and next(rest) for flag in flags])
 
 
-def grow_until_stable(flags: Sequence[bool], step: Callable[[Flags], Iterable[bool]]) -> Flags:
+def grow_until_stable(
+    flags: Sequence[bool],
+    step: Callable[[Flags], Iterable[bool]],
+    most: Sequence[bool] | None = None,
+) -> Flags:
     """The least flags above the given ones that `step`, a monotone function, leaves as they are.
 
     A carry is active when it starts so or becomes so in some iteration: with `step` telling which
     carries one iteration makes active, this finds those that are active at the end of any number.
+    No flags are set but those in `most`: where all of these are, there is nothing to ask.
     """
     stable = tuple(flags)
-    while True:
+    while most is None or stable != tuple(most):
         grown = either(stable, step(stable))
         if grown == stable:
-            return stable
+            break
         stable = grown
+    return stable
 
 
 def moving(carry: Sequence[Value], outputs: Sequence[Atom]) -> Flags:

@@ -17,8 +17,8 @@ from ..ir.module import Module
 from ..ir.types import has_tangent, is_complex
 from .base import Pass
 from .counting import new_equations
-from .linearize import Linearized, linearize_graph
-from .transpose import cotangent_name, linear_flags, transpose_into
+from .tape import Tape
+from .transpose import cotangent_name
 from .wrt import derived_module, select_inputs
 
 
@@ -37,9 +37,9 @@ def _vjp(graph: Graph, active: Sequence[bool]) -> Graph:
         Value(y.type, cotangent_name(y.name)) if has_tangent(y.type) else Zero(y.type)
         for y in graph.outputs
     ]
-    b, cts = pull_back(graph, active, out_cts)
-    ct_inputs = [ct for ct in out_cts if isinstance(ct, Value)]
-    return b.graph((*graph.inputs, *ct_inputs), (*graph.outputs, *cts), f"{graph.name}.vjp")
+    tape, cts = pull_back(graph, active, out_cts)
+    inputs = [*graph.inputs, *(ct for ct in out_cts if isinstance(ct, Value))]
+    return tape.graph_of(inputs, (*graph.outputs, *cts), f"{graph.name}.vjp")
 
 
 def grad_graph(
@@ -68,21 +68,18 @@ def _grad(
     out_cts[0] = Builder().literal(1, y.type)
     for i, ct in seeds:
         out_cts[i] = ct
-    b, cts = pull_back(graph, active, out_cts)
+    tape, cts = pull_back(graph, active, out_cts)
     kept = graph.outputs if with_value else graph.outputs[1:]
-    return b.graph(graph.inputs, (*kept, *cts), f"{graph.name}.grad")
+    return tape.graph_of(graph.inputs, (*kept, *cts), f"{graph.name}.grad")
 
 
 def pull_back(
     graph: Graph, active: Sequence[bool], out_cts: Sequence[Operand]
-) -> tuple[Builder, list[Operand]]:
-    """A builder that holds the primal program and its pull-back of these cotangents."""
-    parts: Linearized = linearize_graph(graph, active)
-    b = Builder()
-    for eqn in parts.primal.equations:
-        b.append(eqn)
-    tangent_cts = [ct for ct, nz in zip(out_cts, parts.nonzero, strict=True) if nz]
-    return b, transpose_into(b, parts.linear, linear_flags(parts.linear), tangent_cts)
+) -> tuple[Tape, list[Operand]]:
+    """The primal program and its pull-back of these cotangents, and what they become."""
+    tape = Tape(graph, active, out_cts)
+    tape.forward()
+    return tape, tape.backward()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@
 
 Tangents and cotangents are Atoms or Zeros, one for each input or output of the equation. A jvp
 rule reads primals from `eqn.inputs` and `eqn.outputs`. `linear[i]` says whether input i depends on
-the linear inputs; the cotangents of others are ignored.
+the linear inputs; the cotangents of others are ignored. What jvp and transpose rules write depends
+on an equation's kind alone (see `kinds`), but for primitives with regions and `restates_primal`.
 """
 
 from __future__ import annotations
@@ -78,7 +79,11 @@ jvp: RuleTable[JvpRule] = RuleTable("jvp", _jvp_from_traits, load=load_rules)
 
 restates_primal: set[Primitive] = set()
 """Primitives without regions whose jvp rules make the primal outputs too: by `b.append(eqn)`, or
-by `b.define(eqn.outputs, ...)` where the tangent must agree with how the primal was computed."""
+by `b.define(eqn.outputs, ...)` where the tangent must agree with how the primal was computed. Only
+these may look at what makes the operands."""
+
+reads_uniforms: set[Primitive] = set()
+"""Primitives whose jvp rules ask whether an operand is an array of one literal."""
 
 
 # -- transpose -----------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ class Plain(Builder):
 
     __slots__ = ()
 
-    def _emit_atoms(self, primitive: Any, inputs: Any, params: Any) -> tuple[Any, ...]:
+    def emit_atoms(self, primitive: Any, inputs: Any, params: Any) -> tuple[Any, ...]:
         types = primitive.infer(tuple(x.type for x in inputs), params)
         several = (types,) if isinstance(types, TensorType) else types
         outputs = tuple(Value(t) for t in several)

@@ -21,10 +21,19 @@ def _texts_read_back() -> None:
     """The fixture of all tests keeps the programs; here nothing may."""
 
 
+def calling(x: Any) -> Callable[[Any], Any]:
+    inner = jax.jit(lambda y: jnp.sin(y) * x + jax.lax.stop_gradient(y))
+    return lambda y: jnp.sum(inner(inner(y)))
+
+
 PROGRAMS: dict[str, Callable[[Any], Any]] = {
     "grad": lambda x: covector.grad(lambda y: jnp.vdot(jnp.tanh(y * x), x)),
     "jit": lambda x: covector.jit(lambda y: y * x),
     "grad of jit": lambda x: covector.grad(covector.jit(lambda y: jnp.sin(y * x).sum())),
+    "grad of calls": lambda x: covector.grad(calling(x)),
+    "grad of calls that keep nothing": lambda x: (
+        lambda y: covector.grad(lambda z: z[0] * calling(x)(jax.lax.stop_gradient(z)))(y)
+    ),
     "vmap": lambda x: covector.vmap(lambda y: y * x[0]),
     "linearize": lambda x: lambda y: covector.linearize(lambda z: jnp.sin(z) * x, y)[1](y),
     "vjp of large arrays": lambda x: (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...ir.builder import Builder, Operand
 from ...ir.graph import Graph, Value, memoised
 from ...ir.ops.control import split_sizes
+from ..activity import pulled_inputs
 from ..regions import Flags, grow_until_stable, widened
 from ..transpose import transpose_graph
 
@@ -21,10 +22,10 @@ def backward_body(
     ct_ys = nonzero[n_carry:]
 
     def step(active: Flags) -> Flags:
-        in_active = transpose_graph(graph, linear, (*active, *ct_ys))[1]
+        in_active = pulled_inputs(graph, linear, (*active, *ct_ys))
         return widened(in_active, linear)[n_consts : n_consts + n_carry]
 
-    ct_carry = grow_until_stable(nonzero[:n_carry], step)
+    ct_carry = grow_until_stable(nonzero[:n_carry], step, linear[n_consts : n_consts + n_carry])
     out_active = (*ct_carry, *ct_ys)
     key = ("scan transpose", n_consts, linear, out_active)
     made: tuple[Graph, Flags] = memoised(

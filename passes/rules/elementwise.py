@@ -285,6 +285,7 @@ def define_pushes(pushes: Mapping[Primitive, Sequence[Entry]]) -> None:
 
 
 define_pushes(PUSH)
+tables.reads_uniforms.add(e.div)
 
 
 # -- transposes ----------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from ...ir.graph import Equation, Graph
 from ...ir.ops.control import scan, scan_sizes, split_sizes
 from ...ir.ops.shape import broadcast_in_dim
 from .. import tables
+from ..activity import pushed_outputs
 from ..batch import batch_graph
 from ..dce import dce_graph, region_of
 from ..jvp import jvp_graph
@@ -53,9 +54,10 @@ def jvp_scan(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     consts, carry, xs = split_sizes(nonzero(tangents), sizes)
 
     def step(active: Flags) -> Flags:
-        return jvp_graph(graph, (*consts, *active, *xs))[1][:n_carry]
+        return pushed_outputs(graph, (*consts, *active, *xs))[:n_carry]
 
-    carry = grow_until_stable(carry, step)
+    most = [v.type.has_tangent for v in graph.outputs[:n_carry]]
+    carry = grow_until_stable(carry, step, most)
     force = (*carry, *(False for _ in graph.outputs[n_carry:]))
     forward, out_active = jvp_graph(graph, (*consts, *carry, *xs), force)
     n_in, n_out = len(graph.inputs), len(graph.outputs)

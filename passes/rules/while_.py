@@ -15,6 +15,7 @@ from ...ir.graph import Equation, Graph, Value, memoised
 from ...ir.ops.call import call
 from ...ir.ops.control import split_sizes, while_, while_sizes
 from .. import tables
+from ..activity import pushed_outputs
 from ..batch import batch_graph
 from ..dce import dce_graph, region_of
 from ..effects import guarded, may_act
@@ -49,7 +50,8 @@ def jvp_while(b: Builder, eqn: Equation, tangents: Operands) -> Operands:
     condition, body = eqn.params["cond_graph"], eqn.params["body_graph"]
     sizes = n_cond, n_body = while_sizes(eqn)
     _, consts, carry = split_sizes(nonzero(tangents), sizes)
-    carry = grow_until_stable(carry, lambda active: jvp_graph(body, (*consts, *active))[1])
+    most = [v.type.has_tangent for v in body.outputs]
+    carry = grow_until_stable(carry, lambda active: pushed_outputs(body, (*consts, *active)), most)
     forward, _ = jvp_graph(body, (*consts, *carry), carry)
     n_in, n_out = len(body.inputs), len(body.outputs)
     d_sizes = (sum(consts), sum(carry))

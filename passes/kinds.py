@@ -24,9 +24,9 @@ def has_kinds(primitive: Primitive) -> bool:
     """Whether the primitive's equations are of kinds: those with rules of our own."""
     found = _have_kinds.get(primitive)
     if found is None:
-        held = primitive.may_have_effects or primitive.user_rules or primitive.name == "constant"
+        is_other = primitive.may_have_effects or primitive.user_rules
         has_own_rules = _has_own_rules(primitive)  # first: loading them enters `restates_primal`
-        found = has_own_rules and not held and primitive not in restates_primal
+        found = has_own_rules and not is_other and primitive not in restates_primal
         _have_kinds[primitive] = found
     return found
 
@@ -68,10 +68,16 @@ def complete_kind(start: list[Any], eqn: Equation) -> tuple[Any, ...]:
     inputs, params = eqn.inputs, eqn.params
     start += params.values()
     if len(inputs) > 1 and len({*inputs}) < len(inputs):
-        start += [inputs.index(x) for x in inputs]
+        start += first_places(inputs)
     if eqn.primitive.float_params:  # 0.0 == -0.0 == False, and nan != nan
         start.append(repr(params))
     return tuple(start)
+
+
+def first_places(atoms: Sequence[Any]) -> list[int]:
+    """For each atom the first place at which it stands: which are the same."""
+    first: dict[Any, int] = {}
+    return [first.setdefault(x, i) for i, x in enumerate(atoms)]
 
 
 Made = TypeVar("Made")

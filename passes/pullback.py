@@ -23,7 +23,7 @@ from ..ir.memo import room_to_nest
 from ..ir.ops.call import call, custom_jvp_call
 from ..ir.types import TensorType
 from .apart import take_apart
-from .kinds import OncePerKind, complete_kind, has_kinds, moving_kind
+from .kinds import OncePerKind, complete_kind, first_places, has_kinds, moving_kind
 from .replay import Recorder, Step, literals_of, replay
 from .tables import reads_uniforms
 from .transpose import pull
@@ -220,9 +220,8 @@ def _find_call(
     if operands is None:
         return None
     flags = [y in outputs for outputs in (needed, wanted) for y in eqn.outputs]
-    same = [eqn.inputs.index(x) for x in eqn.inputs]
     params = [value for value in eqn.params.values() if value is not keeper]
-    key = ("pullback", *params, *flags, *operands, *same)
+    key = ("pullback", *params, *flags, *operands, *first_places(eqn.inputs))
     if key in keeper.derived:
         made: Pullback | None = keeper.derived[key]
         return made
@@ -267,5 +266,6 @@ def _derive(
     known = b.equations
     if not unknown and [made.params for made in known] == [eqn.params]:
         known = []  # nothing has a tangent: the equation stays as it is
-    operands = {dx: inputs.index(x) for x, dx in moving.items()}
+    places = dict(zip(inputs, first_places(inputs), strict=True))
+    operands = {dx: places[x] for x, dx in moving.items()}
     return Pullback(model, _Model(known, unknown, operands, tangents))

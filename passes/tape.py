@@ -12,14 +12,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..ir.builder import Builder, Operand, Zero
+from ..ir.errors import CovectorError
 from ..ir.graph import Equation, Graph, LinearOrigin, Value
 from ..ir.types import has_tangent
 from .apart import take_apart
 from .dce import remove_dead
 from .jvp import tangent_name
 from .linearize import joint
-from .pullback import Pullback, find_pullback
-from .transpose import collect, pull
+from .pullback import Backward, CotangentTypes, Pullback, find_pullback
+from .transpose import collect, locate, pull
 
 Saved = tuple[Equation, Pullback, list[Any]]
 
@@ -178,14 +179,15 @@ class Tape:
                 ct.name = f"ct_{y.name}"
             values.append(ct)
             backward = pullback.only if ct.type is y.type else None
-            backward = backward or pullback.backward((ct.type,))
+            backward = backward or self._steps_back(eqn, pullback, (ct.type,))
         else:
             self._derive(eqn, pullback)
             out_cts = self._cotangents(eqn, pullback)
             if not any(out_cts):
                 return
             values += out_cts
-            backward = pullback.backward(tuple([ct and ct.type for ct in out_cts]))
+            types = tuple([ct and ct.type for ct in out_cts])
+            backward = self._steps_back(eqn, pullback, types)
         backward.run(b, eqn, values)
         inputs = eqn.inputs
         for i, at in backward.terms:
@@ -200,6 +202,13 @@ class Tape:
         """What is emitted next leads back to the outputs of an equation."""
         self.b.location = eqn.location
         self.b.origin = LinearOrigin(pullback.last or eqn, eqn)
+
+    def _steps_back(self, eqn: Equation, pullback: Pullback, types: CotangentTypes) -> Backward:
+        try:
+            return pullback.backward(types)
+        except CovectorError as error:
+            locate(error, eqn)
+            raise
 
     def _cotangents(self, eqn: Equation, pullback: Pullback) -> list[Any]:
         """The cotangents of the outputs that have tangents of their own; None for others."""

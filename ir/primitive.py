@@ -163,6 +163,11 @@ class _Rules(dict[Primitive, Rule]):
         super().__delitem__(primitive)
         _forget()
 
+    def pop(self, *args: Any) -> Any:
+        found = super().pop(*args)
+        _forget()
+        return found
+
     def update(self, *rules: Any, **named: Any) -> None:
         super().update(*rules, **named)
         _forget()

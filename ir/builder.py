@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import CovectorError, TypeRuleError
 from .graph import Atom, Equation, Graph, Literal, Location, Origin, Value, equation_key
-from .primitive import PRIMITIVES, Primitive
+from .primitive import Primitive
 from .types import Dtype, TensorType
 
 
@@ -72,16 +72,17 @@ class Builder:
         Raises TypeRuleError naming the primitive, its operands and the user's line.
         """
         if tuple(params) != primitive.param_names:
-            params = self._complete(primitive, inputs, params)
-        return self._emit_complete(primitive, inputs, params)
+            params = self.complete(primitive, inputs, params)
+        return self.emit_complete(primitive, inputs, params)
 
     def again(self, eqn: Equation, *inputs: Operand) -> tuple[Any, ...]:
         """The outputs of an equation's primitive, with its parameters, on other operands."""
-        return self._emit_complete(eqn.primitive, inputs, eqn.params)
+        return self.emit_complete(eqn.primitive, inputs, eqn.params)
 
-    def _emit_complete(
+    def emit_complete(
         self, primitive: Primitive, inputs: tuple[Operand, ...], params: dict[str, Any]
     ) -> tuple[Any, ...]:
+        """`emit` for parameters that are complete, in declared order."""
         for x in inputs:
             if x.__class__ is not Value and x.__class__ is not Literal:
                 return self._emit_general(primitive, inputs, params)
@@ -367,9 +368,10 @@ class Builder:
 
     # -- errors ----------------------------------------------------------------------------------
 
-    def _complete(
+    def complete(
         self, primitive: Primitive, inputs: tuple[Operand, ...], params: dict[str, Any]
     ) -> dict[str, Any]:
+        """`primitive.complete`, whose error names operands and place."""
         try:
             return primitive.complete(params)
         except TypeRuleError as error:
@@ -396,25 +398,3 @@ def _enter(env: dict[Any, Any], old: Sequence[Value], new: Sequence[Any]) -> Non
         env[value] = atom
         if atom.__class__ is Value and atom.name is None:
             atom.name = value.name
-
-
-def _shorthand(primitive: Primitive) -> Callable[..., Any]:
-    names, unnamed = primitive.param_names, primitive.unnamed
-
-    def emit(self: Builder, *inputs: Operand, **params: Any) -> Any:
-        if not params and unnamed is not None:
-            params = unnamed
-        elif tuple(params) != names:
-            params = self._complete(primitive, inputs, params)
-        outputs = self._emit_complete(primitive, inputs, params)
-        return outputs[0] if len(outputs) == 1 else outputs
-
-    emit.__name__ = primitive.name
-    return emit
-
-
-def install_shorthands() -> None:
-    """Give the builder a method for each primitive. Called once the families are defined."""
-    for name, primitive in PRIMITIVES.items():
-        if not hasattr(Builder, name):
-            setattr(Builder, name, _shorthand(primitive))

@@ -1,6 +1,6 @@
 """The primitives, by family. Importing this package defines them all."""
 
-from ..builder import install_shorthands
+from ..shorthands import install_shorthands
 from . import (
     annotation,
     call,

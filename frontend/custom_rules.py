@@ -31,9 +31,17 @@ from .flat_functions import (
 from .jax_compat import evaluate_function, evaluates_now
 from .jax_compat_rules import (
     trace_context,
+    tracing_settings,
 )
 from .known import KnownValues, Later
 from .leaks import lend
+from .library_functions import (
+    RECORDED,
+    can_last,
+    is_library,
+    one_at_a_time,
+    without_places,
+)
 from .no_numbers import emptied, places_of_float0
 from .ref_rules import (
     check_closed_over,
@@ -115,21 +123,23 @@ def _record(
     types = [x.type for x in atoms]
     without = {i: tracers[i] for i in places_of_float0(tracers)}
     values = _values_of(trace, atoms)
-    is_library = all(map(_is_library, functions))
-    is_seen = bool(refs) or (not is_library and (trace.eager or any(values or ())))
-    key = None if is_seen else _key(functions, is_library, (*types, *without, symbolic_zeros))
+    by_jax = all(map(is_library, functions))
+    is_seen = bool(refs) or (not by_jax and (trace.eager or any(values or ())))
+    key = None if is_seen else _key(functions, by_jax, (*types, *without, symbolic_zeros))
     is_shared = key is not None
-    before = trace.shared.get(key) if is_shared else None
+    lasts = is_shared and by_jax and primitive is custom_jvp_call and can_last(functions)
+    kept, key = (RECORDED, (key, tracing_settings())) if lasts else (trace.shared, key)
+    before = kept.get(key) if is_shared else None
     if before is not None:
         params, stored, empty = before
         restore(fun, stored)
         return emptied(trace.emit(primitive, *atoms, **params), empty)
     numbers = without | ({} if values is None or is_shared else numbers_among(tracers))
     call = Called(
-        types, symbolic_zeros, values=None if is_shared and is_library else values, numbers=numbers,
-        shared=ref(trace.shared),
+        types, symbolic_zeros, values=None if is_shared and by_jax else values, numbers=numbers,
+        shared=ref(trace.shared), lasts=lasts,
     )  # fmt: skip
-    if trace.moving is not None and not is_library and not refs:
+    if trace.moving is not None and not by_jax and not refs:
         found = call_by_its_rule(trace, primitive, functions, atoms, call, make_rules, key)
         if found is not None:
             return found
@@ -137,7 +147,7 @@ def _record(
         trace, primitive, functions, tracers, atoms, call, known_of(values), make_rules
     )
     if is_shared and not params["num_consts"]:
-        trace.shared[key] = params, stored_values(fun), empty
+        kept[key] = params, stored_values(fun), empty
     return outputs
 
 
@@ -167,14 +177,15 @@ def _record_function(
         known=known, refs=refs or None,
     )  # fmt: skip
     check_closed_over(flat_name(fun), made.written)
+    graph = without_places(made.graph) if call.lasts else made.graph
     consts = (*made.captured, *closed_over)
     lend(consts)
     seconds = arrays_carried([trace.operand(x) if is_ref(x) else x for x in tracers])
     how: dict[str, Any] = {"kinds": kinds_of(refs), "carried": tuple(seconds)}
-    rules = make_rules(replace(call, consts=consts, primal=Primal(made.graph, consts), **how))
+    rules = make_rules(replace(call, consts=consts, primal=Primal(graph, consts), **how))
     let_read(rules.values(), maps)
     params = {
-        "graph": carrying(made.graph, [call.types[i] for i in seconds]),
+        "graph": carrying(graph, [call.types[i] for i in seconds]),
         **rules,
         "num_consts": len(consts),
         "symbolic_zeros": call.symbolic_zeros,
@@ -186,7 +197,7 @@ def _record_function(
     if seconds:
         write_seconds(trace.builder, seconds, [x.atom for x in outputs])
         outputs = outputs[: len(outputs) - len(seconds)]
-    outputs = leave_contents(trace, made.graph, refs, len(tracers), outputs)
+    outputs = leave_contents(trace, graph, refs, len(tracers), outputs)
     return params, empty, emptied(outputs, empty)
 
 
@@ -210,11 +221,6 @@ def _values_of(trace: GraphTrace, atoms: Sequence[Atom]) -> list[Later | None] |
     found = [Later(trace, atom) for atom in atoms]
     is_any_known = trace.eager or any([x.value() is not None for x in found])
     return [*found] if is_any_known else [None] * len(found)
-
-
-def _is_library(flat_function: Any) -> bool:
-    """Whether a function is JAX's own: those do not branch on values."""
-    return str(getattr(flat_function.f, "__module__", "")).startswith("jax.")
 
 
 # -- forward rules -------------------------------------------------------------------------------
@@ -252,6 +258,8 @@ def jvp_thunk(jvp: Any, call: Called) -> Thunk:
             flat_rule, [*call.types, *tangent_types], flat_name(jvp), call.consts,
             known_of(call.values, len(tangent_types)), moving=call.moving, shared=call.shared(),
         )  # fmt: skip
-        return made.graph, tuple(out_nonzero)
+        graph = without_places(made.graph) if call.lasts else made.graph
+        return graph, tuple(out_nonzero)
 
-    return Thunk(flat_name(jvp), as_called_now(make))
+    rule = as_called_now(make)
+    return Thunk(flat_name(jvp), one_at_a_time(rule) if call.lasts else rule)

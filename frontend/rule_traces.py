@@ -65,6 +65,7 @@ class Called:
     moving: what is being differentiated in its rules.
     shared: what the recording that called it traces once, if that is still going on.
     returned: where its rules note what they return.
+    lasts: whether the call is recorded once in a process: a function of JAX's own.
     """
 
     types: Sequence[TensorType]
@@ -78,6 +79,7 @@ class Called:
     moving: Moving | None = None
     shared: Callable[[], Shared | None] = nothing
     returned: Returned = field(default_factory=Returned)
+    lasts: bool = False
 
 
 def trace_rule(

@@ -150,7 +150,11 @@ class Equation:
     `origin` is a memory of the process: it is no part of the program, and not in its text.
     """
 
-    __slots__ = ("inputs", "location", "origin", "outputs", "params", "primitive")
+    __slots__ = (
+        "_effects", "_is_unique", "inputs", "location", "origin", "outputs", "params", "primitive",
+    )  # fmt: skip
+    _effects: frozenset[str]  # these two are set once they were asked for
+    _is_unique: bool
 
     def __init__(
         self,
@@ -177,19 +181,27 @@ class Equation:
     @property
     def effects(self) -> frozenset[str]:
         """Reasons why the equation must neither be dropped, repeated nor reordered."""
-        primitive = self.primitive
-        if not primitive.may_have_effects:
+        if not self.primitive.may_have_effects:
             return _NONE
-        own = primitive.effects_of(self)
-        if not primitive.has_regions:
-            return own
-        return own.union(*(graph.effects for graph in self.running()))
+        try:
+            return self._effects
+        except AttributeError:
+            found = self.primitive.effects_of(self)
+            if self.primitive.has_regions:
+                found = found.union(*[graph.effects for graph in self.running()])
+            self._effects = found
+            return found
 
     @property
     def is_unique(self) -> bool:
         """Whether no equal equation may take its place: it has effects or rules of a user's."""
-        primitive = self.primitive
-        return primitive.may_have_effects and bool(self.effects or self.has_user_rules)
+        if not self.primitive.may_have_effects:
+            return False
+        try:
+            return self._is_unique
+        except AttributeError:
+            self._is_unique = bool(self.effects or self.has_user_rules)
+            return self._is_unique
 
     @property
     def has_user_rules(self) -> bool:
@@ -294,6 +306,8 @@ class Graph:
     @property
     def nesting(self) -> int:
         """How many graphs deep the regions inside are nested; 0 without any."""
+        if self._nesting is None and not any([e.primitive.has_regions for e in self.equations]):
+            self._nesting = 0
         if self._nesting is None:
             for graph in walk_graphs(self, skip=lambda g: g._nesting is not None):
                 graph._nesting = max((g.nesting + 1 for g in _callees(graph)), default=0)

@@ -16,9 +16,10 @@ from ..ir.graph import Equation, Graph, Value, memoised_with_forced
 from ..ir.module import Module
 from .axis_names import has_marked, is_marked, mark_axis
 from .base import Pass
+from .batch_kinds import batch_by_kind
 from .counting import new_equations
+from .tables import BatchRule, materialise_batch
 from .tables import batch as rules
-from .tables import materialise_batch
 from .wrt import derived_module
 
 
@@ -85,7 +86,8 @@ def batch_equation(
         b.append(eqn.replace(inputs=inputs))
         return
     flags = [x in active for x in eqn.inputs]
-    outputs, out_batched = rules.find(eqn)(b, eqn, inputs, flags, size)
+    rule: BatchRule = rules.find(eqn) if is_marked else batch_by_kind
+    outputs, out_batched = rule(b, eqn, inputs, flags, size)
     for old, new, is_batched in zip(eqn.outputs, outputs, out_batched, strict=True):
         if new.__class__ is Value and new.name is None:
             new.name = old.name

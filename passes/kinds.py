@@ -8,7 +8,7 @@ primal.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from ..ir.graph import Equation, Literal, Value
@@ -33,9 +33,12 @@ def has_kinds(primitive: Primitive) -> bool:
 
 def _has_own_rules(primitive: Primitive) -> bool:
     push, pull = jvp.get(primitive), transpose.get(primitive)
-    return push is not None and all(
-        [rule is None or rule.__module__.startswith(_OUR_RULES) for rule in (push, pull)]
-    )
+    return is_ours(push) and (pull is None or is_ours(pull))
+
+
+def is_ours(rule: Callable[..., Any] | None) -> bool:
+    """Whether there is a rule, and it is one of our own."""
+    return rule is not None and rule.__module__.startswith(_OUR_RULES)
 
 
 def kind_of(eqn: Equation, flags: Sequence[bool]) -> tuple[Any, ...] | None:

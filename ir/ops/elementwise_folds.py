@@ -52,6 +52,7 @@ def _is_certain(value: Any) -> bool:
     return size == 0 or _smallest_normal(value.dtype) <= size < float("inf")
 
 
+@lru_cache(maxsize=4096)
 def _compute(function: Callable[..., Any], literals: tuple[Any, ...], dtype: Dtype) -> Folded:
     """The literal that a function gives on literals, if that is certain."""
     values = [x.value for x in literals]

@@ -19,7 +19,7 @@ from ..ir.graph import Atom, Equation, Graph, Literal, Value
 from .cells import is_ref
 from .export import eval_graph
 from .graph_trace import GraphTrace, GraphTracer
-from .jax_compat import Tracer, computing_now, is_eager
+from .jax_compat import Tracer, computing_now, current_trace, is_eager
 
 
 class Promise:
@@ -148,6 +148,16 @@ class KnownValues:
         self._values: dict[Value, Any] = {}
         self._knowable: dict[Value, bool] = {}
         self.captured: dict[int, tuple[Any, Value]] = {}
+
+    @classmethod
+    def of_leaves(cls, leaves: Sequence[Any]) -> KnownValues | None:
+        """Those of a recording of a function of these leaves. None where there can be none: in a
+        recording that has no values itself, of leaves that are traced there."""
+        around = current_trace()
+        if around.__class__ is not GraphTrace or around.known is not None:
+            return cls(leaves)
+        is_traced = [x is None or getattr(x, "_trace", None) is around for x in leaves]
+        return None if all(is_traced) else cls(leaves)
 
     def forget(self) -> None:
         """Let go of the values, when the call is over that they are of."""

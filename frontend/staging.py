@@ -88,7 +88,7 @@ def stage(
         trees[:] = [out_tree, aux_tree if has_aux else None]
         return flat + aux
 
-    values = KnownValues(known) if known is not None else None
+    values = None if known is None else KnownValues.of_leaves(known)
     in_names = names if names is not None else leaf_names(fun, in_tree, held)
     refs = {i: x if is_ref(x) else StandIn(i) for i, x in enumerate(leaves) if is_ref_like(x)}
     if refs:

@@ -8,12 +8,12 @@ primal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from ..ir.graph import Equation, Literal, Value
 from ..ir.primitive import Primitive, forget_on_change
-from .tables import jvp, reads_uniforms, restates_primal, transpose
+from .tables import batch, jvp, reads_uniforms, restates_primal, transpose
 
 _OUR_RULES: Final = (f"{__package__}.rules.", f"{__package__}.tables")
 _have_kinds: Final[dict[Primitive, bool]] = {}
@@ -32,13 +32,18 @@ def has_kinds(primitive: Primitive) -> bool:
 
 
 def _has_own_rules(primitive: Primitive) -> bool:
-    push, pull = jvp.get(primitive), transpose.get(primitive)
-    return is_ours(push) and (pull is None or is_ours(pull))
+    push = jvp.get(primitive)
+    rules = [push, transpose.get(primitive), batch.get(primitive)]
+    return push is not None and all(
+        [rule is None or rule.__module__.startswith(_OUR_RULES) for rule in rules]
+    )
 
 
-def is_ours(rule: Callable[..., Any] | None) -> bool:
-    """Whether there is a rule, and it is one of our own."""
-    return rule is not None and rule.__module__.startswith(_OUR_RULES)
+def model_of(eqn: Equation) -> Equation:
+    """An equation of the same kind, on values of its own."""
+    own = {x: Value(x.type) for x in eqn.inputs}
+    inputs = tuple([own[x] for x in eqn.inputs])
+    return Equation(eqn.primitive, inputs, tuple([Value(y.type) for y in eqn.outputs]), eqn.params)
 
 
 def kind_of(eqn: Equation, flags: Sequence[bool]) -> tuple[Any, ...] | None:

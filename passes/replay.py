@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
 
-from ..ir.builder import Builder
+from ..ir.builder import Builder, Zero
 from ..ir.graph import Equation, Literal, Params, Value
 from ..ir.primitive import Primitive
 from ..ir.types import TensorType
@@ -81,3 +81,27 @@ def replay(b: Builder, steps: Sequence[Step], values: list[Any]) -> None:
 
 def _output(values: list[Any], like: Any) -> Any:
     return Value(like.type, like.name) if like.__class__ is Value else values[like]
+
+
+class Recorded:
+    """Equations that a rule made of given values, and what it returned: made again of others.
+
+    Symbolic zeros may be among what is given and what is returned.
+    """
+
+    __slots__ = ("_literals", "_outputs", "_steps")
+
+    def __init__(
+        self, given: Sequence[Any], equations: Sequence[Equation], outputs: Sequence[Any]
+    ) -> None:
+        self._literals = tuple(literals_of(equations, outputs))
+        recorder = Recorder((*given, *self._literals))
+        self._steps = tuple([recorder.step(eqn) for eqn in equations])
+        at = recorder.position
+        self._outputs = tuple([x if x.__class__ is Zero else at[x] for x in outputs])
+
+    def make(self, b: Builder, given: Sequence[Any]) -> list[Any]:
+        """What the rule would return, given values of the same types."""
+        values = [*given, *self._literals]
+        replay(b, self._steps, values)
+        return [values[i] if i.__class__ is int else i for i in self._outputs]

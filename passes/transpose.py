@@ -26,6 +26,7 @@ from ..ir.types import TensorType, has_tangent
 from .base import Pass
 from .linearity import check_linear, check_reads
 from .tables import transpose as rules
+from .transpose_kinds import pull_by_kind
 from .wrt import derived_module, select_inputs
 
 
@@ -129,6 +130,25 @@ def pull(b: Builder, eqn: Equation, cts: dict[Any, list[Any]], linear: set[Any])
             return
     is_linear = [x in linear for x in eqn.inputs]
     check_linear(b, eqn, is_linear)
+    found = pull_by_kind(b, eqn, out_cts, is_linear)
+    in_cts = _pull_by_rule(b, eqn, out_cts, is_linear, linear) if found is None else found
+    for x, lin, ct in zip(eqn.inputs, is_linear, in_cts, strict=True):
+        if lin and ct.__class__ is not Zero:
+            others = cts.get(x)
+            if others is None:
+                cts[x] = [ct]
+            else:
+                others.append(ct)
+
+
+def _pull_by_rule(
+    b: Builder,
+    eqn: Equation,
+    out_cts: Sequence[Operand],
+    is_linear: Sequence[bool],
+    linear: set[Any],
+) -> Sequence[Operand]:
+    """What the transpose rule returns, checked."""
     before = len(b.equations)
     try:
         in_cts = rules.find(eqn)(b, eqn, out_cts, is_linear)
@@ -142,13 +162,7 @@ def pull(b: Builder, eqn: Equation, cts: dict[Any, list[Any]], linear: set[Any])
             f"for {len(eqn.inputs)} inputs",
             eqn,
         )
-    for x, lin, ct in zip(eqn.inputs, is_linear, in_cts, strict=True):
-        if lin and ct.__class__ is not Zero:
-            others = cts.get(x)
-            if others is None:
-                cts[x] = [ct]
-            else:
-                others.append(ct)
+    return in_cts
 
 
 def locate(error: CovectorError, eqn: Equation) -> None:

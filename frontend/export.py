@@ -146,7 +146,7 @@ def _splice(trace: GraphTrace, graph: Graph, arguments: Sequence[Any]) -> list[A
 
 def _fitting(trace: GraphTrace, graph: Graph, arguments: Sequence[Any]) -> list[Atom]:
     """The arguments as atoms. Raises InterpretError where a type is not the graph's."""
-    atoms = [trace.atom(x) for x in arguments]
+    atoms = [trace.atom(x, is_users=False) for x in arguments]
     for i, (x, value) in enumerate(zip(atoms, graph.inputs, strict=True)):
         if x.type.strong is not value.type.strong:
             raise InterpretError(f"input {i} of @{graph.name} has type {value.type}, got {x.type}")

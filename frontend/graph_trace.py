@@ -275,13 +275,13 @@ class GraphTrace(Trace):  # type: ignore[misc]
             self._name(site, inner, outputs)
         return [GraphTracer(self, x) for x in outputs]
 
-    def atom(self, x: Any) -> Atom:
-        """The atom of an operand: a tracer of this or an enclosing trace, or a concrete value."""
+    def atom(self, x: Any, is_users: bool = True) -> Atom:
+        """The atom of a tracer or a concrete value; the user's (`is_users`) are named as there."""
         if isinstance(x, Tracer):
             if x._trace is self:
                 atom: Atom = x.atom
                 return atom
-            return self._outer_cell(x).read() if is_ref(x) else self._capture(x)
+            return self._outer_cell(x).read() if is_ref(x) else self._capture(x, is_users)
         if isinstance(x, int | float):
             return constant_atom(self.builder, x)
         if x.__class__ is jax.Ref:
@@ -306,8 +306,8 @@ class GraphTrace(Trace):  # type: ignore[misc]
             key, keeper = identity_of(x)
             self._arrays[key] = keeper, atom
 
-    def _capture(self, x: Any) -> Atom:
-        """The input that stands for a tracer of an enclosing trace."""
+    def _capture(self, x: Any, is_users: bool) -> Atom:
+        """The input that stands for a tracer of an enclosing trace, called as the user calls it."""
         alias = self.aliases.get(id(x))
         if alias is not None:
             return alias
@@ -316,7 +316,7 @@ class GraphTrace(Trace):  # type: ignore[misc]
         known = self.captured.get(id(x))
         if known is None:
             name = x.atom.name if x.__class__ is GraphTracer else None
-            if name is None:
+            if name is None and is_users:
                 name = find_name(x, find_user_frame(sys._getframe(1)), default=None)
             known = self.captured[id(x)] = (x, Value(type_of_tracer(x), name))
         return known[1]

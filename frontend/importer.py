@@ -18,7 +18,7 @@ from ..ir.builder import Builder
 from ..ir.errors import CovectorError, MissingRule, UsageError
 from ..ir.graph import Graph, Thunk, Value, memoised
 from ..ir.module import Module
-from ..ir.primitive import PRIMITIVES
+from ..ir.primitive import PRIMITIVES, forget_on_change
 from ..ir.types import ExtendedDtype
 from .avals import to_dtype
 from .captures import constant_atom
@@ -221,6 +221,8 @@ def records_with_cells(*names: str) -> Callable[[Record], Record]:
 _GRAPHS: Final[dict[tuple[int, bool, bool], tuple[Any, Graph]]] = {}
 """By id of a jaxpr, whether mutable arrays are carried, and whether rules are lent what they close
 over: a weak reference to it, which removes the entry, and its graph."""
+
+forget_on_change(_GRAPHS.clear)  # passes keep with a graph what rules made of it
 
 
 def from_jaxpr(closed_jaxpr: Any, name: str | None = None) -> Module:

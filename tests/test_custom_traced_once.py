@@ -125,7 +125,7 @@ def sine(rule: Any = None) -> Any:
 
 
 def test_rules_of_calls_that_are_differentiated_run_once_under_jit(ran: list[Any]) -> None:
-    """The last cotangent, 2, is known: Python may branch on it, and that rule runs by itself."""
+    """Also with the last cotangent, 2: as in JAX, Python may not branch on it there."""
     f = jax.custom_vjp(lambda x: jnp.tanh(x))
     f.defvjp(lambda x: (jnp.sinh(x), x), lambda x, ct: (ct * jnp.cosh(x),))
 
@@ -135,7 +135,7 @@ def test_rules_of_calls_that_are_differentiated_run_once_under_jit(ran: list[Any
         return x
 
     gradient = covector.jit(covector.grad(chain))(0.3)
-    assert ran == ["sinh", "cosh", "cosh"]
+    assert ran == ["sinh", "cosh"]
     ran.clear()
     np.testing.assert_allclose(covector.grad(chain)(0.3), gradient, rtol=1e-6)
     assert ran == ["sinh"] * 5 + ["cosh"] * 5  # nothing is jitted: as in JAX

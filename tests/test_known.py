@@ -169,3 +169,19 @@ def test_nothing_of_a_call_stays_behind() -> None:
         np.testing.assert_allclose(covector.grad(sine_or_cosine)(-1.5), -4.5)
         np.testing.assert_allclose(jax.jit(covector.grad(jax.nn.relu))(1.5), 1.0)
         np.testing.assert_allclose(covector.grad(jax.jit(jax.nn.softplus))(0.0), 0.5)
+
+
+@pytest.mark.parametrize("branches_on", ["cotangent", "residual", "constant"])
+@pytest.mark.parametrize("api", [jax, covector])
+def test_nothing_is_known_in_what_is_compiled(api: Any, branches_on: str) -> None:
+    """Not the first cotangent either, nor an array of zeros."""
+    f = api.custom_vjp(jnp.tanh)
+
+    def bwd(x: Any, ct: Any) -> Any:
+        looked_at = {"cotangent": ct, "residual": x, "constant": jnp.zeros(()) + 1}
+        return (ct if looked_at[branches_on] > 0 else -ct,)
+
+    f.defvjp(lambda x: (jnp.tanh(x), x), bwd)
+    with pytest.raises(jax.errors.TracerBoolConversionError):
+        api.jit(api.grad(f))(0.3)
+    assert api.grad(f)(0.3) == 1

@@ -121,7 +121,7 @@ class Builder:
             types = primitive.output_types(tuple(map(_TYPE, inputs)), params)
         except TypeRuleError as error:
             raise self._locate(error, primitive, inputs, params) from None
-        return (types,) if types.__class__ is TensorType else types  # type: ignore[return-value]
+        return types if isinstance(types, tuple) else (types,)
 
     def append(self, eqn: Equation) -> None:
         """Take over an equation as it is, outputs included, for later ones to fold and reuse."""

@@ -26,7 +26,9 @@ Saved = tuple[Equation, Pullback, list[Any]]
 
 
 class Tape:
-    """b: the builder of the derivative program.
+    """One program on its way forward and back.
+
+    b: the builder of the derivative program.
     holders: for each value with a tangent, under what its cotangents are collected: itself, a
       tangent that a rule has made, or the holder of an operand with the same tangent.
     tangents: the tangents of holders that are values of the program, where rules have read them;

@@ -33,7 +33,9 @@ def pull_by_kind(
     found = _TRANSPOSED.get(kind, _TRANSPOSED)
     if found is _TRANSPOSED:
         found = _TRANSPOSED.keep(kind, _derive(eqn, cts, is_linear))
-    return None if found is None else found.make(b, (*eqn.inputs, *cts))  # type: ignore[union-attr]
+    if found is None:
+        return None
+    return found.make(b, (*eqn.inputs, *cts))  # type: ignore[union-attr]  # no more _TRANSPOSED
 
 
 def _derive(eqn: Equation, cts: Sequence[Operand], is_linear: Sequence[bool]) -> Recorded | None:

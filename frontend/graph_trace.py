@@ -276,7 +276,7 @@ class GraphTrace(Trace):  # type: ignore[misc]
         return [GraphTracer(self, x) for x in outputs]
 
     def atom(self, x: Any, is_users: bool = True) -> Atom:
-        """The atom of a tracer or a concrete value; the user's (`is_users`) are named as there."""
+        """The atom of a traced or concrete value; a user's variable may name it if `is_users`."""
         if isinstance(x, Tracer):
             if x._trace is self:
                 atom: Atom = x.atom

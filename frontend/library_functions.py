@@ -2,7 +2,7 @@
 
 What they do depends on the types of their operands and JAX's settings alone, so that what one
 program has recorded of them serves all others; and with it what passes keep with a rule. Their
-equations have no place of their own: each call's is its.
+equations have no line of their own: they are wherever the function is called.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from threading import RLock
 from typing import Any, Final
+
+import jax
 
 from ..ir.graph import Graph
 from ..ir.primitive import forget_on_change
@@ -26,6 +28,9 @@ _TRACING: Final = RLock()
 """Held while a rule is traced: JAX's flat functions note what they return in themselves."""
 
 
+_MADE_BY_DEFJVPS: Final = f"{jax.custom_jvp.defjvps.__qualname__}.<locals>"
+
+
 def is_library(flat_function: Any) -> bool:
     """Whether a function is JAX's own: those do not branch on values."""
     return str(getattr(flat_function.f, "__module__", "")).startswith("jax.")
@@ -40,8 +45,8 @@ def can_last(functions: Sequence[Any]) -> bool:
 
 def _is_lasting(function: Any) -> bool:
     """Whether a module defines it, or `defjvps` made it of what a module defines."""
-    name = getattr(function, "__qualname__", "<locals>").removeprefix("custom_jvp.defjvps.<locals>")
-    return "<locals>" not in name
+    name = getattr(function, "__qualname__", "<locals>")
+    return "<locals>" not in name.removeprefix(_MADE_BY_DEFJVPS)
 
 
 def without_places(graph: Graph) -> Graph:

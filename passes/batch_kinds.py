@@ -27,8 +27,17 @@ def batch_by_kind(
     b: Builder, eqn: Equation, inputs: Sequence[Operand], flags: Sequence[bool], size: int
 ) -> tuple[Sequence[Operand], Sequence[bool]]:
     """What the batch rule of an equation returns, given its operands, some with a batch axis."""
-    if not has_kinds(eqn.primitive):
+    found = _batched(eqn, inputs, flags, size) if has_kinds(eqn.primitive) else None
+    if found is None:
         return batch.find(eqn)(b, eqn, inputs, flags, size)
+    recorded, out_batched = found
+    return recorded.make(b, inputs), out_batched
+
+
+def _batched(
+    eqn: Equation, inputs: Sequence[Operand], flags: Sequence[bool], size: int
+) -> Batched | None:
+    """What the equations of this kind become; None if the rule itself must be asked."""
     start: list[Any] = [eqn.primitive, size]
     start += [x.type for x in eqn.inputs]
     start += [x.type for x in inputs]
@@ -36,10 +45,7 @@ def batch_by_kind(
     found = _BATCHED.get(kind, _BATCHED)
     if found is _BATCHED:
         found = _BATCHED.keep(kind, _derive(eqn, inputs, flags, size))
-    if found is None:
-        return batch.find(eqn)(b, eqn, inputs, flags, size)
-    recorded, out_batched = found
-    return recorded.make(b, inputs), out_batched
+    return found  # type: ignore[return-value]  # not _BATCHED now
 
 
 def _derive(

@@ -35,7 +35,7 @@ def pull_by_kind(
         found = _TRANSPOSED.keep(kind, _derive(eqn, cts, is_linear))
     if found is None:
         return None
-    return found.make(b, (*eqn.inputs, *cts))  # type: ignore[union-attr]  # no more _TRANSPOSED
+    return found.make(b, (*eqn.inputs, *cts))  # type: ignore[union-attr]  # not _TRANSPOSED now
 
 
 def _derive(eqn: Equation, cts: Sequence[Operand], is_linear: Sequence[bool]) -> Recorded | None:

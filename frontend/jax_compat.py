@@ -345,6 +345,8 @@ def library_closure(f: Any) -> tuple[Any, ...] | None:
 
 def extended_axes(sizes: Mapping[Any, int], spmd_name: Any = None) -> Any:
     """A context manager: these axis names are bound while something is traced."""
+    if not sizes and spmd_name is None:
+        return contextlib.nullcontext()
     stack = contextlib.ExitStack()
     stack.enter_context(core.extend_axis_env_nd(list(sizes.items())))
     if spmd_name is not None:

@@ -7,7 +7,7 @@ are nested as that tree says, the array comes back.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import jax
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from .jax_compat import Tracer
 
 FLOAT0 = jax.dtypes.float0
+_ONE_LEAF: Final[Any] = jax.tree.structure(0)
 
 
 def is_float0(x: Any) -> bool:
@@ -52,6 +53,8 @@ def flatten_numbers(out: Any) -> tuple[list[Any], Any]:
 
 def shown(tree: Any) -> tuple[Any, list[bool]]:
     """The tree in which arrays of float0 are leaves, and for each leaf whether it has numbers."""
+    if tree == _ONE_LEAF:
+        return tree, [True]
     leaves, full = jax.tree.flatten(jax.tree.unflatten(tree, [0] * tree.num_leaves))
     return full, [not is_float0(x) for x in leaves]
 

@@ -85,7 +85,8 @@ def vmap(
         if holds_mapped_types((args, kwargs)):
             return mapped_by_its_types(fun, *its_own)(*args, **kwargs)
         leaves, in_tree = jax.tree.flatten((args, kwargs))
-        axes = flat_axes("in_axes", (in_axes, 0), (args, kwargs))
+        axes = flat_axes("in_axes", in_axes, args)
+        axes += [0] * (len(leaves) - len(axes))  # those of keyword arguments
         leaves, types, held = divide(leaves, [axis is not None for axis in axes])
         axes = [axis for i, axis in enumerate(axes) if i not in held]
         axes = [_in_range(i, axis, t) for i, (axis, t) in enumerate(zip(axes, types, strict=True))]
@@ -113,6 +114,8 @@ def vmap(
 
 def flat_axes(what: str, axes: Any, tree: Any) -> list[int | None]:
     """An axis for each leaf of a tree, from a tree prefix. Raises ValueError if it is none."""
+    if axes is None or axes.__class__ is int:
+        return [axes] * len(jax.tree.leaves(tree))
     is_axis = lambda x: x is None  # None is an axis here, not an empty tree
     flat: list[int | None] = []
 

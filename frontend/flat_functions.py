@@ -6,6 +6,7 @@ Their outputs' trees, and the batch axes that `jax.vmap` found, are in stores be
 from __future__ import annotations
 
 from functools import lru_cache
+from types import FunctionType
 from typing import Any, Final
 
 from .jax_compat_rules import Unhashable
@@ -63,6 +64,16 @@ def function_key(flat_fun: Any, *rules: Any) -> Any:
         for _, arguments in flat_fun.transforms
     )
     return flat_fun.f, flattening, *(rule.f for rule in rules)
+
+
+def rule_key(flat_rule: Any) -> Any:
+    """What makes two flat rules the same, without their functions: the user's rule, and the
+    flattening, which has the trees of operands and a function that tells those of outputs."""
+    flattening = tuple(
+        tuple([x for x in _plain(arguments) if not isinstance(x, FunctionType)])
+        for _, arguments in flat_rule.transforms
+    )
+    return flat_rule.f, flattening
 
 
 def _plain(arguments: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -4,7 +4,7 @@ in types (see jax_compat)."""
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from inspect import getclosurevars
 from typing import Any
 
@@ -31,6 +31,19 @@ Unhashable: Any = util.Unhashable
 def jvp_rule_from_params(params: dict[str, Any]) -> tuple[Any, Any]:
     """The function and the rule of a custom_jvp_call equation, as JAX's flat functions."""
     return tuple(custom_derivatives.custom_jvp_call_p.get_bind_params(params)["subfuns"])
+
+
+def rule_as_written(params: Mapping[str, Any]) -> Any | None:
+    """The rule of a custom_jvp_call equation as the user's, a flat function, which the equation has
+    only as what traces it to a jaxpr. None where that is not as it is known to be."""
+    traced = closed_over(params["jvp_jaxpr_fun"].f, "fn")
+    return None if traced is None else closed_over(traced, "jvp")
+
+
+def closed_over(function: Any, name: str) -> Any | None:
+    """What a function calls so in its closure; None if nothing."""
+    names = getattr(getattr(function, "__code__", None), "co_freevars", ())
+    return function.__closure__[names.index(name)].cell_contents if name in names else None
 
 
 def vjp_rule_from_params(params: dict[str, Any]) -> tuple[Any, Any, Any]:

@@ -17,6 +17,7 @@ from ..ir.graph import Graph
 from ..ir.primitive import forget_on_change
 from .collective_rules import MESH
 from .compiler_attributes import attributes_in_force
+from .jax_compat_rules import closed_over
 from .program_cache import ProgramCache
 
 RECORDED: Final[ProgramCache[Any]] = ProgramCache()
@@ -33,7 +34,20 @@ _MADE_BY_DEFJVPS: Final = f"{jax.custom_jvp.defjvps.__qualname__}.<locals>"
 
 def is_library(flat_function: Any) -> bool:
     """Whether a function is JAX's own: those do not branch on values."""
-    return str(getattr(flat_function.f, "__module__", "")).startswith("jax.")
+    return _is_of_jax(flat_function.f)
+
+
+def is_library_rule(flat_rule: Any) -> bool:
+    """Whether a rule is that of a function of JAX's own. (Those that `defjvps` makes are all of a
+    module of JAX, whosever function they are for.)"""
+    function = flat_rule.f
+    if getattr(function, "__qualname__", "").startswith(_MADE_BY_DEFJVPS):
+        function = getattr(closed_over(function, "self"), "fun", None)
+    return _is_of_jax(function)
+
+
+def _is_of_jax(function: Any) -> bool:
+    return str(getattr(function, "__module__", "")).startswith("jax.")
 
 
 def can_last(functions: Sequence[Any]) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 from jaxlib.mlir import ir
 
+from . import workshop
 from .jax_compat import (
     HostParts,
     TypeLike,
@@ -120,9 +121,10 @@ def lower_with_host_parts(
     with wide_types(avals):
         traced = jax.jit(bind, keep_unused=True).trace(*specs)
         lowered = traced.lower(lowering_platforms=tuple(platforms))
-    copy = parse_module(module_bytes(module_of(lowered)))  # the original belongs to JAX's cache
-    run_mlir_passes(copy, "strip-debuginfo")
-    return module_bytes(copy), host_parts(lowered)
+    with workshop.scratch() as context:  # the original belongs to JAX's cache
+        copy = parse_module(module_bytes(module_of(lowered)), context)
+        run_mlir_passes(copy, "strip-debuginfo")
+        return module_bytes(copy), host_parts(lowered)
 
 
 # --- merging

@@ -7,7 +7,9 @@ that threads that lower and compile do not meet in one.
 
 from __future__ import annotations
 
+import contextlib
 import weakref
+from collections.abc import Iterator
 from typing import Any, Final
 
 from . import jax_compat
@@ -45,6 +47,16 @@ def take() -> Workshop:
         return _idle.pop()
     except IndexError:
         return Workshop()
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Any]:
+    """A context that nobody works in, for modules that are gone by the end."""
+    workshop = take()
+    try:
+        yield workshop.context
+    finally:
+        _give_back(workshop)
 
 
 def give_back_after(owner: Any, workshop: Workshop) -> None:

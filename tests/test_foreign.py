@@ -193,3 +193,18 @@ def test_attributes_of_equal_values() -> None:
             lowered = covector.jit(lambda x, call=call, given=attributes: call(x, **given)).lower(X)
             texts.add(lowered.as_text().partition("mhlo.backend_config")[2])
     assert len(texts) == 2 * len(values)
+
+
+def test_equal_operations_are_lowered_once() -> None:
+    """What is the same for JAX, parameters and types, is one function of the module; other
+    parameters make another."""
+    other = Scale(2.0)
+
+    def f(x: Any, y: Any) -> Any:
+        z = PRODUCT.bind(PRODUCT.bind(x, y, scale=SCALE), y, scale=SCALE)
+        return PRODUCT.bind(z, y, scale=other)
+
+    text = covector.jit(f).lower(X, Y).as_text()
+    assert text.count("func private @their_product") == 2
+    assert text.count("call @their_product") == 3
+    np.testing.assert_allclose(covector.jit(f)(X, Y), jax.jit(f)(X, Y), rtol=1e-6)

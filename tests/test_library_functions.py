@@ -68,6 +68,37 @@ def test_functions_of_users_are_recorded_for_each_program() -> None:
     assert not RECORDED
 
 
+def remat(fun: Any) -> Any:
+    """The first call of a function with a rule that JAX has traced: in a jaxpr."""
+    graph: Graph = covector.make_ir(jax.checkpoint(lambda x: fun(x)))(X).main
+    inner: Graph = graph.equations[0].params["graph"]
+    return next(e for e in inner.equations if e.primitive.name == "custom_jvp_call")
+
+
+def test_programs_share_those_in_jaxprs() -> None:
+    first, second = remat(jax.nn.relu), remat(lambda x: 2 * jax.nn.relu(x))
+    assert first.params["graph"] is second.params["graph"]
+    assert first.params["jvp"] is second.params["jvp"]
+    assert remat(jax.nn.relu6).params["jvp"] is not first.params["jvp"]
+    grad = covector.grad(jax.checkpoint(lambda x: jax.nn.relu(x).sum()))(X)
+    np.testing.assert_array_equal(grad, np.array([0, 1, 1], np.float32))
+
+
+def test_rules_of_users_in_jaxprs_are_traced_for_each_program() -> None:
+    """Also those that JAX makes of users' by `defjvps`, and those that are JAX's, of functions that
+    are not."""
+    double = jax.custom_jvp(lambda x: 2 * x)
+    double.defjvps(lambda t, out, x: 2 * t)
+    assert remat(double).params["jvp"] is not remat(double).params["jvp"]
+    assert not RECORDED
+    triple = jax.custom_jvp(lambda x: 3 * x)
+    triple.defjvp(jax.nn.relu.jvp)
+    assert remat(triple).params["graph"] is not remat(jax.nn.relu).params["graph"]
+    np.testing.assert_array_equal(
+        jax.checkpoint(triple)(X), covector.jit(jax.checkpoint(triple))(X)
+    )
+
+
 def test_settings_are_told_apart() -> None:
     found = [called(lambda x: jax.nn.relu(x), X)]
     with jax.default_matmul_precision("float32"):

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import linear_call
 
+from ..ir.primitive import PRIMITIVES
 from .hidden_roots import as_custom_jvp, is_derivative, is_root
 from .jax_compat import CotangentSum, NoCotangent, Primitive, typeof
 from .jax_compat_rules import (
@@ -27,6 +28,7 @@ from .jax_compat_rules import (
     ordinary_checkpoint,
     ordinary_name,
 )
+from .jax_primitives import is_of_jax
 
 Params = Mapping[str, Any]
 
@@ -40,6 +42,28 @@ def may_expand(primitive: Any) -> bool:
 def expands(primitive: Any, operands: Any, params: Params) -> bool:
     """Whether JAX expands this operation to others before it runs."""
     return bool(primitive.is_high(*map(typeof, operands), **params))
+
+
+def has_hidden_rules(equations: Iterable[Any]) -> bool:
+    """Whether there is one among the equations of a jaxpr whose expansion would lose a rule."""
+    for eqn in equations:
+        if eqn.params and not _is_plain(eqn.primitive) and has_hidden_rule(eqn.params):
+            return True
+    return False
+
+
+_PLAIN: Final[dict[Any, bool]] = {}
+_PLAIN_FAMILIES: Final = ("contraction", "elementwise", "reduction", "shape")
+
+
+def _is_plain(primitive: Any) -> bool:
+    """Whether an operation of JAX's has no jaxprs among its parameters, as most have not."""
+    found = _PLAIN.get(primitive)
+    if found is None:
+        ours = PRIMITIVES.get(primitive.name)
+        is_known = ours is not None and ours.family in _PLAIN_FAMILIES and not ours.has_regions
+        found = _PLAIN[primitive] = is_known and is_of_jax(primitive)
+    return found
 
 
 def has_hidden_rule(params: Params) -> bool:
@@ -61,7 +85,7 @@ called."""
 def _holds(jaxpr: Any) -> bool:
     found = _HOLDING.get(jaxpr)
     if found is None:
-        found = _HOLDING[jaxpr] = any(has_hidden_rule(eqn.params) for eqn in jaxpr.eqns)
+        found = _HOLDING[jaxpr] = has_hidden_rules(jaxpr.eqns)
     return found
 
 

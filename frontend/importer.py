@@ -25,7 +25,7 @@ from .captures import constant_atom
 from .carried import entered, note_carried, with_second_inputs
 from .cells import Cell, cell_of, check_no_cells, enter_input, has_ref_effects, is_ref
 from .compiler_attributes import has_context, record_in_context
-from .hidden_rules import has_hidden_rule, jaxprs_of
+from .hidden_rules import has_hidden_rules, jaxprs_of
 from .jax_compat import (
     ClosedJaxpr,
     JaxprLiteral,
@@ -291,8 +291,8 @@ def _note(jaxpr: Any, key: tuple[int, bool, bool], graph: Graph) -> Graph:
 
 
 def _import(closed_jaxpr: Any, carries: bool, lends: bool) -> Graph:
-    is_expanded = not any(has_hidden_rule(eqn.params) for eqn in closed_jaxpr.eqns)
-    given = lowered(closed_jaxpr) if is_expanded else closed_jaxpr
+    is_kept = has_hidden_rules(closed_jaxpr.eqns)
+    given = closed_jaxpr if is_kept else lowered(closed_jaxpr)
     return _import_body(given.jaxpr, given.consts, carries, lends)
 
 

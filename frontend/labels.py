@@ -93,18 +93,7 @@ def _stored(function: ast.AST) -> Iterator[str]:
             yield node.id
 
 
+@lru_cache(maxsize=4096)
 def plain_name(path: str | None) -> str | None:
     """A name of the text for a path of JAX's: `params['w'][0]` becomes `params.w.0`."""
-    if not path:
-        return None
-    parts: list[str] = []
-    word = ""
-    for char in path:
-        if char.isalnum() or char == "_":
-            word += char
-        elif word:
-            parts.append(word)
-            word = ""
-    if word:
-        parts.append(word)
-    return ".".join(parts) or None
+    return ".".join(re.findall(r"\w+", path)) or None if path else None

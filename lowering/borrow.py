@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -34,13 +35,17 @@ from .jax_compat import (
 @contextlib.contextmanager
 def wide_types(avals: Sequence[Any]) -> Iterator[None]:
     """64-bit types switched on where a signature has them: a typed program means what it says."""
-    wide = any(
+    with jax.enable_x64(True) if is_wide(avals) else contextlib.nullcontext():
+        yield
+
+
+def is_wide(avals: Sequence[Any]) -> bool:
+    """Whether a signature has 64-bit types."""
+    return any(
         dtype.itemsize // (2 if dtype.kind == "c" else 1) == 8
         for _, dtype in map(base_shape_dtype, avals)
         if dtype.kind in "iufc"
     )
-    with jax.enable_x64(True) if wide else contextlib.nullcontext():
-        yield
 
 
 def find_primitive(name: str) -> Any:
@@ -116,11 +121,47 @@ def lower_with_host_parts(
     With ordered effects, `@main` takes a token for each first, and returns them first.
     """
     avals = tuple(map(to_aval, in_types))
-    specs = list(map(shape_struct, avals))
-    bind: Callable[..., Any] = lambda *xs: primitive.bind(*xs, **params)
     with wide_types(avals):
-        traced = jax.jit(bind, keep_unused=True).trace(*specs)
-        lowered = traced.lower(lowering_platforms=tuple(platforms))
+        return _lowered(_binding(primitive, params), avals, platforms)
+
+
+Bound = tuple[Any, Sequence[TypeLike], Mapping[str, Any]]
+"""A primitive, the types of its operands, and its parameters."""
+
+
+def lower_together(
+    operations: Sequence[Bound], platforms: Sequence[str]
+) -> tuple[bytes, HostParts, list[str]]:
+    """One module for several primitives of one width (`is_wide`), whose lowerings share what they
+    have in common; and the functions in it that are theirs."""
+    avals = [tuple(map(to_aval, types)) for _, types, _ in operations]
+    names, functions = [f"operation_{i}" for i in range(len(operations))], []
+    for name, (primitive, _, params) in zip(names, operations, strict=True):
+        bind = _binding(primitive, params)
+        bind.__name__ = name
+        functions.append(jax.jit(bind, keep_unused=True))
+
+    def run(*operands: Any) -> list[Any]:
+        given = iter(operands)
+        return [
+            function(*itertools.islice(given, len(own)))
+            for function, own in zip(functions, avals, strict=True)
+        ]
+
+    flat = [aval for own in avals for aval in own]
+    with wide_types(flat):
+        return *_lowered(run, flat, platforms), names
+
+
+def _binding(primitive: Any, params: Mapping[str, Any]) -> Callable[..., Any]:
+    return lambda *operands: primitive.bind(*operands, **params)
+
+
+def _lowered(
+    fun: Callable[..., Any], avals: Sequence[Any], platforms: Sequence[str]
+) -> tuple[bytes, HostParts]:
+    traced = jax.jit(fun, keep_unused=True).trace(*map(shape_struct, avals))
+    lowered = traced.lower(lowering_platforms=tuple(platforms))
     with workshop.scratch() as context:  # the original belongs to JAX's cache
         copy = parse_module(module_bytes(module_of(lowered)), context)
         run_mlir_passes(copy, "strip-debuginfo")
@@ -135,23 +176,31 @@ def merge_into(destination: ir.Module, source: ir.Module | bytes | str, wanted_n
 
     `source` is not changed. Nothing in `destination` is renamed: what would clash in `source` is.
     """
+    return merge_functions(destination, source, {"main": wanted_name})["main"]
+
+
+def merge_functions(
+    destination: ir.Module, source: ir.Module | bytes | str, wanted: Mapping[str, str]
+) -> dict[str, str]:
+    """As `merge_into`, of any functions: the new names of all. `@main` is left out unless it has a
+    wanted name."""
     raw = module_bytes(source) if isinstance(source, ir.Module) else source
     copy = parse_module(raw, destination.context)
-    names = _fresh_names(copy, destination, wanted_name)
+    names = _fresh_names(copy, destination, wanted)
     with destination.context, ir.Location.unknown():
         for op in list(copy.body.operations):
             _rename_uses(op, names)
         symbols = ir.SymbolTable(destination.operation)
         for op in list(copy.body.operations):
             name = _symbol(op)
-            if name is None:
+            if name is None or (name == "main" and name not in wanted):
                 continue
             ir.SymbolTable.set_symbol_name(op, names[name])
             if op.operation.name == "func.func":
                 op.operation.attributes["sym_visibility"] = ir.StringAttr.get("private")
             destination.body.append(op)
             symbols.insert(op)
-    return names["main"]
+    return names
 
 
 def _symbol(op: Any) -> str | None:
@@ -159,15 +208,17 @@ def _symbol(op: Any) -> str | None:
     return attributes["sym_name"].value if "sym_name" in attributes else None
 
 
-def _fresh_names(source: ir.Module, destination: ir.Module, wanted: str) -> dict[str, str]:
+def _fresh_names(
+    source: ir.Module, destination: ir.Module, wanted: Mapping[str, str]
+) -> dict[str, str]:
     """Every symbol's new name: its own where free, else with the first free number."""
     taken = {_symbol(op) for op in destination.body.operations}
     own = [name for op in source.body.operations if (name := _symbol(op)) is not None]
-    if "main" not in own:
-        raise TypeError(f"the module to merge as {wanted} has no function @main")
+    for name in wanted.keys() - {*own}:
+        raise TypeError(f"the module to merge has no function @{name}")
     names: dict[str, str] = {}
     for name in own:
-        base = candidate = wanted if name == "main" else name
+        base = candidate = wanted.get(name, name)
         number = 0
         while candidate in taken:
             number += 1

@@ -45,7 +45,8 @@ class Context:
     constants made so far in the current block: each block has its own, so that none is read from
     outside the region that it is in. `mesh` is that of the shard_map around what is being lowered,
     `manual` the axes of it that are manual there (several sets of a function that is called in
-    several places); `channels` counts those in use; `attributed` are the frontend attributes that
+    several places); `channels` counts those in use; `together` is the program whose foreign
+    operations are still to be lowered, all at once; `attributed` are the frontend attributes that
     operations get, and `scope` names what they are part of.
     """
 
@@ -74,6 +75,7 @@ class Context:
         self.expansions: dict[Any, Graph] = {}
         self.host = Host()
         self.borrowed: dict[Any, str] = {}
+        self.together: Graph | None = None
         self.has_barriers = self.has_borders = False
         self.borders: Mapping[Graph, Set[Value]] = {}
         self.keeps_order = False
@@ -388,10 +390,16 @@ class Context:
 
     def merge(self, source: bytes, name: str) -> str:
         """Take over the functions of a module of JAX's; the name that its entry got."""
-        name = borrow.merge_into(self.module, source, self.symbols.fresh(name))
+        return self.merge_functions(source, {"main": name})["main"]
+
+    def merge_functions(self, source: bytes, wanted: Mapping[str, str]) -> dict[str, str]:
+        """Take over the functions of a module of JAX's, those with a wanted name under that if
+        nothing has it; the names that they got."""
+        fresh = {name: self.symbols.fresh(new) for name, new in wanted.items()}
+        made = borrow.merge_functions(self.module, source, fresh)
         names: Any = [op.attributes["sym_name"] for op in self.module.body.operations]
         self.symbols.taken.update(taken.value for taken in names)
-        return name
+        return made
 
 
 def joined(outer: str, inner: str) -> str:

@@ -131,7 +131,7 @@ def _emit(
         attributes["mhlo.num_partitions"] = ir.IntegerAttr.get(i32, 1)
         attributes["mhlo.num_replicas"] = ir.IntegerAttr.get(i32, 1)
         ctx = Context(module, platforms, tables.lower, tables.called, place)
-        ctx.careful = careful
+        ctx.careful, ctx.together = careful, main
         ctx.keeps_order = any(map(states_order, main.equations))
         plan, meshes = Plan.of(main), meshes_in(main)
         manual = manual_axes_in(main) if meshes else {}

@@ -208,3 +208,49 @@ def test_equal_operations_are_lowered_once() -> None:
     assert text.count("func private @their_product") == 2
     assert text.count("call @their_product") == 3
     np.testing.assert_allclose(covector.jit(f)(X, Y), jax.jit(f)(X, Y), rtol=1e-6)
+
+
+def define_shifted(shared: Any) -> Any:
+    """A primitive whose lowering calls a jitted function."""
+    p = Primitive("their_shifted")
+    fun = lambda x, *, by: shared(x) + by
+    p.def_impl(fun)
+    p.def_abstract_eval(lambda x, *, by: jax.core.ShapedArray(x.shape, x.dtype))
+    mlir.register_lowering(p, mlir.lower_fun(fun, multiple_results=False))
+    return p
+
+
+def test_operations_share_what_their_lowerings_call() -> None:
+    @jax.jit
+    def wave(x: Any) -> Any:
+        return jnp.sin(x) * jnp.cos(x)
+
+    shifted = define_shifted(wave)
+    f = lambda x: shifted.bind(shifted.bind(x, by=1.0), by=2.0)
+    text = covector.jit(f).lower(X).as_text()
+    assert text.count("func private @their_shifted") == 2
+    assert text.count("func private @wave") == 1
+    np.testing.assert_allclose(covector.jit(f)(X), jax.jit(f)(X), rtol=1e-6)
+
+
+def test_operations_of_both_widths_are_lowered_beside_each_other() -> None:
+    shifted = define_shifted(lambda x: 2 * x)
+    with jax.enable_x64(True):
+        wide = jnp.arange(3.0)
+
+        def f(x: Any, y: Any) -> Any:
+            return [shifted.bind(a, by=b) for a in (x, y) for b in (1.0, 2.0)]
+
+        found, expected = covector.jit(f)(X, wide), jax.jit(f)(X, wide)
+    for got, want in zip(found, expected, strict=True):
+        assert got.dtype == want.dtype
+        np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+def test_what_has_no_lowering_is_named_among_others() -> None:
+    nowhere = Primitive("their_dream")
+    nowhere.def_abstract_eval(lambda x: jax.core.ShapedArray(x.shape, x.dtype))
+    f = lambda x: nowhere.bind(PRODUCT.bind(x, PRODUCT.bind(x, x, scale=SCALE), scale=Scale(2.0)))
+    with pytest.raises(CovectorError, match="their_dream is not available on cpu") as caught:
+        covector.jit(f).lower(X)
+    assert caught.value.location is not None

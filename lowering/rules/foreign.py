@@ -1,14 +1,19 @@
-"""Someone else's primitives: the lowering that their author registered with JAX."""
+"""Someone else's primitives: the lowering that their author registered with JAX.
+
+Those of a program are lowered in one module, so that what their lowerings have in common (functions
+that they all call) is made once, as where JAX lowers the program; one by one where that fails, so
+that an error is that of its equation.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ...ir.errors import CovectorError, NotAvailable, UsageError
-from ...ir.graph import Equation, Opaque
+from ...ir.graph import Equation, Graph, Opaque, walk_graphs
 from ...ir.ops.foreign import foreign
-from ...ir.types import TensorType
+from .. import borrow
 from ..context import Context, MlirValue
 from ..ordered import borrow_with_host
 from ..tables import lower
@@ -23,7 +28,10 @@ def lower_foreign(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
         target()  # which says that it was read from text
     primitive, params = target.held
     types = [x.type for x in eqn.inputs], [v.type for v in eqn.outputs]
-    key = _key(types[0], params) or target
+    key = _key(eqn)
+    if ctx.together is not None:
+        program, ctx.together = ctx.together, None
+        _lower_together(ctx, program)
     try:
         return borrow_with_host(ctx, primitive, *types, operands, params, key)
     except NotImplementedError as error:
@@ -41,11 +49,40 @@ def lower_foreign(ctx: Context, eqn: Equation, operands: Operands) -> Operands:
         raise UsageError(claim, eqn, stage="lowering") from error
 
 
-def _key(types: Sequence[TensorType], params: Mapping[str, Any]) -> Any:
-    """What makes two operations of one primitive the same; None where that can't be told."""
-    key = (*[t.strong for t in types], *[(k, type(v), v) for k, v in params.items()])
+def _key(eqn: Equation) -> Any:
+    """What makes two operations of one primitive the same: what they hold, and types."""
+    return (eqn.params["target"], *[x.type.strong for x in eqn.inputs])
+
+
+def _lower_together(ctx: Context, program: Graph) -> None:
+    """Lower all such operations of a program, those of 64-bit types apart."""
+    if len(ctx.platforms) > 1:
+        return  # functions would have to be handed the platform
+    groups: dict[bool, dict[Any, borrow.Bound]] = {}
+    for eqn in _all_in(program):
+        primitive, params = eqn.params["target"].held
+        types = tuple([x.type.strong for x in eqn.inputs])
+        group = groups.setdefault(borrow.is_wide(types), {})
+        group[primitive, _key(eqn)] = primitive, types, params
+    for group in groups.values():
+        if len(group) > 1:
+            _take_over(ctx, group)
+
+
+def _all_in(program: Graph) -> Iterator[Equation]:
+    """The operations of a program that can be lowered. (Those with effects are on their own.)"""
+    for graph in walk_graphs(program):
+        for eqn in graph.equations:
+            if eqn.primitive is foreign and eqn.params["target"].held and not eqn.effects:
+                yield eqn
+
+
+def _take_over(ctx: Context, group: Mapping[Any, borrow.Bound]) -> None:
     try:
-        hash(key)
-    except TypeError:
-        return None
-    return key
+        source, parts, names = borrow.lower_together([*group.values()], ctx.platforms)
+    except Exception:  # raised again by the one that it is of
+        return
+    wanted = dict(zip(names, [str(primitive) for primitive, _ in group], strict=True))
+    made = ctx.merge_functions(ctx.host.add(source, parts, ()), wanted)
+    for key, name in zip(group, names, strict=True):
+        ctx.borrowed[key] = made[name]

@@ -20,7 +20,7 @@ from ..ir.builder import Builder, Zero
 from ..ir.errors import CovectorError
 from ..ir.graph import Equation, Graph, LinearOrigin, Literal, Thunk, Value
 from ..ir.memo import room_to_nest
-from ..ir.ops.call import call, custom_jvp_call
+from ..ir.ops.call import call, checkpoint, custom_jvp_call
 from ..ir.types import TensorType
 from .apart import take_apart
 from .kinds import OncePerKind, complete_kind, first_places, has_kinds, moving_kind
@@ -181,8 +181,9 @@ def find_pullback(
     """The pull-back of all equations of this kind, where the operands among `holders` have
     tangents of the types of their holders. None if the equation has to be derived on its own.
 
-    Of calls, those are of a kind that call one graph, or have one rule, of whose outputs the same
-    are needed, and have wanted tangents: what they have in common is kept with the graph or rule.
+    Of calls and checkpoints, those are of a kind that have one graph, or one rule, of whose outputs
+    the same are needed, and have wanted tangents: what they have in common is kept with the graph
+    or rule.
     """
     keeper = _KEEPERS.get(eqn.primitive)
     if keeper is not None:
@@ -205,7 +206,7 @@ def find_pullback(
     return found  # type: ignore[return-value]  # _PULLBACKS stands for what is not there
 
 
-_KEEPERS: Final = {call: "graph", custom_jvp_call: "jvp"}
+_KEEPERS: Final = {call: "graph", checkpoint: "graph", custom_jvp_call: "jvp"}
 """The parameter with which it is kept what calls have in common."""
 
 

@@ -24,7 +24,7 @@ from covector.ir.interpret import evaluate
 from covector.ir.module import Module
 from covector.ir.primitive import PRIMITIVES
 from covector.ir.types import has_tangent
-from covector.passes import tables
+from covector.passes import pullback, tables
 from covector.passes.activity import pulled_inputs, pushed_outputs
 from covector.passes.jvp import jvp_graph
 from covector.passes.linearize import linearize_graph
@@ -169,15 +169,23 @@ def test_auxiliary_outputs_are_those_of_the_rules() -> None:
 # -- calls -----------------------------------------------------------------------------------------
 
 
-@jax.jit
 def three(x: Any, y: Any) -> Any:
     return jnp.sin(x) * y, jnp.cos(y) * x, jnp.exp(x) + y
 
 
+CALLS = {
+    "jit": jax.jit(three),
+    "checkpoint": jax.checkpoint(three),
+    "policy": jax.checkpoint(three, policy=jax.checkpoint_policies.everything_saveable),
+}
+
+
+@pytest.mark.parametrize("kind", CALLS)
 @pytest.mark.parametrize("reads", [(0,), (1,), (2,), (0, 2), (0, 1, 2)])
 @pytest.mark.parametrize("argnums", [0, 1, (0, 1)])
-def test_calls_of_one_graph(reads: Any, argnums: Any) -> None:
+def test_calls_of_one_graph(kind: str, reads: Any, argnums: Any) -> None:
     """What is needed of a call, and differentiated, differs from one to the next."""
+    three = CALLS[kind]
 
     def f(x: Any, y: Any) -> Any:
         first = three(x, y)
@@ -188,6 +196,19 @@ def test_calls_of_one_graph(reads: Any, argnums: Any) -> None:
     x, y = np.linspace(0, 1, 3, dtype=np.float32), np.linspace(1, 2, 3, dtype=np.float32)
     ours, theirs = (lib.grad(f, argnums, has_aux=True)(x, y) for lib in (covector, jax))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-6), ours, theirs)
+
+
+@pytest.mark.parametrize("kind", CALLS)
+def test_calls_are_derived_once_for_each_graph(kind: str) -> None:
+    def f(x: Any, y: Any) -> Any:
+        for _ in range(5):
+            x, y, _ = CALLS[kind](x, y)
+        return jnp.sum(x + y)
+
+    graph = covector.make_ir(f)(np.ones(3, np.float32), np.ones(3, np.float32)).main
+    with mock.patch.object(pullback, "take_apart", wraps=pullback.take_apart) as asked:
+        vjp_graph(graph, (True, True))
+    assert sum(c.args[1].primitive.has_regions for c in asked.call_args_list) == 1
 
 
 # -- activity --------------------------------------------------------------------------------------

@@ -64,6 +64,25 @@ def test_results_that_differ_are_no_results(load: Any) -> None:
     assert "2 results in place of 1" in measure.disagreement(jax, [x, x], [x], 1e-3)
 
 
+def test_runs_of_some_programs_are_joined(load: Any) -> None:
+    results = load("results")
+    here = {"machine": "m", "cores": 2, "versions": {"jax": "1"}}
+
+    def run(left_out: Any, **ratios: float) -> Any:
+        how = {"kind": "gradient", "stage": "stage", "library": "covector"}
+        rows = [{"program": p, "ratio": r} | how for p, r in ratios.items()]
+        return {"environment": here, "rounds": [7, 3], "rows": rows, "left out": left_out}
+
+    runs = [run({"b": {"peer": "why"}}, a=0.5, b=0.5), run({}, b=0.25, c=0.5)]
+    found = results.joined(runs)
+    assert {r["program"]: r["ratio"] for r in found["rows"]} == {"a": 0.5, "b": 0.25, "c": 0.5}
+    assert found["left out"] == {}
+    assert found["summary"][0]["programs"] == 3
+    runs[0]["environment"] = here | {"versions": {"jax": "2"}}
+    with pytest.raises(ValueError, match="different versions"):
+        results.joined(runs)
+
+
 def test_means_are_geometric_and_the_worst_is_named(load: Any) -> None:
     results = load("results")
     rows = [

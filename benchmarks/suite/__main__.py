@@ -4,6 +4,7 @@
     python benchmarks/suite --quick             under three minutes on two idle cores
     python benchmarks/suite -p "GPT, 12" -s stage     some programs, some stages
     python benchmarks/suite --show docs/suite.json    the tables of results that were saved
+    python benchmarks/suite --join a.json --join b.json    those of runs of some programs each
 
 Results of the libraries are compared before anything is timed. Rounds are interleaved in one
 process, and ratios are taken within rounds. Staging and compiling are measured in processor time,
@@ -23,7 +24,7 @@ from measure import agreeing, compile_times, run_times, stage_times
 from plots import draw, write_page
 from programs import all_programs
 from programs.program import Program
-from results import environment, rows_of, save, summaries
+from results import environment, joined, rows_of, save, summaries
 from rich.console import Console
 from table import show
 
@@ -63,6 +64,7 @@ def measure_program(
 @click.option("--library", "-l", "peers", multiple=True, help="peers, or goals of `optimize`")
 @click.option("--out", type=Path, default=Path("build/suite"), help="the folder to write to")
 @click.option("--show", "saved", type=Path, default=None, help="only show these results")
+@click.option("--join", "parts", type=Path, multiple=True, help="results to put together")
 @click.option("--summary", is_flag=True, help="of these, only the means")
 def main(
     quick: bool,
@@ -72,12 +74,18 @@ def main(
     peers: tuple[str, ...],
     out: Path,
     saved: Path | None,
+    parts: tuple[Path, ...],
     summary: bool,
 ) -> None:
     if saved is not None:
         show(json.loads(saved.read_text()), Console(width=100 if summary else 110), summary)
         return
     console = Console()
+    if parts:
+        results = joined([json.loads(part.read_text()) for part in parts])
+        save(out / "results.json", results)
+        publish(results, out, console)
+        return
     stages = stages or ("stage", "compile", "run", "dispatch")
     chosen = libraries(peers or (("compile-time",) if quick else ()))
     counts = (rounds or (3 if quick else 7), 1 if quick else 3)
@@ -102,7 +110,11 @@ def main(
     for leaves in LEAVES if "dispatch" in stages and not wanted else ():
         times = dispatch_times(leaves, 10 * counts[0])
         rows += rows_of(f"call of {leaves} arrays", "call", times)
-    results = keep()
+    publish(keep(), out, console)
+
+
+def publish(results: dict[str, Any], out: Path, console: Console) -> None:
+    """Draw the plots, write the page, and show the tables."""
     draw(results, out / "suite.png")
     write_page(results, [out / "suite.png"], out / "suite.html")
     show(results, console)

@@ -1,4 +1,5 @@
-"""Whether a peer survives a program: XLA ends the whole process on what some make of one.
+"""Whether a peer survives a program: XLA ends the whole process on what some make of one, or needs
+more time and memory than there is.
 
 python benchmarks/suite/probe.py "GPT, 12 blocks" enzyme_ad     by a signal, if not
 """
@@ -14,6 +15,9 @@ from libraries import Library, libraries
 from programs import all_programs
 from programs.program import Program
 
+MOST_SECONDS = 300
+"""How long a peer may take for all of it; JAX is done with the largest program in less."""
+
 
 def why_not(program: Program, library: Library, quick: bool) -> str | None:
     """Why the library cannot be asked for the program in this process, if it cannot. (What raises
@@ -21,7 +25,11 @@ def why_not(program: Program, library: Library, quick: bool) -> str | None:
     if not library.may_abort:
         return None
     command = [sys.executable, str(Path(__file__).resolve()), program.name, library.name]
-    done = subprocess.run([*command, "--quick"] if quick else command, capture_output=True)
+    command += ["--quick"] if quick else []
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=MOST_SECONDS)
+    except subprocess.TimeoutExpired:
+        return f"is not done after {MOST_SECONDS} s"
     return None if done.returncode >= 0 else f"ends the process by signal {-done.returncode}"
 
 

@@ -95,6 +95,30 @@ def summary(rows: list[Row], library: str, targets: Targets) -> list[Row]:
     return found
 
 
+def joined(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The results of several runs of some programs each; of a program that was in two, those of the
+    later run. Raises ValueError for runs on different machines, or of different versions."""
+    first, last = runs[0]["environment"], runs[-1]["environment"]
+    for run in runs:
+        for what in ("machine", "cores", "versions"):
+            if run["environment"][what] != first[what]:
+                raise ValueError(f"runs with different {what} are no results of one suite")
+    rows: dict[str, list[Row]] = {}
+    left_out: dict[str, dict[str, str]] = {}
+    for run in runs:
+        of_run: dict[str, list[Row]] = {}
+        for row in run["rows"]:
+            of_run.setdefault(row["program"], []).append(row)
+        rows |= of_run
+        left_out |= {program: run["left out"].get(program, {}) for program in of_run}
+    flat = [row for of_program in rows.values() for row in of_program]
+    return {
+        "environment": last, "rounds": runs[-1]["rounds"], "rows": flat,
+        "left out": {program: why for program, why in left_out.items() if why},
+        "summary": summaries(flat),
+    }  # fmt: skip
+
+
 def environment() -> dict[str, Any]:
     """When and where: date, machine, load, versions."""
     return {

@@ -36,7 +36,7 @@ def jvp_rule_from_params(params: dict[str, Any]) -> tuple[Any, Any]:
 def rule_as_written(params: Mapping[str, Any]) -> Any | None:
     """The rule of a custom_jvp_call equation as the user's, a flat function, which the equation has
     only as what traces it to a jaxpr. None where that is not as it is known to be."""
-    traced = closed_over(params["jvp_jaxpr_fun"].f, "fn")
+    traced = closed_over(getattr(params.get("jvp_jaxpr_fun"), "f", None), "fn")
     return None if traced is None else closed_over(traced, "jvp")
 
 

@@ -162,8 +162,9 @@ def _lowered(
 ) -> tuple[bytes, HostParts]:
     traced = jax.jit(fun, keep_unused=True).trace(*map(shape_struct, avals))
     lowered = traced.lower(lowering_platforms=tuple(platforms))
-    with workshop.scratch() as context:  # the original belongs to JAX's cache
-        copy = parse_module(module_bytes(module_of(lowered)), context)
+    raw = module_bytes(module_of(lowered))  # the module itself belongs to JAX's cache
+    with workshop.scratch(len(raw)) as context:
+        copy = parse_module(raw, context)
         run_mlir_passes(copy, "strip-debuginfo")
         return module_bytes(copy), host_parts(lowered)
 

@@ -25,12 +25,17 @@ class Workshop:
             self.types = MlirTypes(self.context)
             self.attributes = Attributes(self.context, self.types)
             self.locations = Locations(self.context)
+        self.n_read = 0
 
     @property
     def size(self) -> int:
-        """About how many things are kept."""
-        return len(self.locations) + len(self.attributes) + len(self.types)
+        """About how many things are kept: those that were made, and those of modules read."""
+        made = len(self.locations) + len(self.attributes) + len(self.types)
+        return made + self.n_read // BYTES_OF_ONE
 
+
+BYTES_OF_ONE: Final = 64
+"""About how many bytes of a module hold one thing."""
 
 LARGE: Final = 20_000
 """A context with more than so many things in it is let go: nothing in one is ever freed."""
@@ -50,9 +55,10 @@ def take() -> Workshop:
 
 
 @contextlib.contextmanager
-def scratch() -> Iterator[Any]:
-    """A context that nobody works in, for modules that are gone by the end."""
+def scratch(n_bytes: int) -> Iterator[Any]:
+    """A context that nobody works in, to read a module of so many bytes that is gone by the end."""
     workshop = take()
+    workshop.n_read += n_bytes
     try:
         yield workshop.context
     finally:

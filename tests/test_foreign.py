@@ -195,6 +195,7 @@ def test_attributes_of_equal_values() -> None:
     assert len(texts) == 2 * len(values)
 
 
+@pytest.mark.smoke
 def test_equal_operations_are_lowered_once() -> None:
     """What is the same for JAX, parameters and types, is one function of the module; other
     parameters make another."""
@@ -220,6 +221,7 @@ def define_shifted(shared: Any) -> Any:
     return p
 
 
+@pytest.mark.smoke
 def test_operations_share_what_their_lowerings_call() -> None:
     @jax.jit
     def wave(x: Any) -> Any:
@@ -247,6 +249,7 @@ def test_operations_of_both_widths_are_lowered_beside_each_other() -> None:
         np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
+@pytest.mark.smoke
 def test_what_has_no_lowering_is_named_among_others() -> None:
     nowhere = Primitive("their_dream")
     nowhere.def_abstract_eval(lambda x: jax.core.ShapedArray(x.shape, x.dtype))

@@ -31,6 +31,7 @@ def called(fun: Any, *args: Any) -> Any:
     return next(e for e in graph.equations if e.primitive.name == "custom_jvp_call")
 
 
+@pytest.mark.smoke
 def test_programs_share_what_was_recorded() -> None:
     first = called(lambda x: jax.nn.relu(x), X)
     second = called(lambda y: jax.nn.relu(2 * y).sum(), X)
@@ -75,6 +76,7 @@ def remat(fun: Any) -> Any:
     return next(e for e in inner.equations if e.primitive.name == "custom_jvp_call")
 
 
+@pytest.mark.smoke
 def test_programs_share_those_in_jaxprs() -> None:
     first, second = remat(jax.nn.relu), remat(lambda x: 2 * jax.nn.relu(x))
     assert first.params["graph"] is second.params["graph"]
@@ -84,6 +86,7 @@ def test_programs_share_those_in_jaxprs() -> None:
     np.testing.assert_array_equal(grad, np.array([0, 1, 1], np.float32))
 
 
+@pytest.mark.smoke
 def test_rules_of_users_in_jaxprs_are_traced_for_each_program() -> None:
     """Also those that JAX makes of users' by `defjvps`, and those that are JAX's, of functions that
     are not."""

@@ -82,6 +82,8 @@ def _take_over(ctx: Context, group: Mapping[Any, borrow.Bound]) -> None:
         source, parts, names = borrow.lower_together([*group.values()], ctx.platforms)
     except Exception:  # raised again by the one that it is of
         return
+    if parts.ordered_effects:  # which none of them has said that it has
+        return
     wanted = dict(zip(names, [str(primitive) for primitive, _ in group], strict=True))
     made = ctx.merge_functions(ctx.host.add(source, parts, ()), wanted)
     for key, name in zip(group, names, strict=True):

@@ -13,6 +13,7 @@ runs and calls in wall time. Writes results.json, suite.png and suite.html.
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ def measure_program(
 
     rounds: of staging, of compiling.
     """
+    gc.collect()
+    gc.freeze()  # what is there already need not be looked through before each measurement
     runs: dict[str, Any] = {}
     dropped: dict[str, str] = {}
     if program.compiles and {"compile", "run"} & set(stages):

@@ -21,7 +21,7 @@ Times = dict[str, dict[str, list[float]]]
 RUN_SECONDS = 0.05
 """How long a timed run lasts at least: the program is repeated until then."""
 
-TRACE_SECONDS, MOST_PAIRS = 0.15, 50
+TRACE_SECONDS, MOST_PAIRS = 0.1, 50
 """How long traces without and with derivatives are repeated in a round, and how often at most."""
 
 COMPILE_SECONDS, MOST_COMPILES = 1.0, 12

@@ -17,7 +17,7 @@ from . import borrow
 from .careful import check
 from .frontend_attributes import annotate
 from .host import TOKEN_TYPE, Host, effects_of_graphs
-from .mlir_types import Symbols, tail
+from .mlir_types import Symbols, joined_scope, tail
 
 if TYPE_CHECKING:
     from .tables import Lower
@@ -285,7 +285,7 @@ class Context:
         outputs, place = eqn.outputs, eqn.location or place
         value = outputs[0].name if outputs else None
         if place is not None and place.scope:
-            scope = joined(scope, place.scope)
+            scope = joined_scope(scope, place.scope)
         self.scope = scope
         self.location = self.locations.named(place, value, eqn.primitive.name, scope)
         self.equation = eqn
@@ -400,9 +400,3 @@ class Context:
         names: Any = [op.attributes["sym_name"] for op in self.module.body.operations]
         self.symbols.taken.update(taken.value for taken in names)
         return made
-
-
-def joined(outer: str, inner: str) -> str:
-    """The scope inside of another one; as it is, if it was recorded with the outer one."""
-    is_inside = not outer or inner == outer or inner.startswith(f"{outer}/")
-    return inner if is_inside else f"{outer}/{inner}"

@@ -185,3 +185,9 @@ class Symbols:
         self._numbers[base] = number
         self.taken.add(name)
         return name
+
+
+def joined_scope(outer: str, inner: str) -> str:
+    """The scope inside of another one; as it is, if it was recorded with the outer one."""
+    is_inside = not outer or inner == outer or inner.startswith(f"{outer}/")
+    return inner if is_inside else f"{outer}/{inner}"

@@ -385,14 +385,11 @@ class Context:
         name = self.borrowed.get(key)
         if name is None:
             source = borrow.lower_primitive_with_jax(primitive, types, params, self.platforms)
-            name = self.borrowed[key] = self.merge(source, str(primitive))
+            name = self.merge(source, {"main": str(primitive)})["main"]
+            self.borrowed[key] = name
         return self.call_symbol(name, [self.types[t] for t in outputs], operands)
 
-    def merge(self, source: bytes, name: str) -> str:
-        """Take over the functions of a module of JAX's; the name that its entry got."""
-        return self.merge_functions(source, {"main": name})["main"]
-
-    def merge_functions(self, source: bytes, wanted: Mapping[str, str]) -> dict[str, str]:
+    def merge(self, source: bytes, wanted: Mapping[str, str]) -> dict[str, str]:
         """Take over the functions of a module of JAX's, those with a wanted name under that if
         nothing has it; the names that they got."""
         fresh = {name: self.symbols.fresh(new) for name, new in wanted.items()}

@@ -87,7 +87,7 @@ def borrow_with_host(
                 ctx.equation,
                 stage="lowering",
             )
-        name = ctx.merge(host.add(*made, ordered), str(primitive))
+        name = ctx.merge(host.add(*made, ordered), {"main": str(primitive)})["main"]
         ctx.borrowed[primitive, key] = name
     types_out = [ctx.types[t] for t in (*(TOKEN_TYPE for _ in ordered), *outputs)]
     results = ctx.call_symbol(name, types_out, [*host.give(ordered), *operands])

@@ -85,6 +85,6 @@ def _take_over(ctx: Context, group: Mapping[Any, borrow.Bound]) -> None:
     if parts.ordered_effects:  # which none of them has said that it has
         return
     wanted = dict(zip(names, [str(primitive) for primitive, _ in group], strict=True))
-    made = ctx.merge_functions(ctx.host.add(source, parts, ()), wanted)
+    made = ctx.merge(ctx.host.add(source, parts, ()), wanted)
     for key, name in zip(group, names, strict=True):
         ctx.borrowed[key] = made[name]

@@ -46,6 +46,8 @@ def _recorded(params: Params, graph: Graph, types: list[TensorType]) -> dict[str
     rule = rule_as_written(params)
     if rule is None or not (is_library_rule(rule) and can_last((rule,))):
         return None
+    if len(rule.transforms) > 1:  # mapped by JAX in between, or given what is no array
+        return None
     symbolic = params["symbolic_zeros"]
     told = (*rule_key(rule), graph_hash(graph), *types, symbolic, tracing_settings())
     if not is_hashable(told):

@@ -67,13 +67,10 @@ def function_key(flat_fun: Any, *rules: Any) -> Any:
 
 
 def rule_key(flat_rule: Any) -> Any:
-    """What makes two flat rules the same, without their functions: the user's rule, and the
-    flattening, which has the trees of operands and a function that tells those of outputs."""
-    flattening = tuple(
-        tuple([x for x in _plain(arguments) if not isinstance(x, FunctionType)])
-        for _, arguments in flat_rule.transforms
-    )
-    return flat_rule.f, flattening
+    """What makes two rules that are but flattened the same, without their functions: the user's
+    rule, and the flattening, less the function in it that tells the trees of outputs."""
+    ((_, arguments),) = flat_rule.transforms
+    return flat_rule.f, tuple([x for x in arguments if not isinstance(x, FunctionType)])
 
 
 def _plain(arguments: tuple[Any, ...]) -> tuple[Any, ...]:

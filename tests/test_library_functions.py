@@ -87,6 +87,23 @@ def test_programs_share_those_in_jaxprs() -> None:
 
 
 @pytest.mark.smoke
+@pytest.mark.parametrize("axes", [(0, 0), (1, 0), (0, 1), (1, 1)])
+@pytest.mark.parametrize("fun", [jax.nn.relu, lambda x: jnp.logaddexp(x, x[::-1])])
+def test_functions_mapped_by_jax_in_jaxprs(fun: Any, axes: tuple[int, int]) -> None:
+    """JAX's map of a function is part of its rule, and of one program."""
+    x = np.linspace(-2, 2, 12, dtype=np.float32).reshape(3, 4)
+    mapped = jax.checkpoint(lambda x: jax.vmap(fun, *axes)(x))
+    for _ in range(2):
+        found, expected = (
+            (lib.grad(loss)(x), lib.hessian(loss)(x))
+            for lib in (covector, jax)
+            for loss in [lambda x: (mapped(x) ** 2).sum()]
+        )
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-6), found, expected)
+    assert not RECORDED
+
+
+@pytest.mark.smoke
 def test_rules_of_users_in_jaxprs_are_traced_for_each_program() -> None:
     """Also those that JAX makes of users' by `defjvps`, and those that are JAX's, of functions that
     are not."""
